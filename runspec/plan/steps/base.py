@@ -1,0 +1,120 @@
+"""Step and Table: what a plan is made of, and how a child's steps become one operation table."""
+
+from __future__ import annotations
+
+from runspec import abi
+from runspec.spec.model import Frozen
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+# Phases, in the order in which one apply walks through them.
+STOP, PREPARE, SPAWN, ATTACH, CHILD, LIVE, START, FINISH = range(8)
+PHASES = ("stop", "prepare", "spawn", "attach", "child", "live", "start", "finish")
+
+HOST_CWD = -100     # AT_FDCWD: the child's own root, the host's until it pivots
+
+
+class Step(Frozen):
+    """One effect of a plan.
+
+    Args:
+        target: the container or network it serves.
+        path: the spec path that asked for it; "" where the whole document did.
+        reason: why it is in the plan, for its line.
+    """
+
+    PHASE = PREPARE
+    target: str
+    path: str = ""
+    reason: str = ""
+
+
+class HostStep(Step):
+    """A Step done by the host side, journaled before and after.
+
+    `apply` may be repeated; `undo` accepts "already gone". The memo is what undo needs to know
+    beyond the Step itself, and must be plain JSON.
+    """
+
+    def apply(self, kernel: Any, run: Any) -> Any:
+        """Do it; returns the memo."""
+        raise AssertionError(type(self).__name__)
+
+    def undo(self, kernel: Any, run: Any, memo: Any) -> None:
+        """Take it back; memo is None where the act was begun and its end is not known."""
+
+
+class ChildStep(Step):
+    """A Step done by the interpreter inside: it has no undo, since killing the child drops it."""
+
+    PHASE = CHILD
+
+    def ops(self, table: Table) -> None:
+        """Add this Step's operations to the child's table."""
+        raise AssertionError(type(self).__name__)
+
+
+class Table:
+    """An operation table in the making: hands out slots, remembers which Step each op serves."""
+
+    __slots__ = ("_next", "named", "ops", "owners", "step")
+
+    def __init__(self, given: tuple[str, ...] = ()) -> None:
+        self.ops: list[abi.Op] = []
+        self.owners: list[Step | None] = []
+        self.named: dict[str, int] = {name: i for i, name in enumerate(given)}
+        self._next = len(given)
+        self.step: Step | None = None
+
+    def slot(self, name: str) -> int:
+        """The slot of this name, a new one at first use."""
+        if name not in self.named:
+            self.named[name] = self._next
+            self._next += 1
+        return self.named[name]
+
+    def add(self, number: int, *, slot: int = -1, dir: int = HOST_CWD, s1: bytes | str = b"",
+            s2: bytes | str = b"", a: int = 0, b: int = 0, c: int = 0, pad: int = 0) -> None:
+        """Append one operation; see ops.h for what the arguments mean."""
+        self.ops.append(abi.Op(
+            number, slot=slot, dir=dir,
+            s1=s1 if isinstance(s1, bytes) else s1.encode("utf-8", "surrogateescape"),
+            s2=s2 if isinstance(s2, bytes) else s2.encode("utf-8", "surrogateescape"),
+            a=a, b=b, c=c, pad=pad))
+        self.owners.append(self.step)
+
+    def fill(self, steps: list[ChildStep]) -> None:
+        """Append the operations of these Steps, in order."""
+        for step in steps:
+            self.step = step
+            step.ops(self)
+        self.step = None
+
+
+class Change(Frozen):
+    """One difference between file and machine.
+
+    Args:
+        target: container or network.
+        path: spec path.
+        before: what the machine has; after: what the file asks; ABSENT where there is none.
+        impact: fields.IN_PLACE, RESTART or RECREATE.
+        cause: "edited" (the file moved since the last apply), "drifted" (the machine did), "new", "removed".
+    """
+
+    target: str
+    path: str
+    before: Any
+    after: Any
+    impact: int
+    cause: str
+
+
+class Plan(Frozen):
+    """Ordered Steps, the Changes that led to them, and quiet lines: what needs nothing, and warnings."""
+
+    steps: tuple[Step, ...] = ()
+    changes: tuple[Change, ...] = ()
+    quiet: tuple[str, ...] = ()

@@ -1,0 +1,3 @@
+"""runspec: Linux containers from a declarative file, and an OCI runtime."""
+
+__version__ = "0.1.0"

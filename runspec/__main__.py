@@ -1,0 +1,122 @@
+"""Runs one command; the only place that turns RunspecError into text and an exit status."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from runspec.cli.words import Words, plain
+from runspec.errors import RunspecError, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+PEOPLE = ("list", "state", "ps", "tree", "kill", "exec", "stop")
+INTERRUPTED = 130       # 128 + SIGINT, as a shell reports it
+BROKEN_PIPE = 141       # 128 + SIGPIPE: what any program ends with whose reader has gone
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line.
+
+    Args:
+        argv: the arguments without the program's name; None: the process's own.
+
+    Returns:
+        The exit status: 0 done, 1 `diff` found differences or an OCI verb failed, 2 trouble,
+        255 an `exec` that failed before its program ran, else the program's own status.
+    """
+    _open_standard_descriptors()
+    words = Words(os.environ.get("RUNSPEC_FAULT", ""))
+    try:
+        try:
+            words.parse(sys.argv[1:] if argv is None else argv, _version())
+            status = _run(words)
+        finally:
+            sys.stdout.flush()      # here, so that a full disk or a closed pipe is seen
+    except BrokenPipeError as error:
+        if isinstance(error, RunspecError):
+            return _fail(words, error, words.status)
+        _drop_output()
+        return BROKEN_PIPE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except RunspecError as error:
+        early = words.verb == "exec" and not isinstance(error, UsageError)
+        return _fail(words, error, 255 if early else words.status)
+    except OSError as error:
+        what = plain(f"{error.filename or 'standard output'}: {error.strerror or error}")
+        _drop_output()
+        return _fail(words, RunspecError(what), words.status)
+    except Exception as error:
+        text = plain(f"internal error: {type(error).__name__}: {error}")
+        return _fail(words, RunspecError(text, fix="run it again with --debug before the verb"), words.status)
+    return status
+
+
+def _run(words: Words) -> int:
+    """Dispatch; imports only what the verb needs, since start-up is most of a hot verb's time."""
+    if words.text is not None:
+        print(words.text)
+        return 0
+    if words.verb in PEOPLE:
+        from runspec.cli import people
+
+        return people.run(words)
+    from runspec.cli import declare
+
+    verb = {"validate": declare.validate, "config": declare.config, "plan": declare.plan,
+            "diff": declare.diff, "apply": declare.apply, "destroy": declare.destroy}[words.verb]
+    return verb(words, words.root)
+
+
+def _fail(words: Words, error: RunspecError, status: int) -> int:
+    """Report an error on standard error, where that still has a reader."""
+    try:
+        if words.debug:
+            import traceback
+
+            traceback.print_exc()
+        sys.stderr.write(("" if error.at else "runspec: ") + error.text() + "\n")
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        pass        # nobody reads it; the status still tells
+    return status
+
+
+def _version() -> str:
+    from runspec import __version__
+
+    return f"runspec version {__version__}\nspec: 1.3.0"
+
+
+def _open_standard_descriptors() -> None:
+    """Make 0, 1 and 2 valid: else the next open() would become somebody's standard output."""
+    closed = False
+    while (fd := os.open("/dev/null", os.O_RDWR)) <= 2:
+        os.set_inheritable(fd, True)
+        closed = True
+    os.close(fd)
+    if closed:
+        for name, number, mode in (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w")):
+            if getattr(sys, name) is None:
+                setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))
+    for stream in (sys.stdout, sys.stderr):
+        # Names on this machine need not fit the locale; an error while printing helps nobody.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+
+
+def _drop_output() -> None:
+    """Send what is still buffered to /dev/null, or Python's own flush at exit would complain."""
+    try:
+        fd = os.open("/dev/null", os.O_WRONLY)
+        os.dup2(fd, sys.stdout.fileno())
+        os.close(fd)
+    except (OSError, ValueError):
+        pass
+
+
+if __name__ == "__main__":
+    sys.exit(main())

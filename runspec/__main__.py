@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         what = plain(f"{error.filename or 'standard output'}: {error.strerror or error}")
         _drop_output()
         return _fail(words, RunspecError(what), words.status)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - no traceback reaches a user who did not ask for it
         text = plain(f"internal error: {type(error).__name__}: {error}")
         return _fail(words, RunspecError(text, fix="run it again with --debug before the verb"), words.status)
     return status
@@ -101,7 +101,7 @@ def _open_standard_descriptors() -> None:
     if closed:
         for name, number, mode in (("stdin", 0, "r"), ("stdout", 1, "w"), ("stderr", 2, "w")):
             if getattr(sys, name) is None:
-                setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))
+                setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         # Names on this machine need not fit the locale; an error while printing helps nobody.
         if hasattr(stream, "reconfigure"):

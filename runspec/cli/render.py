@@ -1,0 +1,216 @@
+"""Plan, Change, error, tables -> text or JSON; nothing here decides anything.
+
+JSON is canonical: sorted keys, no spaces, ASCII, one line; the same input gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from runspec.cli.words import plain
+from runspec.errors import RunspecError
+from runspec.plan.steps.base import PHASES, Change, Plan, Step
+from runspec.plan.values import Sentinel
+from runspec.spec.model import Frozen, items, key
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from typing import Any
+
+    from runspec.errors import Mark
+
+# By Impact: NONE, IN_PLACE, RESTART, RECREATE.
+CLASSES = ("no effect", "in place", "restart", "recreate")
+JSON_CLASSES = ("none", "inPlace", "restart", "recreate")
+_COLOURS = {"in place": "32", "restart": "33", "recreate": "31", "edited": "36", "drifted": "35", "bold": "1"}
+
+
+def canonical(value: Any) -> str:
+    """A value as canonical JSON, one line without its end."""
+    import json
+
+    return json.dumps(jsonable(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+
+
+def jsonable(value: Any) -> Any:
+    """A value of the model as plain JSON: bytes in hexadecimal, ABSENT as null, UNKNOWN as a word."""
+    if isinstance(value, Frozen):
+        return {key(field): jsonable(inner) for field, inner in items(value) if inner is not None}
+    if isinstance(value, Sentinel):
+        return None if value.word == "absent" else value.word
+    if isinstance(value, dict):
+        return {str(name): jsonable(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [jsonable(inner) for inner in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted((jsonable(inner) for inner in value), key=str)
+    return value.hex() if isinstance(value, (bytes, bytearray)) else value
+
+
+def coloured() -> bool:
+    """Whether standard output is a terminal whose user wants colour, no-color.org."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def paint(text: str, word: str, colour: bool) -> str:
+    """The text in the colour that stands for this word."""
+    return f"\x1b[{_COLOURS[word]}m{text}\x1b[0m" if colour and word in _COLOURS else text
+
+
+def value_text(value: Any) -> str:
+    """One value of a spec path, in kernel units, safe on a terminal."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return plain(value) if value else '""'
+    if isinstance(value, Frozen):
+        inner = ", ".join(f"{key(field)}: {value_text(one)}" for field, one in items(value) if one is not None)
+        return "{" + inner + "}"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{plain(str(name))}: {value_text(one)}" for name, one in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(value_text, value)) + "]"
+    if isinstance(value, (set, frozenset)):
+        return "[" + ", ".join(sorted(map(value_text, value))) + "]"
+    return plain(str(value))
+
+
+def mark_of(marks: Mapping[str, Mark] | None, path: str) -> Mark | None:
+    """Where a path stands in the user's file: its own mark, else the nearest parent's."""
+    while marks:
+        if path in marks:
+            return marks[path]
+        if not path:
+            break
+        cut = max(path.rfind("."), path.rfind("["))
+        path = path[:max(cut, 0)]
+    return None
+
+
+# -- changes ------------------------------------------------------------------------------------------
+
+def change_line(change: Change, mark: Mark | None = None, colour: bool = False) -> str:
+    """`foo1: linux.resources.cpu.weight: 25 -> 30  edited, in place`, after its position where known."""
+    where = f"{plain(str(mark))}: " if mark else ""
+    path = f"{change.path}: " if change.path else ""
+    cause = paint(change.cause, change.cause, colour)
+    word = CLASSES[change.impact]
+    return (f"{where}{change.target}: {path}{value_text(change.before)} -> {value_text(change.after)}  "
+            f"{cause}, {paint(word, word, colour)}")
+
+
+def change_tree(change: Change, mark: Mark | None = None) -> dict[str, Any]:
+    """A Change as plain JSON."""
+    tree = {"target": change.target, "path": change.path, "before": jsonable(change.before),
+            "after": jsonable(change.after), "class": JSON_CLASSES[change.impact], "cause": change.cause}
+    if mark:
+        tree["at"] = {"file": mark.file, "line": mark.line, "column": mark.column}
+    return tree
+
+
+def diff_text(changes: Iterable[Change], marks: Mapping[str, Mapping[str, Mark]] | None = None,
+              colour: bool = False) -> str:
+    """All changes, a line each; nothing where nothing differs.
+
+    Args:
+        marks: target -> spec path -> Mark.
+    """
+    return "\n".join(change_line(one, mark_of((marks or {}).get(one.target), one.path), colour)
+                     for one in changes)
+
+
+def diff_json(changes: Iterable[Change], marks: Mapping[str, Mapping[str, Mark]] | None = None,
+              warnings: Sequence[str] = ()) -> str:
+    """`{"changes": [...], "warnings": [...]}`."""
+    return canonical({
+        "changes": [change_tree(one, mark_of((marks or {}).get(one.target), one.path)) for one in changes],
+        "warnings": list(warnings)})
+
+
+# -- plans --------------------------------------------------------------------------------------------
+
+def plan_text(plan: Plan, colour: bool = False) -> str:
+    """Changes first, then numbered steps under their phases, then what needs nothing."""
+    lines = [change_line(one, colour=colour) for one in plan.changes]
+    if plan.steps:
+        if lines:
+            lines.append("")
+        texts = [plain(str(step)) for step in plan.steps]
+        paths = [plain(step.path) for step in plan.steps]
+        # A very long line must not push everybody's second column off the screen.
+        wide = max(len(text) for text in texts if len(text) <= 64) if min(map(len, texts)) <= 64 else 0
+        path_wide = max(map(len, paths))
+        digits = len(str(len(plan.steps)))
+        phase = -1
+        for number, (step, text, path) in enumerate(zip(plan.steps, texts, paths, strict=True), 1):
+            if phase != step.PHASE:
+                phase = step.PHASE
+                lines.append(paint(f"{PHASES[phase]}:", "bold", colour))
+            lines.append(f"  {number:>{digits}}. {text:<{wide}}  {path:<{path_wide}}  {plain(step.reason)}".rstrip())
+    lines += [plain(line) for line in plan.quiet]
+    return "\n".join(lines) or "up to date: nothing to do"
+
+
+def step_tree(step: Step) -> dict[str, Any]:
+    """A Step as plain JSON: what it is, for whom and why, and all it will need."""
+    fields = {key(field): jsonable(value) for field, value in items(step)
+              if field not in ("target", "path", "reason") and value is not None}
+    return {"phase": PHASES[step.PHASE], "kind": type(step).__name__, "target": step.target, "path": step.path,
+            "reason": step.reason, "text": str(step), "with": fields}
+
+
+def plan_json(plan: Plan) -> str:
+    """`{"steps": [...], "changes": [...], "quiet": [...]}`."""
+    return canonical({"steps": [step_tree(one) for one in plan.steps],
+                      "changes": [change_tree(one) for one in plan.changes], "quiet": list(plan.quiet)})
+
+
+# -- what was done ------------------------------------------------------------------------------------
+
+def done_text(done: Mapping[str, str], changes: Iterable[Change] = (), quiet: Iterable[str] = (),
+              colour: bool = False) -> str:
+    """apply's and destroy's last words.
+
+    Args:
+        done: target -> what happened to it: "created", "changed", "removed", ...; "" for nothing.
+        changes: those that were done in place, shown under their target.
+    """
+    by_target: dict[str, list[Change]] = {}
+    for one in changes:
+        by_target.setdefault(one.target, []).append(one)
+    lines = []
+    for target, word in done.items():
+        if word:
+            lines.append(f"{target}: {word}")
+            lines += [f"  {change_line(one, colour=colour).removeprefix(f'{target}: ')}"
+                      for one in by_target.get(target, ())]
+    lines = lines or ["up to date: nothing to do"]
+    return "\n".join([*lines, *map(plain, quiet)])
+
+
+def done_json(done: Mapping[str, str], changes: Iterable[Change] = (), quiet: Iterable[str] = ()) -> str:
+    """`{"done": {target: word}, "changes": [...], "quiet": [...]}`."""
+    return canonical({"done": {target: word or "nothing to do" for target, word in done.items()},
+                      "changes": [change_tree(one) for one in changes], "quiet": list(quiet)})
+
+
+# -- errors -------------------------------------------------------------------------------------------
+
+def error_tree(error: RunspecError) -> list[dict[str, Any]]:
+    """An error and those found with it, a flat list in file order."""
+    tree: dict[str, Any] = {"what": error.what, "why": error.why, "fix": error.fix}
+    if error.at:
+        tree["at"] = {"file": error.at.file, "line": error.at.line, "column": error.at.column}
+    return [tree, *(one for also in error.also for one in error_tree(also))]
+
+
+def error_json(error: RunspecError) -> str:
+    """`{"errors": [...]}`."""
+    return canonical({"errors": error_tree(error)})
+
+
+def count_text(number: int, one: str, many: str = "") -> str:
+    """`1 step`, `3 steps`."""
+    return f"{number} {one if number == 1 else many or one + 's'}"

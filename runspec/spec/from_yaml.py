@@ -1,0 +1,506 @@
+"""YAML trees -> Specs: shorthands, units and defaults; and a Spec as a fully spelled-out tree.
+
+The schema has judged the trees before: types are right and keys are known here.
+"""
+
+from __future__ import annotations
+
+from runspec.errors import Mark, SpecError
+from runspec.spec import defaults, units
+from runspec.spec.model import (
+    Capabilities,
+    Cpu,
+    Device,
+    DeviceRule,
+    IDMapping,
+    Interface,
+    Linux,
+    Memory,
+    Mount,
+    Namespace,
+    Network,
+    Pids,
+    Process,
+    Resources,
+    Rlimit,
+    Root,
+    Route,
+    Spec,
+    TimeOffset,
+    User,
+    to_tree,
+)
+from runspec.spec.names import CAPABILITY_NUMBER
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, TypeVar
+
+    from runspec.spec.source import Document
+
+    Tree = dict[str, Any]
+    T = TypeVar("T")
+
+API_VERSION = "runspec/v1"
+
+
+class Place(Mark):
+    """The mark of a list element whose index in the Spec is not the one in the file."""
+
+    __slots__ = ("path",)
+
+    def __init__(self, mark: Mark, path: str) -> None:
+        super().__init__(mark.file, mark.line, mark.column)
+        self.path = path
+
+
+def find(marks: dict[str, Mark], path: str) -> tuple[str, Mark | None]:
+    """The path as the file has it, and the nearest mark at it or above it.
+
+    Args:
+        marks: spec path -> place.
+        path: a spec path, with the Spec's own list indices.
+    """
+    at = path
+    while True:
+        mark = marks.get(at)
+        if mark is not None:
+            return (mark.path + path[len(at):] if isinstance(mark, Place) else path), mark
+        if not at:
+            return path, None
+        at = at[:max(at.rfind("."), at.rfind("["), 0)]
+
+
+def fault(marks: dict[str, Mark], path: str, what: str, why: str = "", fix: str = "") -> SpecError:
+    """A SpecError whose text names the path and whose place is the file's."""
+    shown, mark = find(marks, path)
+    return SpecError(f"{shown}: {what}", why, fix, at=mark)
+
+
+def in_file_order(faults: list[SpecError], files: list[str]) -> list[SpecError]:
+    """Faults sorted by file as given, then line and column; those without a place last."""
+    order = {file: number for number, file in reversed(list(enumerate(files)))}
+    last = (len(files), 0, 0)
+    return sorted(faults, key=lambda one: (
+        (order.get(one.at.file, len(files)), one.at.line, one.at.column) if one.at else last))
+
+
+def raise_all(faults: list[SpecError]) -> None:
+    """Raises the faults as one error, or returns where there is none.
+
+    Raises:
+        SpecError: the first, carrying the others in `also`.
+    """
+    if faults:
+        first, *rest = faults
+        raise SpecError(first.what, first.why, first.fix, first.at, tuple(rest))
+
+
+def _plain(value: object) -> str:
+    """A scalar of a free map as text."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        raise SpecError(f"{value} is a fraction, whose text is not kept exactly", "1.10 and 1.1 are one number in YAML",
+                        "put it in quotes")
+    return "" if value is None else str(value)
+
+
+def _access(value: object) -> str:
+    text = str(value)
+    if not text or set(text) - set("rwm"):
+        raise SpecError(f"{units.shown(text)} is no access", "it is made of r (read), w (write), m (mknod)",
+                        "write it like rwm")
+    return "".join(char for char in "rwm" if char in text)
+
+
+
+class _Reader:
+    """Reads one document; a value that cannot be read is noted and its default taken."""
+
+    def __init__(self, document: Document) -> None:
+        self.tree: Tree = document.tree
+        self.marks = document.marks
+        self.faults: list[SpecError] = []
+        self.moves: dict[str, dict[str, str]] = {}      # list in the file -> file element -> Spec element
+
+    def note(self, path: str, what: str, why: str = "", fix: str = "") -> None:
+        self.faults.append(fault(self.marks, path, what, why, fix))
+
+    def call(self, path: str, parse: Callable[[Any], T], raw: Any, default: T) -> T:
+        try:
+            return parse(raw)
+        except SpecError as error:
+            self.note(path, error.what, error.why, error.fix)
+            return default
+
+    def value(self, tree: Tree, path: str, name: str, parse: Callable[[Any], T]) -> T | None:
+        raw = tree.get(name)
+        return None if raw is None else self.call(f"{path}.{name}", parse, raw, None)
+
+    def texts(self, tree: Tree, name: str) -> tuple[str, ...]:
+        return tuple(tree.get(name) or ())
+
+    def pairs(self, tree: Tree, path: str, name: str) -> tuple[tuple[str, str], ...]:
+        at = f"{path}.{name}" if path else name
+        return tuple(sorted((k, self.call(f"{at}.{k}", _plain, v, "")) for k, v in (tree.get(name) or {}).items()))
+
+    def moved(self, listed: str, origin: tuple[int, ...]) -> None:
+        moves = {f"[{old}]": f"[{new}]" for new, old in enumerate(origin) if old >= 0}
+        if any(old != new for old, new in moves.items()):
+            self.moves[listed] = moves
+
+    # The parts, in the order of the file.
+
+    def root(self, name: str) -> Root:
+        tree: Tree = self.tree.get("root") or {}
+        path, image, readonly = tree.get("path"), tree.get("image"), bool(tree.get("readonly", False))
+        if (path is None) == (image is None):
+            self.note("root", "needs exactly one of path and image", "a container has one root file system",
+                      "write image: busybox, or path: and a directory that holds a root file system")
+        asked = tree.get("overlay")
+        over = None
+        if asked is not None:
+            upper, volatile = asked.get("upper"), asked.get("volatile")
+            over = (upper, volatile)
+            if upper is not None and volatile:
+                self.note("root.overlay.volatile", "true contradicts upper",
+                          "a volatile layer is kept in memory and lost at the end", "remove one of the two")
+            if readonly:
+                self.note("root.overlay", "contradicts root.readonly", "a read-only root has no use for a writable layer",
+                          "remove one of the two")
+        return Root(path=path, readonly=readonly, image=image, overlay=defaults.overlay(name, path, readonly, over))
+
+    def args(self, tree: Tree) -> tuple[str, ...]:
+        raw = tree.get("args")
+        if isinstance(raw, str):
+            return self.call("process.args", units.parse_words, raw, ())
+        return tuple(raw or ())
+
+    def env(self, tree: Tree) -> tuple[str, ...]:
+        raw = tree.get("env")
+        if raw is None:
+            return (defaults.PATH,)
+        if isinstance(raw, dict):
+            given = tuple(f"{k}={self.call(f'process.env.{k}', _plain, v, '')}" for k, v in raw.items())
+            names = [f".{k}" for k in raw]
+        else:
+            given = tuple(raw)
+            names = [f"[{index}]" for index in range(len(given))]
+        env = defaults.env(given)
+        more = len(env) - len(given)
+        if more or isinstance(raw, dict):
+            self.moves["process.env"] = {old: f"[{index + more}]" for index, old in enumerate(names)}
+        return env
+
+    def user(self, tree: Tree) -> User:
+        raw: Tree = tree.get("user") or {}
+        umask = self.value(raw, "process.user", "umask", units.parse_mode)
+        return User(uid=raw.get("uid", 0), gid=raw.get("gid", 0),
+                    umask=defaults.UMASK if umask is None else umask,
+                    additional_gids=tuple(raw.get("additionalGids") or ()))
+
+    def capabilities(self, tree: Tree) -> Capabilities:
+        raw = tree.get("capabilities")
+        if raw is None:
+            return defaults.CAPABILITIES
+        number = CAPABILITY_NUMBER
+
+        def named(name: str) -> tuple[str, ...]:
+            # An unknown name stays, for the rules to refuse.
+            return tuple(sorted(dict.fromkeys(raw.get(name) or ()), key=lambda cap: (number.get(cap, 64), cap)))
+
+        return Capabilities(bounding=named("bounding"), effective=named("effective"), permitted=named("permitted"),
+                            inheritable=named("inheritable"), ambient=named("ambient"))
+
+    def rlimits(self, tree: Tree) -> tuple[Rlimit, ...]:
+        raw = tree.get("rlimits")
+        if not raw:
+            return defaults.RLIMITS
+        given = []
+        for index, one in enumerate(raw):
+            at = f"process.rlimits[{index}]"
+            given.append(Rlimit(type=one["type"], soft=self.call(f"{at}.soft", units.parse_count, one["soft"], 0),
+                                hard=self.call(f"{at}.hard", units.parse_count, one["hard"], units.INFINITY)))
+        out = defaults.rlimits(tuple(given))
+        self.moved("process.rlimits",
+                   tuple(next((i for i, g in enumerate(given) if g is one), -1) for one in out))
+        return out
+
+    def process(self) -> Process:
+        tree: Tree = self.tree.get("process") or {}
+        return Process(
+            cwd=tree.get("cwd", "/"), args=self.args(tree), env=self.env(tree), user=self.user(tree),
+            capabilities=self.capabilities(tree), rlimits=self.rlimits(tree),
+            no_new_privileges=tree.get("noNewPrivileges", True), oom_score_adj=tree.get("oomScoreAdj"))
+
+    def mappings(self, raw: list[Tree] | None) -> tuple[IDMapping, ...]:
+        return tuple([IDMapping(container_id=one["containerID"], host_id=one["hostID"], size=one["size"])
+                      for one in raw]) if raw else ()
+
+    def mount(self, one: Tree) -> Mount:
+        kind, options = one.get("type"), tuple(one.get("options") or ())
+        bound = "bind" in options or "rbind" in options
+        if kind in ("bind", "rbind"):
+            # OCI lets the type say it too; one form only, so that equal mounts are equal.
+            options = options if bound else (kind, *options)
+            kind = None
+        elif kind == "none" and bound:
+            kind = None
+        return Mount(destination=one["destination"], type=kind, source=one.get("source"), options=options,
+                     uid_mappings=self.mappings(one.get("uidMappings")),
+                     gid_mappings=self.mappings(one.get("gidMappings")))
+
+    def mounts(self) -> tuple[Mount, ...]:
+        raw = self.tree.get("mounts")
+        if not raw:
+            return defaults.MOUNTS
+        out, origin = defaults.mounts(tuple(self.mount(one) for one in raw))
+        self.moved("mounts", origin)
+        return out
+
+    def cpu(self, tree: Tree) -> Cpu:
+        raw: Tree = tree.get("cpu") or {}
+        at = "linux.resources.cpu"
+        quota = raw.get("quota")
+        period = self.value(raw, at, "period", units.parse_duration)
+        if quota is not None:
+            quota = self.call(f"{at}.quota", lambda v: units.parse_quota(v, period or units.PERIOD), quota, None)
+            if quota is not None and quota >= 0 and period is None:
+                period = units.PERIOD
+        weight, shares, idle = raw.get("weight"), raw.get("shares"), raw.get("idle")
+        if weight is None and shares is None and not idle:
+            weight = defaults.WEIGHT
+        return Cpu(shares=shares, weight=weight, quota=quota, period=period, idle=idle,
+                   burst=self.value(raw, at, "burst", units.parse_duration),
+                   cpus=self.value(raw, at, "cpus", units.parse_cpuset),
+                   mems=self.value(raw, at, "mems", units.parse_cpuset))
+
+    def memory(self, tree: Tree) -> Memory:
+        raw = tree.get("memory")
+        if not raw:
+            return _NO_MEMORY
+        at = "linux.resources.memory"
+        return Memory(
+            limit=self.value(raw, at, "limit", units.parse_size),
+            reservation=self.value(raw, at, "reservation", units.parse_size),
+            swap=self.value(raw, at, "swap", units.parse_size), swappiness=raw.get("swappiness"),
+            disable_oom_killer=raw.get("disableOOMKiller"), use_hierarchy=raw.get("useHierarchy"),
+            check_before_update=raw.get("checkBeforeUpdate"))
+
+    def device_rules(self, tree: Tree) -> tuple[DeviceRule, ...]:
+        raw = tree.get("devices")
+        if not raw:
+            return defaults.DEVICE_RULES
+        given = []
+        for index, one in enumerate(raw):
+            major, minor = one.get("major"), one.get("minor")
+            given.append(DeviceRule(
+                allow=one["allow"], type=one.get("type") or "a", major=None if major == -1 else major,
+                minor=None if minor == -1 else minor,
+                access="rwm" if one.get("access") is None else
+                self.call(f"linux.resources.devices[{index}].access", _access, one["access"], "rwm")))
+        out, before = defaults.device_rules(tuple(given))
+        self.moved("linux.resources.devices", (-1,) * before + tuple(range(len(given))))
+        return out
+
+    def resources(self, tree: Tree) -> Resources:
+        raw: Tree = tree.get("resources") or {}
+        pids: Tree = raw.get("pids") or {}
+        limit = pids.get("limit")
+        if isinstance(limit, str):
+            limit = self.call("linux.resources.pids.limit", units.parse_size, limit, None)
+        return Resources(
+            cpu=self.cpu(raw), memory=self.memory(raw), pids=Pids(limit=defaults.PIDS if limit is None else limit),
+            devices=self.device_rules(raw), unified=self.pairs(raw, "linux.resources", "unified"))
+
+    def namespaces(self, tree: Tree) -> tuple[Namespace, ...]:
+        raw = tree.get("namespaces")
+        if not raw:
+            return defaults.NAMESPACES
+        out, origin = defaults.namespaces(tuple(
+            Namespace(type=one["type"], path=one.get("path"), container=one.get("container")) for one in raw))
+        self.moved("linux.namespaces", origin)
+        return out
+
+    def time_offsets(self, tree: Tree) -> tuple[TimeOffset, ...]:
+        raw: Tree = tree.get("timeOffsets") or {}
+        clocks = sorted(raw)
+        if clocks:
+            self.moves["linux.timeOffsets"] = {f".{clock}": f"[{index}]" for index, clock in enumerate(clocks)}
+        return tuple(TimeOffset(clock=clock, secs=(raw[clock] or {}).get("secs", 0),
+                                nanosecs=(raw[clock] or {}).get("nanosecs", 0)) for clock in clocks)
+
+    def devices(self, tree: Tree) -> tuple[Device, ...]:
+        return tuple(Device(
+            path=one["path"], type=one["type"], major=one.get("major"), minor=one.get("minor"),
+            file_mode=self.value(one, f"linux.devices[{index}]", "fileMode", units.parse_mode),
+            uid=one.get("uid"), gid=one.get("gid")) for index, one in enumerate(tree.get("devices") or ()))
+
+    def linux(self, name: str) -> Linux:
+        tree: Tree = self.tree.get("linux") or {}
+        masked, readonly = tree.get("maskedPaths"), tree.get("readonlyPaths")
+        return Linux(
+            namespaces=self.namespaces(tree), uid_mappings=self.mappings(tree.get("uidMappings")),
+            gid_mappings=self.mappings(tree.get("gidMappings")), time_offsets=self.time_offsets(tree),
+            devices=self.devices(tree), cgroups_path=tree.get("cgroupsPath") or defaults.cgroups_path(name),
+            resources=self.resources(tree), sysctl=self.pairs(tree, "linux", "sysctl"),
+            rootfs_propagation=tree.get("rootfsPropagation") or defaults.PROPAGATION,
+            masked_paths=defaults.MASKED_PATHS if masked is None else tuple(masked),
+            readonly_paths=defaults.READONLY_PATHS if readonly is None else tuple(readonly))
+
+    def list_of(self, tree: Tree, path: str, name: str, parse: Callable[[Any], str]) -> tuple[str, ...]:
+        raw = tree.get(name)
+        if raw is None:
+            return ()
+        at = f"{path}.{name}" if path else name
+        if isinstance(raw, str):
+            raw = self.call(at, parse, raw, "")
+            return (raw,) if raw else ()
+        read = [self.call(f"{at}[{index}]", parse, one, "") for index, one in enumerate(raw)]
+        # An address that could not be read is noted; the others keep their index for the rules.
+        return tuple(read)
+
+    def interface(self, one: Tree, at: str) -> Interface:
+        routes = tuple(
+            Route(to=self.call(f"{at}.routes[{index}].to", units.parse_destination, route["to"], "default"),
+                  via=self.value(route, f"{at}.routes[{index}]", "via", units.parse_address),
+                  metric=route.get("metric")) for index, route in enumerate(one.get("routes") or ()))
+        return Interface(
+            name=one["name"], type=one["type"], network=one.get("network"),
+            mac=self.value(one, at, "mac", units.parse_mac), mtu=one.get("mtu"),
+            addresses=self.list_of(one, at, "addresses", units.parse_cidr),
+            gateway=self.list_of(one, at, "gateway", units.parse_address), routes=routes)
+
+    def spec(self) -> Spec:
+        tree = self.tree
+        name = tree["name"]
+        return Spec(
+            name=name, labels=self.pairs(tree, "", "labels"), project=tree.get("project"),
+            hostname=name if tree.get("hostname") is None else tree["hostname"], domainname=tree.get("domainname"),
+            root=self.root(name), process=self.process(), mounts=self.mounts(), linux=self.linux(name),
+            annotations=self.pairs(tree, "", "annotations"),
+            interfaces=tuple(self.interface(one, f"interfaces[{index}]")
+                             for index, one in enumerate(tree.get("interfaces") or ())))
+
+    def network(self) -> Network:
+        tree = self.tree
+        return Network(name=tree["name"], labels=self.pairs(tree, "", "labels"), project=tree.get("project"),
+                       type=tree.get("type") or "bridge",
+                       addresses=self.list_of(tree, "", "addresses", units.parse_cidr), mtu=tree.get("mtu"))
+
+    def places(self) -> dict[str, Mark]:
+        """The marks under the Spec's own list indices."""
+        if not self.moves:
+            return self.marks
+        out: dict[str, Mark] = {}
+        for path, mark in self.marks.items():
+            for listed, moves in self.moves.items():
+                size = len(listed)
+                if path.startswith(listed) and path[size:size + 1] in ("[", "."):
+                    rest = path[size:]
+                    for old, new in moves.items():
+                        if rest.startswith(old) and rest[len(old):len(old) + 1] in ("", ".", "["):
+                            out[listed + new + rest[len(old):]] = Place(mark, path)
+                            break
+                    break
+            else:
+                out[path] = mark
+        return out
+
+
+_NO_MEMORY = Memory()
+
+
+def gather(documents: list[Document]) -> tuple[list[tuple[Spec | Network, Document]], list[SpecError]]:
+    """Reads every document that it can, and lists what is wrong with the others.
+
+    Args:
+        documents: as source.load gives them, after schema.check found no fault in them.
+
+    Returns:
+        The Specs and Networks in order, equal ones once, each with its document; and the faults. In
+        the documents returned, `marks` goes by the Spec's own list indices: a standard mount
+        before the user's first one shifts it. Such a mark is a Place, whose path is the file's.
+    """
+    out: list[tuple[Spec | Network, Document]] = []
+    faults: list[SpecError] = []
+    seen: dict[tuple[str, str], tuple[Spec | Network, Document]] = {}
+    for document in documents:
+        reader = _Reader(document)
+        kind = reader.tree.get("kind") or "Container"
+        model: Spec | Network = reader.network() if kind == "Network" else reader.spec()
+        faults += reader.faults
+        before = seen.get((kind, model.name))
+        if before is None:
+            placed = document if not reader.moves else type(document)(
+                document.tree, reader.places(), document.mark_keys, document.text, document.file)
+            seen[kind, model.name] = model, placed
+            out.append((model, placed))
+        elif before[0] != model:
+            at, first = _first_difference(before[0], model), before[1].marks
+            there = find(first, "name")[1]
+            faults.append(fault(
+                document.marks, "name", f"{kind} {units.shown(model.name)} is declared twice, differently",
+                f"the other is at {there}; they differ first at {at}", "make them equal, or give one another name"))
+    return out, faults
+
+
+def _first_difference(one: Any, other: Any, path: str = "") -> str:
+    """The path of the first leaf in which two models differ."""
+    if type(one) is type(other) and isinstance(one, tuple) and len(one) == len(other):
+        for index, (a, b) in enumerate(zip(one, other, strict=True)):
+            if a != b:
+                return _first_difference(a, b, f"{path}[{index}]")
+    if type(one) is type(other) and hasattr(one, "FIELDS"):
+        from runspec.spec.model import items, key
+
+        for (field, a), (_, b) in zip(items(one), items(other), strict=True):
+            if a != b:
+                at = f"{path}.{key(field)}" if path else key(field)
+                return at if isinstance(a, tuple) and a and isinstance(a[0], tuple) else _first_difference(a, b, at)
+    return path
+
+
+def read(documents: list[Document]) -> list[tuple[Spec | Network, Document]]:
+    """Reads documents into Specs and Networks, see gather.
+
+    Raises:
+        SpecError: the first fault in file order, the others in `also`.
+    """
+    out, faults = gather(documents)
+    raise_all(in_file_order(faults, [document.file for document in documents]))
+    return out
+
+
+def config_tree(model: Spec | Network) -> Tree:
+    """A document with every default spelled out, which reads back as an equal model.
+
+    Args:
+        model: what a document became.
+
+    Returns:
+        A tree of plain dicts, lists and scalars, in the order in which people write.
+    """
+    tree: Tree = to_tree(model)
+    head: Tree = {"apiVersion": API_VERSION, "kind": type(model).__name__}
+    if isinstance(model, Network):
+        return {**head, **tree}
+    head["kind"] = "Container"
+    user = tree["process"]["user"]
+    if "umask" in user:
+        user["umask"] = f"{user['umask']:04o}"
+    linux = tree["linux"]
+    linux["timeOffsets"] = {one.clock: {"secs": one.secs, "nanosecs": one.nanosecs}
+                            for one in model.linux.time_offsets}
+    for device in linux["devices"]:
+        if "fileMode" in device:
+            device["fileMode"] = f"{device['fileMode']:04o}"
+    masked = list(linux)
+    linux["seccomp"] = None
+    # The key keeps OCI's place among its neighbours.
+    tree["linux"] = {name: linux[name] for name in
+                     (*(n for n in masked if n not in ("maskedPaths", "readonlyPaths")), "seccomp",
+                      "maskedPaths", "readonlyPaths")}
+    return {**head, **tree}

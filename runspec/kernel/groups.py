@@ -1,0 +1,127 @@
+"""Control groups as a whole: emptying them, removing them, their device programs."""
+
+from __future__ import annotations
+
+import _signal
+import errno
+import os
+import time
+
+from runspec.errors import SyscallError
+from runspec.kernel.files import Files
+
+_KILL_SECONDS = 10.0
+
+
+class Groups(Files):
+    """The part of Kernel that handles cgroup directories, v1 and v2; see cgroups(7)."""
+
+    def cgroup_dirs(self, path: str) -> list[str]:
+        """A cgroup directory and all below it, innermost first; none where it is gone."""
+        found, at = [path], 0
+        if self.stat(path, follow=False) is None:
+            return []
+        while at < len(found):
+            try:
+                with os.scandir(found[at]) as entries:
+                    found += sorted(e.path for e in entries if e.is_dir(follow_symlinks=False))
+            except OSError as error:
+                if error.errno not in (errno.ENOENT, errno.ENODEV):
+                    raise SyscallError("getdents64", found[at], error.errno or errno.EIO) from None
+            at += 1
+        return found[::-1]
+
+    def cgroup_procs(self, path: str) -> set[int]:
+        """The pids in a cgroup itself; none where it is gone.
+
+        A pid of 0, a process of an outer pid namespace, is left out: it cannot be reached.
+        """
+        try:
+            text = self.try_read(f"{path}/cgroup.procs")
+        except SyscallError as error:
+            if error.errno != errno.EOPNOTSUPP:     # a threaded v2 cgroup; its root lists the process
+                raise
+            text = None
+        return {int(word) for word in (text or b"").split()} - {0}
+
+    def remove_cgroup(self, path: str) -> bool:
+        """Remove a cgroup with the ones made below it; False where it was gone already."""
+        gone = False
+        for one in self.cgroup_dirs(path):
+            gone = self.remove_dir(one, busy=True)
+        return gone
+
+    def kill_cgroup(self, paths: list[str], seconds: float = _KILL_SECONDS) -> set[int]:
+        """Kill every process in these cgroups and below, thaw what is frozen, wait until they are empty.
+
+        A pid is signalled through a pidfd opened before it was seen in the cgroup a second time,
+        so one that was given away meanwhile is never hit.
+
+        Args:
+            paths: cgroup directories of one container, v1 and v2 mixed; missing ones are empty.
+            seconds: how long to try, by the monotonic clock.
+        Returns:
+            The pids still there at the end: unkillable ones.
+        """
+        end = time.monotonic() + seconds
+        pause, rounds = 0.0005, 0
+        while True:
+            dirs = [one for path in paths for one in self.cgroup_dirs(path)]
+            left = self._procs(dirs)
+            if not left or time.monotonic() >= end:
+                return left
+            # Against a fork bomb faster than us: from the third round on, hold still while we kill.
+            if rounds > 2:
+                self._set_frozen(dirs, True)
+            self._kill_all(paths, dirs, left)
+            self._set_frozen(dirs, False)
+            rounds += 1
+            time.sleep(pause)
+            pause = min(pause * 2, 0.02)
+
+    def _procs(self, dirs: list[str]) -> set[int]:
+        return {pid for one in dirs for pid in self.cgroup_procs(one)}
+
+    def _kill_all(self, paths: list[str], dirs: list[str], pids: set[int]) -> None:
+        for path in paths:
+            if self.exists(f"{path}/cgroup.kill"):      # v2 since Linux 5.14: the whole subtree, forks too
+                self._try_write(f"{path}/cgroup.kill", "1")
+                pids = self._procs([one for one in dirs if not self.exists(f"{one}/cgroup.kill")])
+        opened: dict[int, int] = {}
+        try:
+            for pid in sorted(pids)[:256]:              # our own descriptor limit may be small
+                try:
+                    opened[pid] = os.pidfd_open(pid)
+                except OSError as error:
+                    if error.errno in (errno.EMFILE, errno.ENFILE) and opened:
+                        break
+                    if error.errno not in (errno.ESRCH, errno.EINVAL):
+                        raise SyscallError("pidfd_open", str(pid), error.errno or errno.EIO) from None
+            for pid in self._procs(dirs) & set(opened) - {os.getpid()}:
+                self._act("pidfd_send_signal")
+                try:
+                    _signal.pidfd_send_signal(opened[pid], _signal.SIGKILL)
+                except OSError as error:
+                    if error.errno != errno.ESRCH:
+                        raise SyscallError("pidfd_send_signal", str(pid), error.errno or errno.EIO) from None
+        finally:
+            for fd in opened.values():
+                os.close(fd)
+
+    def _set_frozen(self, dirs: list[str], frozen: bool) -> None:
+        """Freeze or thaw these cgroups, where they can be; only a real change is written."""
+        for one in dirs if frozen else reversed(dirs):
+            state = self.try_read(f"{one}/freezer.state")
+            if state is not None and (state.strip() == b"THAWED") == frozen:
+                self._try_write(f"{one}/freezer.state", "FROZEN" if frozen else "THAWED")
+            state = self.try_read(f"{one}/cgroup.freeze")
+            if state is not None and (state.strip() == b"0") == frozen:
+                self._try_write(f"{one}/cgroup.freeze", "1" if frozen else "0")
+
+    def _try_write(self, path: str, text: str) -> None:
+        """Write to a file of a cgroup that may be gone by now."""
+        try:
+            self.write(path, text)
+        except SyscallError as error:
+            if error.errno not in (errno.ENOENT, errno.ENODEV):
+                raise

@@ -1,0 +1,153 @@
+"""NETLINK_ROUTE of the host's network namespace: ready messages out, acks and dumps in."""
+
+from __future__ import annotations
+
+import _socket
+import errno
+from struct import Struct
+
+from runspec.errors import SyscallError
+
+_HEADER = Struct("=IHHII")          # nlmsghdr: length, type, flags, sequence, port
+_ACK_FLAG, _DUMP_INTR = 0x4, 0x10   # NLM_F_ACK; NLM_F_DUMP_INTR
+_ERROR, _DONE = 2, 3                # NLMSG_ERROR, NLMSG_DONE
+_ACK_TLVS = 0x200                   # NLM_F_ACK_TLVS
+_SOL_NETLINK, _EXT_ACK, _CAP_ACK = 270, 11, 10
+_RECEIVE = 1 << 16
+_DUMP_TRIES = 5
+
+
+def parse_messages(data: bytes) -> list[tuple[int, int, int, bytes]]:
+    """(type, flags, sequence, payload) of every netlink message in a datagram.
+
+    Raises:
+        ValueError: a length that does not fit.
+    """
+    out, at = [], 0
+    while at + _HEADER.size <= len(data):
+        length, kind, flags, sequence, _port = _HEADER.unpack_from(data, at)
+        if length < _HEADER.size or at + length > len(data):
+            raise ValueError(f"netlink message of {length} bytes at {at} of {len(data)}")
+        out.append((kind, flags, sequence, data[at + _HEADER.size:at + length]))
+        at += (length + 3) & ~3
+    return out
+
+
+def _parse_error(flags: int, payload: bytes) -> tuple[int, str]:
+    """(errno, the kernel's explanation) of an NLMSG_ERROR payload; (0, "") is an ack."""
+    number = -int.from_bytes(payload[:4], "little", signed=True)
+    words, at = "", 20                  # behind errno and the header of our message, NETLINK_CAP_ACK
+    while number and flags & _ACK_TLVS and at + 4 <= len(payload):
+        length, kind = int.from_bytes(payload[at:at + 2], "little"), int.from_bytes(payload[at + 2:at + 4], "little")
+        if length < 4:
+            break
+        if kind == 1:                   # NLMSGERR_ATTR_MSG
+            words = payload[at + 4:at + length].rstrip(b"\0").decode("utf-8", "replace")
+        at += (length + 3) & ~3
+    return number, words
+
+
+class Sockets:
+    """The part of Kernel that talks netlink; one socket, opened at first use."""
+
+    _route: _socket.socket | None
+    _sequence = 0
+
+    def _act(self, name: str) -> None:
+        raise AssertionError(name)
+
+    def _socket(self) -> _socket.socket:
+        if self._route is None:
+            try:
+                route = _socket.socket(_socket.AF_NETLINK, _socket.SOCK_RAW | _socket.SOCK_CLOEXEC, 0)
+                route.bind((0, 0))
+            except OSError as error:
+                raise SyscallError("socket", "NETLINK_ROUTE", error.errno or errno.EIO) from None
+            for option in (_EXT_ACK, _CAP_ACK):
+                route.setsockopt(_SOL_NETLINK, option, 1)
+            self._route = route
+        return self._route
+
+    def _send(self, message: bytes, what: str) -> tuple[_socket.socket, dict[int, int]]:
+        """Send with fresh sequence numbers; returns them, with each message's flags."""
+        data, at, sent = bytearray(message), 0, {}
+        while at + _HEADER.size <= len(data):
+            length, kind, flags, _sequence, _port = _HEADER.unpack_from(data, at)
+            if length < _HEADER.size:
+                raise ValueError(f"netlink message of {length} bytes")
+            self._sequence = (self._sequence + 1) & 0x7FFFFFFF
+            _HEADER.pack_into(data, at, length, kind, flags, self._sequence, 0)
+            sent[self._sequence] = flags
+            at += (length + 3) & ~3
+        route = self._socket()
+        try:
+            route.sendto(data, (0, 0))
+        except OSError as error:
+            raise SyscallError("sendto", what, error.errno or errno.EIO) from None
+        return route, sent
+
+    def _receive(self, route: _socket.socket, what: str) -> bytes:
+        try:
+            data, _, flags, _ = route.recvmsg(_RECEIVE)
+        except OSError as error:
+            raise SyscallError("recvmsg", what, error.errno or errno.EIO) from None
+        if flags & _socket.MSG_TRUNC:
+            raise SyscallError("recvmsg", what, errno.EMSGSIZE)
+        return data
+
+    def netlink(self, message: bytes, what: str) -> None:
+        """Send one or more ready messages that change links, addresses or routes; wait for each ack.
+
+        Args:
+            message: nlmsghdr and payload, more of them behind, each padded to four bytes.
+            what: the object, for the error: "bridge lan0".
+        Raises:
+            SyscallError: call "netlink"; `why` holds the kernel's own words where it gave some.
+        """
+        self._act("sendto")
+        route, sent = self._send(message, what)
+        waiting = {sequence for sequence, flags in sent.items() if flags & _ACK_FLAG}
+        failed: SyscallError | None = None
+        while waiting:
+            for kind, flags, sequence, payload in parse_messages(self._receive(route, what)):
+                if kind != _ERROR or sequence not in waiting:
+                    continue
+                waiting.discard(sequence)
+                number, words = _parse_error(flags, payload)
+                if number and failed is None:
+                    failed = SyscallError("netlink", what, number)
+                    failed.why = words
+        if failed is not None:
+            raise failed
+
+    def dump(self, request: bytes) -> list[bytes]:
+        """The datagrams that answer a dump request, NLMSG_DONE taken off its end.
+
+        A dump that the kernel marks as interrupted (a link came or went meanwhile) is repeated.
+        """
+        for _ in range(_DUMP_TRIES):
+            route, sent = self._send(request, "dump")
+            out, done, torn = [], False, False
+            while not done:
+                data = self._receive(route, "dump")
+                found = [m for m in parse_messages(data) if m[2] in sent]
+                for kind, flags, _sequence, payload in found:
+                    torn = torn or bool(flags & _DUMP_INTR)
+                    number = _parse_error(flags, payload)[0] if kind in (_ERROR, _DONE) else 0
+                    if number:
+                        raise SyscallError("netlink", "dump", number)
+                    done = done or kind in (_DONE, _ERROR)
+                if any(kind not in (_DONE, _ERROR) for kind, _, _, _ in found):
+                    out.append(data)
+            if not torn:
+                break
+        return out
+
+    def link_index(self, name: str) -> int | None:
+        """The index of a link of the host, None where there is none of that name."""
+        try:
+            return _socket.if_nametoindex(name)
+        except OSError as error:
+            if error.errno in (errno.ENODEV, errno.ENXIO) or error.errno is None:
+                return None
+            raise SyscallError("ioctl", name, error.errno) from None

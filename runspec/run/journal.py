@@ -1,0 +1,278 @@
+"""The journal of one run: what it is about to do and what it did, for whoever finds it dead.
+
+One line before each act and one after, each by a single write(2): that survives a kill at any
+instruction. Its owner holds a lock for life, so an unlocked journal is that of a dead one.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from struct import pack, unpack
+
+from runspec.errors import StateError, SyscallError
+from runspec.run import jsonlite
+from runspec.run.store import Store, boot_id
+from runspec.spec.model import Frozen, items
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+VERSION = 1
+_F_OFD_GETLK, _F_OFD_SETLK = 36, 37
+_F_WRLCK, _F_UNLCK = 1, 2
+_FLOCK = "hhqqi4x"          # struct flock: type, whence, start, length, pid
+
+
+def plain(value: Any) -> Any:
+    """A field of a Step as JSON: tuples as lists, model objects and bytes as maps with a "$" key."""
+    if isinstance(value, Frozen):
+        return {"$": type(value).__name__, **{field: plain(inner) for field, inner in items(value)}}
+    if isinstance(value, (tuple, list)):
+        return [plain(inner) for inner in value]
+    if isinstance(value, bytes):
+        return {"$": "bytes", "hex": value.hex()}
+    if isinstance(value, dict):
+        if "$" in value:
+            raise ValueError("a key is $")
+        return {name: plain(inner) for name, inner in value.items()}
+    return value
+
+
+def args_of(step: Frozen) -> dict[str, Any]:
+    """The fields of a Step, as JSON."""
+    return {field: plain(inner) for field, inner in items(step)}
+
+
+def restore(value: Any, classes: dict[str, type]) -> Any:
+    """The inverse of plain; lists become tuples.
+
+    Args:
+        value: what plain gave, read back.
+        classes: model classes by name.
+    Raises:
+        ValueError: it names a class that is not there, or does not fit one.
+    """
+    if isinstance(value, list):
+        return tuple(restore(inner, classes) for inner in value)
+    if not isinstance(value, dict):
+        return value
+    if "$" not in value:
+        return {name: restore(inner, classes) for name, inner in value.items()}
+    name = value["$"]
+    if name == "bytes":
+        return bytes.fromhex(value["hex"])
+    return restore_step(name, {field: inner for field, inner in value.items() if field != "$"}, classes)
+
+
+def restore_step(name: str, args: dict[str, Any], classes: dict[str, type]) -> Any:
+    """A Step from its class name and args_of.
+
+    Raises:
+        ValueError: as restore.
+    """
+    if name not in classes:
+        raise ValueError(f"unknown step {name}")
+    try:
+        return classes[name](**{field: restore(inner, classes) for field, inner in args.items()})
+    except TypeError as error:
+        raise ValueError(str(error)) from None
+
+
+class Entry:
+    """One Step that a run began: its class name, its args, whether it came to its end, and its memo."""
+
+    __slots__ = ("args", "done", "index", "memo", "step")
+
+    def __init__(self, index: int, step: str, args: dict[str, Any]) -> None:
+        self.index, self.step, self.args = index, step, args
+        self.done, self.memo = False, None
+
+    def __repr__(self) -> str:
+        return f"Entry({self.index}, {self.step!r}, {self.args!r}, done={self.done}, memo={self.memo!r})"
+
+
+def parse_journal(text: bytes) -> tuple[dict[str, Any], list[Entry]]:
+    """The head and the Steps of a journal, in the order in which they began.
+
+    A torn last line, which the kill cut off before its act began, counts as not written.
+
+    Returns:
+        (head, entries); an empty head where not even that was written: nothing was done.
+    Raises:
+        ValueError: damage anywhere else.
+    """
+    head: dict[str, Any] = {}
+    entries: dict[int, Entry] = {}
+    lines = text.split(b"\n")
+    for number, line in enumerate(lines[:-1], 1):       # what follows the last newline is torn
+        tree = jsonlite.loads(line)
+        if not isinstance(tree, dict):
+            raise ValueError(f"line {number} is no map")
+        try:
+            if number == 1:
+                head = {"ids": [(kind, name) for kind, name in tree["begin"]], "version": tree["version"],
+                        "boot_id": tree["boot_id"], "pid": tree["pid"]}
+            elif "do" in tree:
+                entries[tree["do"]] = Entry(tree["do"], tree["step"], tree["args"])
+            else:
+                entry = entries[tree["done"]]
+                entry.done, entry.memo = True, tree["memo"]
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"line {number}: {error}") from None
+    return head, list(entries.values())
+
+
+class Journal:
+    """One journal file, locked and open.
+
+    Attributes:
+        id: its file name without .jsonl.
+        path: the file.
+    """
+
+    def __init__(self, store: Store, name: str, fd: int) -> None:
+        self.id, self.path, self._store, self._fd = name, f"{store.root}/journals/{name}.jsonl", store, fd
+
+    @property
+    def ids(self) -> list[tuple[str, str]]:
+        """The (kind, name) pairs its run had locked."""
+        head, _ = self._parsed()
+        return head.get("ids", [])
+
+    def intent(self, index: int, step: Frozen) -> None:
+        """Say that this Step is about to be done; must return before its act."""
+        self._append({"do": index, "step": type(step).__name__, "args": args_of(step)})
+
+    def done(self, index: int, memo: Any = None) -> None:
+        """Say that the act is over, with what its undo needs."""
+        self._append({"done": index, "memo": memo})
+
+    def read(self) -> list[Entry]:
+        """The Steps begun, in order.
+
+        Raises:
+            StateError: damaged, or of a newer version.
+        """
+        return self._parsed()[1]
+
+    def stale(self) -> bool:
+        """Whether it is of an earlier boot: processes, links, cgroups and mounts are gone without us."""
+        head, _ = self._parsed()
+        return bool(head) and head["boot_id"] != boot_id(self._store.kernel)
+
+    def close(self) -> None:
+        """The run is over, or undone: remove the file, then give up its lock."""
+        self._store.kernel.remove_file(self.path)
+        self.release()
+
+    def release(self) -> None:
+        """Give up the lock but keep the file: what is left stays to be undone."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _append(self, tree: dict[str, Any]) -> None:
+        self._store.kernel.append(self._fd, jsonlite.dumps(tree).encode() + b"\n", self.path)
+
+    def _parsed(self) -> tuple[dict[str, Any], list[Entry]]:
+        text = self._store.kernel.try_read(self.path) or b""
+        try:
+            head, entries = parse_journal(text)
+        except ValueError as error:
+            raise StateError(f"journal {self.id} is damaged", why=f"{self.path}: {error}",
+                             fix="destroy what it names with --force, then remove the file") from None
+        if head and head["version"] != VERSION:
+            raise StateError(f"journal {self.id} is of version {head['version']}, this runspec knows {VERSION}",
+                             why=self.path, fix="use the runspec that wrote it")
+        return head, entries
+
+
+def begin(store: Store, ids: list[tuple[str, str]]) -> Journal:
+    """Start a journal for a run on these (kind, name) pairs, whose locks are held.
+
+    Raises:
+        SyscallError: no room for it, for one; then nothing was begun.
+    """
+    store.prepare()
+    kernel = store.kernel
+    boot = boot_id(kernel)
+    while True:
+        name = f"{time.monotonic_ns()}-{os.getpid()}"
+        path = f"{store.root}/journals/{name}.jsonl"
+        try:
+            fd = kernel.open_new(path, 0o600, os.O_EXCL | os.O_APPEND)
+        except SyscallError as error:
+            if error.errno == errno.EEXIST:
+                continue
+            raise
+        journal = Journal(store, name, fd)
+        try:
+            # Between making and locking it, another run may have taken it for a dead one's.
+            if not _lock(fd) or not _same(store, fd, path):
+                os.close(fd)
+                continue
+            head = {"begin": sorted(set(ids)), "version": VERSION, "boot_id": boot, "pid": os.getpid()}
+            journal._append(head)
+        except BaseException:
+            journal.close()
+            raise
+        return journal
+
+
+def open_journals(store: Store, take: bool = True) -> list[Journal]:
+    """The journals of runs that died, oldest first.
+
+    Args:
+        store: the state directory.
+        take: lock each, to undo it: close() or release() follows. Else only for reading, without
+            being in anybody's way.
+    """
+    out = []
+    for file in sorted(store.kernel.list_dir(f"{store.root}/journals"), key=_age):
+        if not file.endswith(".jsonl"):
+            continue
+        path = f"{store.root}/journals/{file}"
+        try:
+            fd = store.kernel.open(path, os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW if take else os.O_NOFOLLOW)
+        except SyscallError as error:
+            if error.errno == errno.ENOENT:
+                continue
+            raise
+        if (_lock(fd) if take else _free(fd)) and _same(store, fd, path):
+            out.append(Journal(store, file[:-len(".jsonl")], fd))
+        else:
+            os.close(fd)
+    return out
+
+
+def _age(file: str) -> tuple[int, str]:
+    stamp = file.partition("-")[0]
+    return (int(stamp) if stamp.isdecimal() else 0, file)
+
+
+def _same(store: Store, fd: int, path: str) -> bool:
+    mine, found = os.fstat(fd), store.kernel.stat(path, follow=False)
+    return found is not None and (mine.st_dev, mine.st_ino) == (found.st_dev, found.st_ino)
+
+
+# Open file description locks, fcntl(2): held by the descriptor as flock's are, but they can also
+# be asked about without being taken, so that `diff` never makes a dead journal look alive.
+
+def _lock(fd: int) -> bool:
+    import fcntl
+    try:
+        fcntl.fcntl(fd, _F_OFD_SETLK, pack(_FLOCK, _F_WRLCK, 0, 0, 0, 0))
+        return True
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            return False
+        raise SyscallError("fcntl", "journal", error.errno or errno.EIO) from None
+
+
+def _free(fd: int) -> bool:
+    import fcntl
+    answer = fcntl.fcntl(fd, _F_OFD_GETLK, pack(_FLOCK, _F_WRLCK, 0, 0, 0, 0))
+    return bool(unpack(_FLOCK, answer)[0] == _F_UNLCK)

@@ -1,0 +1,303 @@
+"""The state directory: one directory for each container and network, its lock and its Record."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import time
+
+from runspec.errors import StateError, SyscallError
+from runspec.run import jsonlite
+from runspec.spec.model import Frozen, fields_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Any
+
+    from runspec.kernel import Kernel
+
+VERSION = 1
+KINDS = ("container", "network")
+ROOT = "/run/runspec"
+_RECORD = "record.json"
+_SAFE = 0o022       # write permission of group and others
+
+
+class Record(Frozen):
+    """What outlives the run that made a container or a network.
+
+    Args:
+        version: of this format.
+        kind: "container" or "network".
+        name: its name, unique within its kind.
+        pid, start_time: init, and the clock ticks since boot at which it began; 0 for a network.
+        boot_id: the boot both belong to.
+        spec: the applied document, as model.to_tree gives it.
+        digest: SHA-256 of the document's text, hexadecimal.
+        status: "creating", "created" or "running": how far it was brought; whether it still
+            lives is asked of the kernel.
+        created: RFC 3339, UTC.
+        cgroups: directories made for it.
+        links: links of the host made for it.
+    """
+
+    version: int = VERSION
+    kind: str
+    name: str
+    pid: int = 0
+    start_time: int = 0
+    boot_id: str
+    spec: dict[str, Any]
+    digest: str = ""
+    status: str = "running"
+    created: str = ""
+    cgroups: tuple[str, ...] = ()
+    links: tuple[str, ...] = ()
+
+
+_TYPES: dict[str, type] = {"version": int, "kind": str, "name": str, "pid": int, "start_time": int, "boot_id": str,
+                           "spec": dict, "digest": str, "status": str, "created": str, "cgroups": list,
+                           "links": list}
+
+
+def parse_record(text: bytes) -> Record:
+    """A Record from the text of its file.
+
+    Raises:
+        ValueError: it is damaged: no JSON, a key missing, unknown or of the wrong type.
+        StateError: a newer runspec wrote it.
+    """
+    tree = jsonlite.loads(text)
+    if not isinstance(tree, dict):
+        raise ValueError("it is no map")
+    version = tree.get("version")
+    if type(version) is int and version > VERSION:
+        raise StateError(f"the record is of version {version}, this runspec knows {VERSION}",
+                         fix="use the newer runspec that made it")
+    if version != VERSION:
+        raise ValueError(f"version is {version!r}")
+    for field, kind in _TYPES.items():
+        if type(tree.get(field)) is not kind:
+            raise ValueError(f"{field} is missing or wrong")
+        if kind is list and not all(isinstance(one, str) for one in tree[field]):
+            raise ValueError(f"{field} is wrong")
+    if len(tree) != len(_TYPES):
+        raise ValueError(f"unknown keys: {', '.join(sorted(set(tree) - set(_TYPES)))}")
+    if tree["kind"] not in KINDS or tree["pid"] < 0 or tree["start_time"] < 0:
+        raise ValueError("kind, pid or start_time is wrong")
+    return Record(**{f: tuple(v) if isinstance(v, list) else v for f, v in tree.items()})
+
+
+def record_text(record: Record) -> str:
+    """The text of a Record's file."""
+    return jsonlite.dumps({f: getattr(record, f) for f in fields_of(Record)}) + "\n"
+
+
+def digest(text: str) -> str:
+    """SHA-256 of a document's text, hexadecimal."""
+    try:                # hashlib itself costs 3 ms, for OpenSSL
+        from _sha256 import sha256  # type: ignore[import-not-found, unused-ignore]
+    except ImportError:
+        from hashlib import sha256
+    return str(sha256(text.encode("utf-8", "surrogateescape")).hexdigest())
+
+
+def now() -> str:
+    """This moment in the form of Record.created."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def boot_id(kernel: Kernel) -> str:
+    """The id of this boot, random(4)."""
+    return kernel.read_text("/proc/sys/kernel/random/boot_id").strip()
+
+
+def status(kernel: Kernel, record: Record) -> str:
+    """How a container is: Record.status ("running", "created", ...) while its init lives, else "stopped".
+
+    A zombie is stopped. A pid alone proves nothing: start time and boot id must agree.
+    """
+    if not record.pid or record.boot_id != boot_id(kernel):
+        return "stopped"
+    return "stopped" if kernel.process_state(record.pid, record.start_time) in (None, "Z", "X", "x") else record.status
+
+
+class Locks:
+    """Locks that are held, by descriptors, until close or death; use it with `with`."""
+
+    def __init__(self, kernel: Kernel, shared: bool) -> None:
+        self._kernel, self._shared = kernel, shared
+        self._held: list[tuple[int, str]] = []
+
+    def add(self, fd: int, path: str) -> None:
+        """Take over one lock on a directory."""
+        self._held.append((fd, path))
+
+    def close(self) -> None:
+        """Give all up; a directory that got no Record goes with its lock."""
+        while self._held:
+            fd, path = self._held.pop()
+            try:
+                if not self._shared:
+                    self._tidy(fd, path)
+            finally:
+                self._kernel.unlock(fd)
+
+    def _tidy(self, fd: int, path: str) -> None:
+        # After remove(), the path may by now be another process's new directory: leave that alone.
+        mine, found = os.fstat(fd), self._kernel.stat(path, follow=False)
+        if found is None or (mine.st_dev, mine.st_ino) != (found.st_dev, found.st_ino):
+            return
+        names = self._kernel.list_dir(path)
+        if _RECORD in names:
+            return
+        for name in names:
+            self._kernel.remove_file(f"{path}/{name}")
+        self._kernel.remove_dir(path)
+
+    def __enter__(self) -> Locks:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        self.close()
+
+
+class Store:
+    """The state directory.
+
+    Args:
+        kernel: the door to the machine.
+        root: the directory; made at the first change, never by reading.
+    Raises:
+        StateError: it is a symlink, no directory, not ours, or others may write to it.
+    """
+
+    def __init__(self, kernel: Kernel, root: str = ROOT) -> None:
+        self.kernel, self.root = kernel, root
+        self._ready = False
+        self._check()
+
+    def _check(self) -> bool:
+        found = self.kernel.stat(self.root, follow=False)
+        if found is None:
+            return False
+        wrong = ("it is a symlink" if stat.S_ISLNK(found.st_mode)
+                 else "it is no directory" if not stat.S_ISDIR(found.st_mode)
+                 else f"it belongs to uid {found.st_uid}" if found.st_uid != os.geteuid()
+                 else f"its mode is {stat.S_IMODE(found.st_mode):04o}" if found.st_mode & _SAFE else "")
+        if wrong:
+            raise StateError(f"{self.root}: refused as state directory", why=f"{wrong}; others could plant state in it",
+                             fix="remove it, or name another one with --root")
+        return True
+
+    def prepare(self) -> None:
+        """Make the directory and its rooms, mode 0700, where they are missing."""
+        if self._ready:
+            return
+        if not self._check():
+            self.kernel.make_dirs(os.path.dirname(self.root))
+            self.kernel.make_dir(self.root, 0o700)
+            self._check()           # another may have been quicker
+        for room in (*(f"{kind}s" for kind in KINDS), "journals"):
+            if not self.kernel.exists(f"{self.root}/{room}"):
+                self.kernel.make_dir(f"{self.root}/{room}", 0o700)
+        self._ready = True
+
+    def path(self, kind: str, name: str) -> str:
+        """The directory of one container or network.
+
+        Raises:
+            StateError: a name that is no plain file name.
+        """
+        if kind not in KINDS or name in ("", ".", "..") or "/" in name or "\0" in name:
+            raise StateError(f"{name!r}: no name of a {kind}")
+        return f"{self.root}/{kind}s/{name}"
+
+    def lock(self, ids: list[tuple[str, str]], shared: bool = False, timeout: float = 10.0) -> Locks:
+        """Lock containers and networks, in sorted order so that two runs never wait for each other.
+
+        Args:
+            ids: (kind, name) pairs.
+            shared: for reading; what does not exist stays unlocked.
+            timeout: seconds for all together.
+        Raises:
+            StateError: one is busy for that long.
+        """
+        if not shared:
+            self.prepare()
+        end = time.monotonic() + timeout
+        locks = Locks(self.kernel, shared)
+        try:
+            for kind, name in sorted(set(ids)):
+                path = self.path(kind, name)
+                try:
+                    fd = self.kernel.lock_dir(path, shared, max(0.0, end - time.monotonic()),
+                                              None if shared else 0o700)
+                except SyscallError as error:
+                    if error.errno == errno.EAGAIN:
+                        raise StateError(f"{kind} {name} is busy", why=f"another runspec works on it for {timeout:g} s",
+                                         fix="try again when it is done") from None
+                    if error.errno == errno.ENOENT and shared:
+                        continue
+                    raise
+                locks.add(fd, path)
+        except BaseException:
+            locks.close()
+            raise
+        return locks
+
+    def load(self, kind: str, name: str) -> Record | None:
+        """The Record, None where there is none.
+
+        Raises:
+            StateError: it is damaged, or of a newer version.
+        """
+        path = f"{self.path(kind, name)}/{_RECORD}"
+        text = self.kernel.try_read(path)
+        if text is None:
+            return None
+        try:
+            record = parse_record(text)
+            if (record.kind, record.name) != (kind, name):
+                raise ValueError(f"it names {record.kind} {record.name}")
+        except ValueError as error:
+            raise StateError(f"{kind} {name}: its record is damaged", why=f"{path}: {error}",
+                             fix="destroy it with --force, which finds it by its cgroup") from None
+        except StateError as error:
+            raise StateError(f"{kind} {name}: {error.what}", why=path, fix=error.fix) from None
+        return record
+
+    def names(self, kind: str) -> list[str]:
+        """The names of all that have a Record, damaged ones too, sorted."""
+        room = f"{self.root}/{kind}s"
+        return [name for name in self.kernel.list_dir(room) if self.kernel.exists(f"{room}/{name}/{_RECORD}")]
+
+    def save(self, record: Record) -> None:
+        """Write a Record, whole or not at all; its lock must be held."""
+        self.kernel.replace_file(f"{self.path(record.kind, record.name)}/{_RECORD}", record_text(record))
+
+    def remove(self, kind: str, name: str) -> bool:
+        """Forget a container or network; its lock must be held. False where there was nothing."""
+        path = self.path(kind, name)
+        names = self.kernel.list_dir(path)
+        for one in sorted(names, key=lambda one: one == _RECORD):   # the Record last: till then it is not forgotten
+            self.kernel.remove_file(f"{path}/{one}")
+        self.kernel.remove_dir(path)
+        return _RECORD in names
+
+    def users(self, network: str) -> list[str]:
+        """The containers whose Record has an interface on this network.
+
+        Raises:
+            StateError: a Record is damaged, so nobody knows.
+        """
+        out = []
+        for name in self.names("container"):
+            record = self.load("container", name)
+            if record is not None and any(one.get("network") == network
+                                          for one in record.spec.get("interfaces", ())):
+                out.append(name)
+        return out

@@ -1,0 +1,208 @@
+"""The thin Python face of the C layer: starts the interpreter, talks with it, and a few system calls.
+
+Everything here raises SyscallError, which is an OSError too. The extension is loaded at the first call.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+
+from runspec import abi
+from runspec.errors import SyscallError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+_loaded: tuple[Any, Any] | None = None
+_init = -1
+_ROOM = 1 << 17   # more than the largest report: a header and 64 KiB
+
+
+def _native() -> tuple[Any, Any]:
+    """(ffi, lib) of the extension."""
+    global _loaded
+    if _loaded is None:
+        from runspec.kernel.native import _native as module  # type: ignore[attr-defined]
+        _loaded = (module.ffi, module.lib)
+    return _loaded
+
+
+def _checked(value: int, call: str, path: str = "") -> int:
+    if value < 0:
+        raise SyscallError(call, path, -value)
+    return value
+
+
+def init_fd() -> int:
+    """The sealed memfd that holds the interpreter, made once per process.
+
+    Returns:
+        A close-on-exec descriptor that this module keeps; not to be closed.
+    See: memfd_create(2), fcntl(2) "File Sealing".
+    """
+    global _init
+    if _init < 0:
+        path = os.path.join(os.path.dirname(__file__), "init")
+        with open(path, "rb", buffering=0) as file:
+            _init = sealed(b"runspec", file.read(), executable=True)
+    return _init
+
+
+def sealed(name: bytes, data: bytes, executable: bool = False) -> int:
+    """A memfd holding `data` that can no longer be written, grown or shrunk.
+
+    Returns:
+        A close-on-exec descriptor, the caller's to close.
+    See: memfd_create(2).
+    """
+    _, lib = _native()
+    return _checked(lib.runspec_sealed(name, data, len(data), executable), "memfd_create", name.decode())
+
+
+def spawn(table_fd: int, slots: Sequence[int] = (), flags: int = 0, cgroup_fd: int = -1,
+          stdio: tuple[int, int, int] = (-1, -1, -1), init: int = -1) -> tuple[int, int, int]:
+    """Starts the interpreter on a table, in a child that inherits nothing but what is named here.
+
+    Args:
+        table_fd: sealed memfd with the packed table.
+        slots: descriptors that become slots 0, 1, ...; as many as the table's `given`.
+        flags: CLONE_NEW* for the child; CLONE_NEWTIME is not among them, time_namespaces(7).
+        cgroup_fd: a cgroup v2 directory to be born in, or -1.
+        stdio: descriptors for 0, 1, 2; -1 keeps ours, or /dev/null where ours is closed or close-on-exec.
+        init: another interpreter, for tests.
+
+    Returns:
+        (pid, pidfd, control socket); the descriptors are close-on-exec and the caller's to close, the
+        child the caller's to wait for.
+    Raises:
+        SyscallError: clone3, a descriptor or execveat failed; no child is left.
+    See: clone(2), execveat(2).
+    """
+    ffi, lib = _native()
+    pid, pidfd, control = ffi.new("int *"), ffi.new("int *"), ffi.new("int *")
+    error = lib.runspec_spawn(init if init >= 0 else init_fd(), table_fd, ffi.new("int[]", list(slots)), len(slots),
+                              flags, cgroup_fd, ffi.new("int[]", list(stdio)), pid, pidfd, control)
+    _checked(-error, "clone3", "runspec")
+    return pid[0], pidfd[0], control[0]
+
+
+class Report:
+    """One packet from the child: kind (REPORT_*), op index, errno, data, and a descriptor or -1."""
+
+    __slots__ = ("data", "error", "fd", "index", "kind")
+
+    def __init__(self, kind: int, index: int, error: int, data: bytes, fd: int) -> None:
+        self.kind, self.index, self.error, self.data, self.fd = kind, index, error, data, fd
+
+    def __repr__(self) -> str:
+        return f"Report(kind={self.kind}, index={self.index}, error={self.error}, data={self.data!r}, fd={self.fd})"
+
+
+def receive(control: int, timeout: int = -1) -> Report | None:
+    """Waits for the child's next report.
+
+    Args:
+        control: the socket from spawn.
+        timeout: milliseconds, -1 without end.
+
+    Returns:
+        The report, or None at the end of file: the program was executed, or the child is gone.
+    Raises:
+        SyscallError: ETIMEDOUT after the timeout; EBADMSG for a packet that is no report.
+    """
+    ffi, lib = _native()
+    room, fd = ffi.new(f"char[{_ROOM}]"), ffi.new("int *")
+    while True:
+        got = lib.runspec_receive(control, room, _ROOM, fd, timeout)
+        if got != -errno.EINTR:
+            break
+    if _checked(got, "recvmsg", "control socket") == 0:
+        return None
+    if got < abi.REPORT_BYTES:
+        raise SyscallError("recvmsg", "control socket", errno.EBADMSG)
+    packet = ffi.buffer(room, got)[:]
+    kind, index, error, length = struct.unpack_from("<IIiI", packet)
+    data = packet[abi.REPORT_BYTES:]
+    if len(data) != length:
+        raise SyscallError("recvmsg", "control socket", errno.EBADMSG)
+    return Report(kind, index, error, data, fd[0])
+
+
+def go(control: int) -> None:
+    """Lets a child that waits at a BARRIER go on.
+
+    Raises:
+        SyscallError: EPIPE, the child is gone.
+    """
+    _, lib = _native()
+    _checked(lib.runspec_go(control), "send", "control socket")
+
+
+def openat2(dirfd: int, path: str | bytes, flags: int, mode: int = 0, resolve: int = 0) -> int:
+    """Opens path below dirfd, close-on-exec.
+
+    Args:
+        resolve: RESOLVE_*.
+
+    Returns:
+        A descriptor.
+    See: openat2(2).
+    """
+    _, lib = _native()
+    raw = os.fsencode(path)
+    if b"\0" in raw:
+        raise SyscallError("openat2", repr(path), errno.EINVAL)
+    return _checked(lib.runspec_openat2(dirfd, raw, flags, mode, resolve), "openat2", os.fsdecode(path))
+
+
+def bpf_load(instructions: bytes, name: bytes = b"runspec_device") -> int:
+    """Loads a cgroup device program.
+
+    Args:
+        instructions: struct bpf_insn, 8 bytes each.
+        name: at most 15 bytes of letters, digits, '_' and '.'.
+
+    Returns:
+        The program's descriptor.
+    See: bpf(2), cgroup-v2.rst "Device controller".
+    """
+    _, lib = _native()
+    return _checked(lib.runspec_bpf_load(instructions, len(instructions) // 8, name), "bpf", "BPF_PROG_LOAD")
+
+
+def bpf_attach(cgroup_fd: int, program: int, flags: int = 0, replaced: int = -1) -> None:
+    """Attaches a device program to a cgroup; with BPF_F_REPLACE in flags, in the place of `replaced`."""
+    _, lib = _native()
+    _checked(lib.runspec_bpf_attach(cgroup_fd, program, flags, replaced), "bpf", "BPF_PROG_ATTACH")
+
+
+def bpf_detach(cgroup_fd: int, program: int) -> None:
+    """Takes a device program off a cgroup."""
+    _, lib = _native()
+    _checked(lib.runspec_bpf_detach(cgroup_fd, program), "bpf", "BPF_PROG_DETACH")
+
+
+def bpf_query(cgroup_fd: int) -> list[int]:
+    """Ids of the device programs attached to this very cgroup, in their order."""
+    ffi, lib = _native()
+    ids = ffi.new("uint32_t[64]")   # BPF_CGROUP_MAX_PROGS
+    count = _checked(lib.runspec_bpf_query(cgroup_fd, ids, 64), "bpf", "BPF_PROG_QUERY")
+    return list(ids[0:count])
+
+
+def bpf_open(number: int) -> int:
+    """A descriptor of the program with this id."""
+    _, lib = _native()
+    return _checked(lib.runspec_bpf_open(number), "bpf", f"program {number}")
+
+
+def bpf_info(program: int) -> tuple[int, bytes, bytes]:
+    """(id, tag, name) of a program; equal tags mean equal instructions on one kernel."""
+    ffi, lib = _native()
+    tag, name = ffi.new("char[8]"), ffi.new("char[16]")
+    number = _checked(lib.runspec_bpf_info(program, tag, name), "bpf", "BPF_OBJ_GET_INFO_BY_FD")
+    return number, ffi.buffer(tag)[:], ffi.string(name)

@@ -1,0 +1,234 @@
+"""Builds the C layer: the static interpreter `init`, the extension `_native`, and `runspec/abi.py`.
+
+`python runspec/kernel/native/build.py` builds all three in place; setup.py calls the same functions. It is run
+by its path, since the package around it needs the abi.py that is made here.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+
+from cffi import FFI
+from setuptools.command.build_py import build_py
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(HERE)))
+CC = os.environ.get("CC", "cc").split()
+WARNINGS = ["-std=gnu11", "-Wall", "-Wextra", "-Werror"]
+# No C library: its start-up would cost more than the ops. No loop may become a call of memset in memset.
+STATIC = ["-O2", "-static", "-nostdlib", "-ffreestanding", "-fno-pie", "-no-pie", "-fno-stack-protector",
+          "-fno-asynchronous-unwind-tables", "-fno-tree-loop-distribute-patterns",
+          "-Wl,-z,noexecstack", "-Wl,--build-id=none", "-s"]
+HOSTED = ["-O1", "-g", "-DRUNSPEC_HOSTED", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+INIT_SOURCES = ("init.c", "ops_path.c", "ops_mount.c", "ops_net.c", "ops_process.c")
+
+DECLARATIONS = """
+int runspec_spawn(int init, int table, const int *slots, int count, uint64_t flags, int cgroup,
+                  const int *stdio, int *pid, int *pidfd, int *control);
+long runspec_openat2(int dir, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve);
+long runspec_sealed(const char *name, const char *data, size_t length, int executable);
+long runspec_receive(int control, char *room, size_t size, int *fd, int timeout);
+long runspec_go(int control);
+long runspec_bpf_load(const char *instructions, uint32_t count, const char *name);
+long runspec_bpf_attach(int cgroup, int program, uint32_t flags, int replaced);
+long runspec_bpf_detach(int cgroup, int program);
+long runspec_bpf_query(int cgroup, uint32_t *ids, uint32_t room);
+long runspec_bpf_open(uint32_t id);
+long runspec_bpf_info(int program, char *tag, char *name);
+"""
+
+ffi = FFI()
+ffi.cdef(DECLARATIONS)
+ffi.set_source("runspec.kernel.native._native", "#include <stddef.h>\n#include <stdint.h>\n" + DECLARATIONS,
+               sources=["runspec/kernel/native/spawn.c", "runspec/kernel/native/calls.c"],
+               depends=[f"runspec/kernel/native/{name}" for name in ("ops.h", "sys.h", "compat.h")],
+               define_macros=[("_GNU_SOURCE", None)], extra_compile_args=["-O2", "-Wall", "-Wextra"],
+               py_limited_api=True)
+
+HEADERS = """
+#include <asm/resource.h>
+#include <signal.h>
+#include <linux/bpf.h>
+#include <linux/capability.h>
+#include <linux/fcntl.h>
+#include <linux/if.h>
+#include <linux/if_link.h>
+#include <linux/magic.h>
+#include <linux/memfd.h>
+#include <linux/mount.h>
+#include <linux/neighbour.h>
+#include <linux/netlink.h>
+#include <linux/openat2.h>
+#include <linux/prctl.h>
+#include <linux/rtnetlink.h>
+#include <linux/sched.h>
+#include <linux/veth.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <stddef.h>
+#include "compat.h"
+#include "ops.h"
+"""
+
+# Whole families where they are small; names where a family is not (abi.py is on every hot path).
+NAMES = re.compile(r"""
+    (?:CLONE|MOUNT_ATTR|MOVE_MOUNT|OPEN_TREE|AT|FSCONFIG|FSMOUNT|FSOPEN|RESOLVE|MS|MNT|UMOUNT|RLIMIT|CAP)_[A-Z0-9_]+
+  | (?:NLM_F|RT_SCOPE|RT_TABLE|RTPROT|RTN|IFA|RTA|RTNH_F|IFLA_INFO|IFLA_BR|VETH_INFO|BPF_DEVCG)_[A-Z0-9_]+
+  | (?:MFD|F_SEAL|NUD|NDA|NTF)_[A-Z0-9_]+
+  | IFF_[A-Z]+ | O_[A-Z]+ | S_I[A-Z]+ | SIG[A-Z0-9]+ | AF_(?:UNSPEC|UNIX|INET|INET6|BRIDGE|NETLINK)
+  | NLMSG_(?:NOOP|ERROR|DONE|OVERRUN) | NLMSGERR_ATTR_[A-Z]+
+  | RTM_(?:NEW|DEL|GET|SET)(?:LINK|ADDR|ROUTE|NEIGH|RULE|QDISC|NSID)
+  | RTM_F_[A-Z_]+ | RTNLGRP_(?:LINK|IPV4_IFADDR|IPV6_IFADDR|IPV4_ROUTE|IPV6_ROUTE|NEIGH)
+  | IFLA_(?:ADDRESS|BROADCAST|IFNAME|MTU|LINK|QDISC|STATS|STATS64|MASTER|OPERSTATE|LINKINFO|LINKMODE|NET_NS_PID|NET_NS_FD
+     |IFALIAS|AF_SPEC|GROUP|TXQLEN|NUM_TX_QUEUES|NUM_RX_QUEUES|PROMISCUITY|EXT_MASK|TARGET_NETNSID|LINK_NETNSID
+     |NEW_NETNSID|ALT_IFNAME|PROP_LIST|PERM_ADDRESS|PROTINFO|CARRIER|INET6_ADDR_GEN_MODE|INET6_FLAGS
+     |BRPORT_(?:STATE|COST|MODE|GUARD|ISOLATED|LEARNING|UNICAST_FLOOD|MCAST_FLOOD|NEIGH_SUPPRESS)
+     |VLAN_(?:ID|PROTOCOL)|MACVLAN_MODE|IPVLAN_(?:MODE|FLAGS))
+  | MACVLAN_MODE_[A-Z]+ | IPVLAN_MODE_[A-Z0-9]+ | IN6_ADDR_GEN_MODE_[A-Z]+ | RTEXT_FILTER_[A-Z_]+
+  | PR_(?:SET|GET)_(?:DUMPABLE|NO_NEW_PRIVS|SECCOMP|NAME|PDEATHSIG|KEEPCAPS|SECUREBITS|CHILD_SUBREAPER|IO_FLUSHER|THP_DISABLE)
+  | PR_CAP_AMBIENT(?:_[A-Z_]+)? | PR_CAPBSET_[A-Z]+ | NETLINK_(?:ROUTE|EXT_ACK|GET_STRICT_CHK)
+  | BPF_(?:LD|LDX|ST|STX|ALU|ALU64|JMP|JMP32|RET|W|H|B|DW|IMM|ABS|IND|MEM|K|X|ADD|SUB|OR|AND|LSH|RSH|XOR|MOV|JA|JEQ|JNE|JGT|JGE
+     |JLT|JLE|JSET|EXIT|CALL|REG_[0-9]+|PROG_TYPE_CGROUP_DEVICE|CGROUP_DEVICE|F_ALLOW_OVERRIDE|F_ALLOW_MULTI|F_REPLACE)
+  | (?:PROC|SYSFS|TMPFS|DEVPTS|CGROUP|CGROUP2|OVERLAYFS|BPF_FS|NSFS|BTRFS|EXT4|XFS)_(?:SUPER_)?MAGIC | NSFS_MAGIC
+  | REPORT_[A-Z]+ | TABLE_[A-Z_]+
+""", re.VERBOSE)
+# Upper bounds that move from kernel to kernel, sizes, and words of sigaction(2) that are no signals.
+UNWANTED = re.compile(r"(?:__)?\w+_(?:MAX|LAST_CAP)|CAP_(?:TO_\w+|VALID\w*)|S_IRWXUGO|SIG(?:STKSZ|RTMIN|RTMAX|UNUSED|LOST|EV\w*)|MS_RMT_MASK")
+KEPT = {"TABLE_MAX_OPS", "TABLE_MAX_BYTES"}
+
+OP_CLASS = '''
+HOST_CWD = -100
+
+
+class Op:
+    """One row of the child's table; ops.h says what an operation does with each field.
+
+    Args:
+        number: OP_*.
+        slot, dir: slot numbers; -1 is none, HOST_CWD as dir the process's own root.
+        s1, s2: texts; empty is the same as none.
+        a, b, c: unsigned 64 bit numbers; pad: unsigned 32 bit.
+    """
+
+    __slots__ = ("a", "b", "c", "dir", "number", "pad", "s1", "s2", "slot")
+
+    def __init__(self, number: int, slot: int = -1, dir: int = HOST_CWD, s1: bytes = b"", s2: bytes = b"",
+                 a: int = 0, b: int = 0, c: int = 0, pad: int = 0) -> None:
+        self.number, self.slot, self.dir, self.s1, self.s2 = number, slot, dir, s1, s2
+        self.a, self.b, self.c, self.pad = a, b, c, pad
+
+    def _key(self) -> tuple[object, ...]:
+        return (self.number, self.slot, self.dir, self.s1, self.s2, self.a, self.b, self.c, self.pad)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Op) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def __repr__(self) -> str:
+        words = [OP_NAMES.get(self.number, str(self.number))]
+        for field, default in (("slot", -1), ("dir", HOST_CWD), ("s1", b""), ("s2", b""), ("a", 0), ("b", 0),
+                               ("c", 0), ("pad", 0)):
+            value = getattr(self, field)
+            if value != default:
+                words.append(f"{field}={value:#x}" if field in "abc" else f"{field}={value!r}")
+        return f"Op({', '.join(words)})"
+'''
+
+
+def compile_c(sources: list[str], out: str, flags: list[str]) -> None:
+    """Compiles and links C files; the compiler's words go to stderr.
+
+    Raises:
+        CalledProcessError: the compiler refused.
+    """
+    subprocess.run([*CC, *WARNINGS, *flags, "-I", HERE, *sources, "-o", out], check=True)
+
+
+def build_init(out: str, flags: list[str] | None = None) -> None:
+    """Builds the interpreter: static, or with other flags (HOSTED, for the sanitizers)."""
+    compile_c([os.path.join(HERE, name) for name in INIT_SOURCES], out, STATIC if flags is None else flags)
+
+
+def constant_names(header: str) -> list[str]:
+    """Names of macros and enumerators in the kernel's headers that abi.py shall hold, sorted."""
+    command = [*CC, "-E", "-I", HERE, header]
+    macros = subprocess.run([*command, "-dM"], check=True, capture_output=True, text=True).stdout
+    found = set(re.findall(r"^#define (\w+) +\S", macros, re.M))
+    text = subprocess.run([*command, "-P"], check=True, capture_output=True, text=True).stdout
+    for body in re.findall(r"\benum\b[^{;]*\{([^}]*)\}", text):
+        found.update(re.findall(r"(?:^|,)\s*(\w+)", body))
+    return sorted(name for name in found if NAMES.fullmatch(name) and (name in KEPT or not UNWANTED.fullmatch(name)))
+
+
+def read_constants(folder: str) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
+    """Compiles and runs a small program that prints the constants and the operations.
+
+    Returns:
+        (constant, value) sorted by name, and (operation's name, number) in the order of ops.h.
+    """
+    header, source, program = (os.path.join(folder, name) for name in ("names.c", "print.c", "print"))
+    with open(header, "w", encoding="ascii") as file:
+        file.write(HEADERS)
+    rows = "".join(f'  PRINT("{name}", {name});\n' for name in constant_names(header))
+    with open(source, "w", encoding="ascii") as file:
+        file.write("#include <stdio.h>\n" + HEADERS + '#define PRINT(name, value) printf("%s %lld\\n", name, (long long)(value))\n'
+                   "int main(void)\n{\n" + rows + '  PRINT("HEAD_BYTES", sizeof(struct table_head));\n'
+                   '  PRINT("OP_BYTES", sizeof(struct op));\n  PRINT("REPORT_BYTES", sizeof(struct report));\n'
+                   '  puts("");\n#define X(name, number) PRINT(#name, number);\n  OPS(X)\n  return 0;\n}\n')
+
+    compile_c([source], program, ["-O0"])
+    first, second = subprocess.run([program], check=True, capture_output=True, text=True).stdout.split("\n\n")
+    constants, ops = ([(name, int(value)) for name, value in map(str.split, part.splitlines())] for part in (first, second))
+    return constants, ops
+
+
+def write_abi(out: str) -> None:
+    """Writes abi.py: Op, operation numbers and kernel constants."""
+    with tempfile.TemporaryDirectory() as folder:
+        constants, ops = read_constants(folder)
+    lines = ['"""Operations of the child\'s table and kernel constants; made by kernel/native/build.py from ops.h and',
+             'the kernel\'s headers, not to be edited."""', "", "from __future__ import annotations", ""]
+    lines += [f"OP_{name} = {number}" for name, number in ops]
+    lines += [f"OP_NAMES = {{{', '.join(f'{number}: {name!r}' for name, number in ops)}}}", ""]
+    plain = [(name, value) for name, value in constants if not name.startswith(("CAP_", "SIG"))]
+    lines += [f"{name} = {value:#x}" if value > 9 else f"{name} = {value}" for name, value in plain]
+    for table, prefix in (("CAPS", "CAP_"), ("RLIMITS", "RLIMIT_"), ("SIGNALS", "SIG")):
+        rows = sorted((value, name) for name, value in constants if name.startswith(prefix))
+        lines += ["", f"{table} = {{{', '.join(f'{name!r}: {value}' for value, name in rows)}}}"]
+    text = "\n".join(lines) + "\n" + OP_CLASS
+    with open(out + ".new", "w", encoding="ascii") as file:
+        file.write(text)
+    os.replace(out + ".new", out)
+
+
+def build_step(root: str) -> None:
+    """What a wheel needs beyond the extension: abi.py and init, made in the source tree."""
+    write_abi(os.path.join(root, "runspec", "abi.py"))
+    build_init(os.path.join(root, "runspec", "kernel", "native", "init"))
+
+
+class Build(build_py):
+    """setuptools' build_py with that step before it collects the files."""
+
+    def run(self) -> None:
+        """Makes abi.py and init, then does what build_py does."""
+        build_step(ROOT)
+        super().run()
+
+
+def main() -> int:
+    """Builds everything in place, for a checkout."""
+    build_step(ROOT)
+    # setuptools keeps its intermediate files in build/; ffi.compile would leave them among the sources.
+    subprocess.run([sys.executable, "setup.py", "-q", "build_ext", "--inplace"], cwd=ROOT, check=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

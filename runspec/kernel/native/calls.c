@@ -1,0 +1,152 @@
+/* Thin wrappers of system calls that Python's os module lacks. Each returns a value >= 0 or -errno. */
+#include <errno.h>
+#include <linux/bpf.h>
+#include <linux/openat2.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <fcntl.h>
+#include <unistd.h>
+#include "compat.h"
+#include "ops.h"
+
+static long result(long value) { return value < 0 ? -errno : value; }
+
+long runspec_openat2(int dir, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve)
+{
+  struct open_how how = {.flags = flags | O_CLOEXEC, .mode = mode, .resolve = resolve};
+  long fd;
+  int tries = 0;
+  do   /* EAGAIN: a rename beside us, openat2(2) */
+    fd = result(syscall(SYS_openat2, dir, path, &how, sizeof how));
+  while (fd == -EAGAIN && ++tries < 128);
+  return fd;
+}
+
+/* A memfd with these bytes that nobody, we included, can change any more. */
+long runspec_sealed(const char *name, const char *data, size_t length, int executable)
+{
+  int seals = F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE;
+  int fd = executable ? memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC) : -1;
+  if (fd < 0)   /* before Linux 6.3 there is no MFD_EXEC, and every memfd may be executed */
+    fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  if (fd < 0)
+    return -errno;
+  long error = 0;
+  for (size_t done = 0; done < length && !error;) {
+    ssize_t wrote = write(fd, data + done, length - done);
+    if (wrote > 0)
+      done += (size_t)wrote;
+    else if (wrote == 0 || errno != EINTR)
+      error = wrote ? -errno : -EIO;
+  }
+  if (!error)
+    error = result(fcntl(fd, F_ADD_SEALS, seals));
+  if (error)
+    close(fd);
+  return error ? error : fd;
+}
+
+/* Waits at most timeout ms (-1: without end) for one report: the packet's length, 0 at the end of file,
+ * -ETIMEDOUT, or another error. A descriptor that came along is in *fd, else -1. */
+long runspec_receive(int control, char *room, size_t size, int *fd, int timeout)
+{
+  struct pollfd waiting = {.fd = control, .events = POLLIN};
+  struct iovec part = {room, size};
+  union { struct cmsghdr header; char room[CMSG_SPACE(sizeof(int))]; } rights;
+  struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = &rights, .msg_controllen = sizeof rights};
+  *fd = -1;
+  if (timeout >= 0) {
+    int ready = poll(&waiting, 1, timeout);
+    if (ready <= 0)
+      return ready ? -errno : -ETIMEDOUT;
+  }
+  ssize_t got = recvmsg(control, &message, MSG_CMSG_CLOEXEC);
+  if (got < 0)
+    return errno == ECONNRESET ? 0 : -errno;   /* the child died with our byte unread */
+  struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+  if (header && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS && header->cmsg_len == CMSG_LEN(sizeof(int)))
+    memcpy(fd, CMSG_DATA(header), sizeof *fd);
+  return message.msg_flags & MSG_TRUNC ? -EMSGSIZE : got;
+}
+
+/* Opens a barrier. MSG_NOSIGNAL: a child that died must not kill us by SIGPIPE. */
+long runspec_go(int control) { return result(send(control, "", 1, MSG_NOSIGNAL)); }
+
+static long bpf(int command, union bpf_attr *attr) { return result(syscall(SYS_bpf, command, attr, sizeof *attr)); }
+
+long runspec_bpf_load(const char *instructions, uint32_t count, const char *name)
+{
+  union bpf_attr attr;
+  memset(&attr, 0, sizeof attr);
+  attr.prog_type = BPF_PROG_TYPE_CGROUP_DEVICE;
+  attr.insns = (uint64_t)(uintptr_t)instructions;
+  attr.insn_cnt = count;
+  attr.license = (uint64_t)(uintptr_t)"Apache-2.0";
+  strncpy(attr.prog_name, name, sizeof attr.prog_name - 1);
+  long fd = bpf(BPF_PROG_LOAD, &attr);
+  return fd;
+}
+
+long runspec_bpf_attach(int cgroup, int program, uint32_t flags, int replaced)
+{
+  union bpf_attr attr;
+  memset(&attr, 0, sizeof attr);
+  attr.target_fd = (uint32_t)cgroup;
+  attr.attach_bpf_fd = (uint32_t)program;
+  attr.attach_type = BPF_CGROUP_DEVICE;
+  attr.attach_flags = flags;
+  attr.replace_bpf_fd = replaced < 0 ? 0 : (uint32_t)replaced;
+  return bpf(BPF_PROG_ATTACH, &attr);
+}
+
+long runspec_bpf_detach(int cgroup, int program)
+{
+  union bpf_attr attr;
+  memset(&attr, 0, sizeof attr);
+  attr.target_fd = (uint32_t)cgroup;
+  attr.attach_bpf_fd = (uint32_t)program;
+  attr.attach_type = BPF_CGROUP_DEVICE;
+  return bpf(BPF_PROG_DETACH, &attr);
+}
+
+/* Ids of the device programs attached to the cgroup itself; returns how many there are. */
+long runspec_bpf_query(int cgroup, uint32_t *ids, uint32_t room)
+{
+  union bpf_attr attr;
+  memset(&attr, 0, sizeof attr);
+  attr.query.target_fd = (uint32_t)cgroup;
+  attr.query.attach_type = BPF_CGROUP_DEVICE;
+  attr.query.prog_ids = (uint64_t)(uintptr_t)ids;
+  attr.query.prog_cnt = room;
+  long error = bpf(BPF_PROG_QUERY, &attr);
+  return error < 0 ? error : (long)attr.query.prog_cnt;
+}
+
+long runspec_bpf_open(uint32_t id)
+{
+  union bpf_attr attr;
+  memset(&attr, 0, sizeof attr);
+  attr.prog_id = id;
+  return bpf(BPF_PROG_GET_FD_BY_ID, &attr);
+}
+
+/* The program's id; its tag (8 bytes, a hash of its instructions) and name (16 bytes) are filled in. */
+long runspec_bpf_info(int program, char *tag, char *name)
+{
+  struct bpf_prog_info info;
+  union bpf_attr attr;
+  memset(&info, 0, sizeof info);
+  memset(&attr, 0, sizeof attr);
+  attr.info.bpf_fd = (uint32_t)program;
+  attr.info.info_len = sizeof info;
+  attr.info.info = (uint64_t)(uintptr_t)&info;
+  long error = bpf(BPF_OBJ_GET_INFO_BY_FD, &attr);
+  if (error < 0)
+    return error;
+  memcpy(tag, info.tag, sizeof info.tag);
+  memcpy(name, info.name, sizeof info.name);
+  return (long)info.id;
+}

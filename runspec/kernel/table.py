@@ -1,0 +1,76 @@
+"""Packs operations into the table that the interpreter reads; its form is in native/ops.h."""
+
+from __future__ import annotations
+
+import struct
+
+from runspec import abi
+from runspec.errors import HostError
+from runspec.kernel import native
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_HEAD = struct.Struct("<4I")
+_OP = struct.Struct("<IiiIIIQQQ")
+_LENGTH = struct.Struct("<I")
+
+
+def pack(ops: Sequence[abi.Op], given: int = 0) -> bytes:
+    """Lays out a table, each number checked against the width of its field.
+
+    Args:
+        ops: the operations in order.
+        given: how many slots are handed over at spawn.
+
+    Returns:
+        The bytes of the table.
+    Raises:
+        HostError: too many operations, or their texts are too long together.
+        ValueError: a number that does not fit its field, or names no operation or slot.
+    """
+    if not 0 <= given <= abi.TABLE_SLOTS:
+        raise ValueError(f"{given} slots given, at most {abi.TABLE_SLOTS}")
+    if len(ops) > abi.TABLE_MAX_OPS:
+        raise HostError(f"{len(ops)} operations for one process, at most {abi.TABLE_MAX_OPS}",
+                        fix="fewer mounts, devices or network settings in one container")
+    texts = bytearray(4)   # offset 0 means none
+    offsets = {b"": 0}
+    rows = []
+    for op in ops:
+        for text in (op.s1, op.s2):
+            if text not in offsets:
+                offsets[text] = len(texts)
+                texts += _LENGTH.pack(_within(op, "text length", len(text), 0, abi.TABLE_MAX_BYTES))
+                texts += text
+                texts += bytes(4 - len(text) % 4)   # at least the NUL
+        rows.append(_OP.pack(
+            _known(op), _within(op, "slot", op.slot, -1, abi.TABLE_SLOTS - 1),
+            op.dir if op.dir == abi.HOST_CWD else _within(op, "dir", op.dir, -1, abi.TABLE_SLOTS - 1),
+            offsets[op.s1], offsets[op.s2], _within(op, "pad", op.pad, 0, 2**32 - 1),
+            *(_within(op, name, getattr(op, name), 0, 2**64 - 1) for name in "abc")))
+    size = _HEAD.size + len(rows) * _OP.size + len(texts)
+    if size > abi.TABLE_MAX_BYTES:
+        raise HostError(f"{size} bytes of operations for one process, at most {abi.TABLE_MAX_BYTES}",
+                        fix="shorter arguments, environment or mount options")
+    return b"".join([_HEAD.pack(abi.TABLE_MAGIC, len(rows), size, given), *rows, texts])
+
+
+def memfd(data: bytes) -> int:
+    """A sealed memfd with a packed table, the caller's to close; see memfd_create(2)."""
+    return native.sealed(b"runspec-table", data)
+
+
+def _known(op: abi.Op) -> int:
+    if op.number not in abi.OP_NAMES:
+        raise ValueError(f"no operation {op.number}")
+    return op.number
+
+
+def _within(op: abi.Op, field: str, value: int, low: int, high: int) -> int:
+    if not low <= value <= high:
+        if field == "text length":
+            raise HostError(f"{abi.OP_NAMES.get(op.number)}: a text of {value} bytes, at most {high}")
+        raise ValueError(f"{op!r}: {field} {value} is not in {low}..{high}")
+    return value

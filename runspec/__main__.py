@@ -65,10 +65,13 @@ def _run(words: Words) -> int:
 
         return people.run(words)
     from runspec.cli import declare
+    from runspec.kernel import Kernel
+    from runspec.run.store import Store
 
-    verb = {"validate": declare.validate, "config": declare.config, "plan": declare.plan,
-            "diff": declare.diff, "apply": declare.apply, "destroy": declare.destroy}[words.verb]
-    return verb(words, words.root)
+    kernel = Kernel(words.fault)
+    # Files can be judged by anybody; the state directory is root's, and is not even looked at.
+    store = None if words.verb in ("validate", "config") else Store(kernel, words.root)
+    return int(getattr(declare, words.verb)(words, kernel, store))
 
 
 def _fail(words: Words, error: RunspecError, status: int) -> int:

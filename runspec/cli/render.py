@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 
-from runspec.cli.words import plain
+from runspec.cli.words import nearest, plain
 from runspec.errors import RunspecError
 from runspec.plan.steps.base import PHASES, Change, Plan, Step
 from runspec.plan.values import Sentinel
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 # By Impact: NONE, IN_PLACE, RESTART, RECREATE.
 CLASSES = ("no effect", "in place", "restart", "recreate")
 JSON_CLASSES = ("none", "inPlace", "restart", "recreate")
+UP_TO_DATE = "up to date"
 _COLOURS = {"in place": "32", "restart": "33", "recreate": "31", "edited": "36", "drifted": "35", "bold": "1"}
 
 
@@ -145,19 +146,19 @@ def plan_text(plan: Plan, colour: bool = False) -> str:
         digits = len(str(len(plan.steps)))
         phase = -1
         for number, (step, text, path) in enumerate(zip(plan.steps, texts, paths, strict=True), 1):
-            if phase != step.PHASE:
-                phase = step.PHASE
+            if phase != step.phase:
+                phase = step.phase
                 lines.append(paint(f"{PHASES[phase]}:", "bold", colour))
             lines.append(f"  {number:>{digits}}. {text:<{wide}}  {path:<{path_wide}}  {plain(step.reason)}".rstrip())
     lines += [plain(line) for line in plan.quiet]
-    return "\n".join(lines) or "up to date: nothing to do"
+    return "\n".join(lines) or f"{UP_TO_DATE}: nothing to do"
 
 
 def step_tree(step: Step) -> dict[str, Any]:
     """A Step as plain JSON: what it is, for whom and why, and all it will need."""
     fields = {key(field): jsonable(value) for field, value in items(step)
-              if field not in ("target", "path", "reason") and value is not None}
-    return {"phase": PHASES[step.PHASE], "kind": type(step).__name__, "target": step.target, "path": step.path,
+              if field not in ("target", "path", "reason", "early") and value is not None}
+    return {"phase": PHASES[step.phase], "kind": type(step).__name__, "target": step.target, "path": step.path,
             "reason": step.reason, "text": str(step), "with": fields}
 
 
@@ -174,25 +175,26 @@ def done_text(done: Mapping[str, str], changes: Iterable[Change] = (), quiet: It
     """apply's and destroy's last words.
 
     Args:
-        done: target -> what happened to it: "created", "changed", "removed", ...; "" for nothing.
-        changes: those that were done in place, shown under their target.
+        done: target -> what happened to it: "created", "changed in place", "removed", ...; "" or "up to date" for nothing.
+        changes: those that were done, shown under their target.
     """
     by_target: dict[str, list[Change]] = {}
     for one in changes:
-        by_target.setdefault(one.target, []).append(one)
+        if one.path:
+            by_target.setdefault(one.target, []).append(one)
     lines = []
     for target, word in done.items():
-        if word:
-            lines.append(f"{target}: {word}")
-            lines += [f"  {change_line(one, colour=colour).removeprefix(f'{target}: ')}"
-                      for one in by_target.get(target, ())]
-    lines = lines or ["up to date: nothing to do"]
+        lines.append(f"{target}: {word or UP_TO_DATE}")
+        lines += [f"  {change_line(one, colour=colour).removeprefix(f'{target}: ')}"
+                  for one in by_target.get(target, ())]
+    if all(word in ("", UP_TO_DATE) for word in done.values()):
+        lines = [f"{UP_TO_DATE}: nothing to do"]
     return "\n".join([*lines, *map(plain, quiet)])
 
 
 def done_json(done: Mapping[str, str], changes: Iterable[Change] = (), quiet: Iterable[str] = ()) -> str:
     """`{"done": {target: word}, "changes": [...], "quiet": [...]}`."""
-    return canonical({"done": {target: word or "nothing to do" for target, word in done.items()},
+    return canonical({"done": {target: word or UP_TO_DATE for target, word in done.items()},
                       "changes": [change_tree(one) for one in changes], "quiet": list(quiet)})
 
 
@@ -214,3 +216,9 @@ def error_json(error: RunspecError) -> str:
 def count_text(number: int, one: str, many: str = "") -> str:
     """`1 step`, `3 steps`."""
     return f"{number} {one if number == 1 else many or one + 's'}"
+
+
+def near(word: str, known: Iterable[str]) -> str:
+    """The fix line for a mistyped name; "" where none is near."""
+    found = nearest(word, known)
+    return f"did you mean `{found}`?" if found else ""

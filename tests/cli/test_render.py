@@ -97,9 +97,9 @@ def test_value_text(value: object, text: str) -> None:
 
 def test_done() -> None:
     assert render.done_text({"foo1": "changed", "foo2": ""}, (WEIGHT,)) == (
-        "foo1: changed\n  linux.resources.cpu.weight: 25 -> 30  edited, in place")
+        "foo1: changed\n  linux.resources.cpu.weight: 25 -> 30  edited, in place\nfoo2: up to date")
     assert render.done_text({"foo2": ""}) == "up to date: nothing to do"
-    assert render.done_json({"foo2": ""}) == '{"changes":[],"done":{"foo2":"nothing to do"},"quiet":[]}'
+    assert render.done_json({"foo2": ""}) == '{"changes":[],"done":{"foo2":"up to date"},"quiet":[]}'
 
 
 def test_errors() -> None:

@@ -1,0 +1,219 @@
+"""`exec`: a further process in a running container, held as strictly as its init."""
+
+from __future__ import annotations
+
+import _signal
+import os
+
+from runspec import abi
+from runspec.cli.people import open_init, status_fields
+from runspec.cli.words import plain, quoted
+from runspec.errors import RunspecError, StateError, UsageError
+from runspec.kernel import procfs
+from runspec.plan.steps.base import Table
+from runspec.plan.steps.exec_ import capabilities_of, exec_ops
+from runspec.plan.steps.namespaces import KINDS
+from runspec.spec.model import Process, User
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from runspec.cli.words import Words
+    from runspec.kernel import Child, Kernel
+    from runspec.run.store import Record
+
+# What a terminal or a supervisor sends us is meant for the program: its session is not ours.
+FORWARDED = (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP, _signal.SIGQUIT, _signal.SIGUSR1, _signal.SIGUSR2)
+LARGEST_ID = 2**32 - 2
+# Where a started program's clean-up may last long, its set-up may not.
+PATIENCE = 60.0
+
+
+def run(words: Words, kernel: Kernel, record: Record) -> int:
+    """Run the command in the foreground; returns its status, 128 + N after signal N.
+
+    Raises:
+        StateError: the container is stopped, or ended meanwhile.
+        RunspecError: the program could not be started.
+    """
+    user = parse_user(words.value("user")) if words.flag("user") else None
+    env = parse_env(words.values("env"))
+    pidfd = open_init(kernel, record)
+    if pidfd is None:
+        raise _stopped(record.name)
+    group = -1
+    try:
+        table, unified = prepare(words, kernel, record, user, env)
+        if unified:
+            group = kernel.open(unified, os.O_RDONLY | os.O_DIRECTORY)
+        child = kernel.spawn(table.ops, (pidfd,), cgroup_fd=group, stdio=(0, 1, 2))
+    finally:
+        for fd in (pidfd, group):
+            if fd >= 0:
+                kernel.close(fd)
+    return supervise(kernel, child, table, words.operands[1])
+
+
+def _stopped(name: str) -> StateError:
+    return StateError("exec failed: cannot exec in a stopped container", why=f"init of {name} has ended",
+                      fix="apply its file again to start it")
+
+
+def prepare(words: Words, kernel: Kernel, record: Record, user: tuple[int, int | None] | None,
+            env: tuple[str, ...]) -> tuple[Table, str]:
+    """The table for the child, and the cgroup2 directory that it is born in ("" for none).
+
+    Raises:
+        StateError: init ended while we looked.
+    """
+    proc = f"/proc/{record.pid}"
+    status_text = kernel.try_read(f"{proc}/status")
+    limits = kernel.try_read(f"{proc}/limits")
+    if not status_text or not limits:
+        raise _stopped(record.name)
+    status = status_fields(status_text.decode("utf-8", "surrogateescape"))
+    kinds = differing(kernel, record.pid)
+    spec = record.spec["process"]
+    merged = merge_env(tuple(spec.get("env", ())), env)
+    process = Process(
+        cwd=words.value("cwd", spec.get("cwd", "/")), args=words.operands[1:], env=merged,
+        user=identity(kernel, proc, status, "user" in kinds, user), capabilities=capabilities_of(status),
+        no_new_privileges=status.get("NoNewPrivs") == "1")
+    tasks, unified = groups(kernel, record)
+    table = Table(("init",))
+    exec_ops(table, kinds, tasks, process, procfs.parse_limits(limits),
+             (kernel.try_read(f"{proc}/oom_score_adj") or b"").decode("ascii").strip())
+    return table, unified
+
+
+def differing(kernel: Kernel, pid: int) -> tuple[str, ...]:
+    """The kinds of namespace in which a process is and we are not."""
+    return tuple(kind for kind, (_, name) in KINDS.items()
+                 if (theirs := kernel.read_link(f"/proc/{pid}/ns/{name}")) is not None
+                 and theirs != kernel.read_link(f"/proc/self/ns/{name}"))
+
+
+def identity(kernel: Kernel, proc: str, status: dict[str, str], mapped: bool,
+             user: tuple[int, int | None] | None) -> User:
+    """Init's ids as seen inside; or the ones asked for, then without init's groups."""
+    def inside(kind: str, ids: Iterable[str]) -> list[int]:
+        numbers = [int(word) for word in ids]
+        if not mapped:
+            return numbers
+        ranges = procfs.parse_id_map(kernel.try_read(f"{proc}/{kind}_map") or b"")
+        found = [one - outside + first for one in numbers for first, outside, size in ranges
+                 if outside <= one < outside + size]
+        return found
+
+    umask = int(status["Umask"], 8) if "Umask" in status else None
+    uids, gids = inside("uid", status.get("Uid", "0 0").split()[1:2]), inside("gid", status.get("Gid", "0 0").split()[1:2])
+    if user is not None:
+        uid, gid = user
+        return User(uid=uid, gid=gid if gid is not None else (gids or [0])[0], umask=umask)
+    return User(uid=(uids or [0])[0], gid=(gids or [0])[0], umask=umask,
+                additional_gids=tuple(inside("gid", status.get("Groups", "").split())))
+
+
+def groups(kernel: Kernel, record: Record) -> tuple[tuple[str, ...], str]:
+    """(v1 directories to enter, the cgroup2 directory to be born in)."""
+    tasks, unified = [], ""
+    for path in record.cgroups:
+        if kernel.exists(f"{path}/cgroup.controllers"):
+            unified = beside_init(path, (kernel.try_read(f"/proc/{record.pid}/cgroup") or b"").decode("utf-8", "replace"))
+        elif kernel.exists(f"{path}/tasks"):
+            tasks.append(path)
+    return tuple(tasks), unified
+
+
+def beside_init(directory: str, text: str) -> str:
+    """The cgroup2 directory in which init is by now, at or below the container's own.
+
+    An init that hands controllers down has left its first group, which then takes no processes.
+
+    Args:
+        directory: the container's group, with its mount point.
+        text: /proc/PID/cgroup, whose paths begin at our own cgroup namespace's root.
+    """
+    path = next((line[3:] for line in text.splitlines() if line.startswith("0::/")), "")
+    at = 0
+    while (at := directory.find("/", at)) >= 0:
+        own = directory[at:]
+        if path.startswith(own + "/"):
+            return directory + path[len(own):]
+        at += 1
+    return directory
+
+
+def merge_env(base: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]:
+    """Variables in order; a later word for a name takes the earlier one's place."""
+    found = {word.partition("=")[0]: word for word in (*base, *more)}
+    return tuple(found.values())
+
+
+def parse_env(values: tuple[str, ...]) -> tuple[str, ...]:
+    """Check each NAME=VALUE.
+
+    Raises:
+        UsageError: one has no name or no `=`.
+    """
+    for word in values:
+        if word.find("=") < 1:
+            raise UsageError(f"exec: -e {quoted(word)} is no NAME=VALUE", fix="write for example -e TERM=xterm")
+    return values
+
+
+def parse_user(text: str) -> tuple[int, int | None]:
+    """`UID[:GID]` in plain decimal; anything else is refused, never guessed at, CVE-2026-30892.
+
+    Raises:
+        UsageError: it is no such thing.
+    """
+    uid, colon, gid = text.partition(":")
+    for word in (uid, gid) if colon else (uid,):
+        if not (word.isascii() and word.isdigit() and len(word) <= 10 and int(word) <= LARGEST_ID):
+            raise UsageError(f"exec: -u {quoted(text)} is no UID[:GID]",
+                             why=f"ids are decimal numbers from 0 to {LARGEST_ID}; names are not looked up",
+                             fix="write for example -u 1000:1000")
+    return int(uid), int(gid) if colon else None
+
+
+def supervise(kernel: Kernel, child: Child, table: Table, program: str) -> int:
+    """Wait until the child has become the program, then for the program's end."""
+    try:
+        while (report := child.receive(PATIENCE)) is not None:
+            if report.kind == abi.REPORT_ERROR:
+                child.wait()
+                raise failure(table, report.index, report.error, program)
+        for number in FORWARDED:
+            # The child's pidfd lives as long as this call, and so does the handler's use of it.
+            _signal.signal(number, lambda got, _frame: _forward(kernel, child, got))
+        return child.wait()
+    finally:
+        for number in FORWARDED:
+            _signal.signal(number, _signal.SIG_DFL)
+        child.close()
+
+
+def _forward(kernel: Kernel, child: Child, number: int) -> None:
+    kernel.signal(child.pidfd, number)
+
+
+def failure(table: Table, index: int, number: int, program: str) -> RunspecError:
+    """An operation's error in runc's words, from which engines make their own exit status."""
+    op = table.ops[index]
+    reason = os.strerror(number)
+    # Lower case, as engines look for it.
+    reason = reason[:1].lower() + reason[1:]
+    if op.number == abi.OP_EXEC:
+        name = plain(program)
+        if "/" not in program and reason == "no such file or directory":
+            return RunspecError(f'exec failed: exec: "{name}": executable file not found in $PATH')
+        stat = f"stat {name}: " if reason == "no such file or directory" else ""
+        return RunspecError(f'exec failed: exec: "{name}": {stat}{reason}')
+    if op.number == abi.OP_CHDIR:
+        where = plain(op.s1.decode("utf-8", "surrogateescape"))
+        return RunspecError(f'exec failed: chdir to cwd "{where}": {reason}', fix="give another with --cwd")
+    name = next((word[3:].lower() for word, value in vars(abi).items()
+                 if word.startswith("OP_") and value == op.number), str(op.number))
+    return RunspecError(f"exec failed: {name}: {reason}", why="a step on the way into the container was refused")

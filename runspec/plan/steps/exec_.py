@@ -1,0 +1,71 @@
+"""The table of a process that joins a running container: as narrow as its init, never wider."""
+
+from __future__ import annotations
+
+from runspec import abi
+from runspec.plan.steps.base import Table
+from runspec.plan.steps.namespaces import KINDS
+from runspec.plan.steps.process import INFINITY, credential_ops, words
+from runspec.spec.model import Capabilities, Process
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def names_of(bits: int) -> tuple[str, ...]:
+    """The capability names of a mask of /proc/PID/status; a bit that runspec does not know is dropped."""
+    return tuple(name for name, number in sorted(abi.CAPS.items(), key=lambda one: one[1]) if bits >> number & 1)
+
+
+def capabilities_of(status: Mapping[str, str]) -> Capabilities:
+    """What init holds, of its /proc/PID/status; inheritable and ambient stay empty unless init has them."""
+    def held(field: str) -> tuple[str, ...]:
+        return names_of(int(status.get(field, "0"), 16) & int(status.get("CapBnd", "0"), 16))
+
+    return Capabilities(bounding=held("CapBnd"), effective=held("CapEff"), permitted=held("CapPrm"),
+                        inheritable=held("CapInh"), ambient=held("CapAmb"))
+
+
+def exec_ops(table: Table, kinds: tuple[str, ...], tasks: tuple[str, ...], process: Process,
+             limits: Mapping[str, tuple[int, int]], oom_score_adj: str = "") -> None:
+    """Fill a table whose slot "init" is the pidfd of the container's init.
+
+    Args:
+        kinds: namespaces of init that differ from ours, OCI's words.
+        tasks: cgroup v1 directories to enter; a v2 group is entered by the clone.
+        process: what runs, with init's credentials.
+        limits: name -> (soft, hard), as init has them.
+        oom_score_adj: init's, "" to leave ours.
+    """
+    add = table.add
+    # Unreadable before the first step inside: nobody there may trace us or look into our memory.
+    add(abi.OP_PRCTL, a=abi.PR_SET_DUMPABLE, b=0)
+    for directory in tasks:
+        add(abi.OP_WRITE, s1=f"{directory}/tasks", s2="0")
+    if oom_score_adj:
+        add(abi.OP_WRITE, s1="/proc/self/oom_score_adj", s2=oom_score_adj)
+    # To raise a hard limit takes CAP_SYS_RESOURCE of the first user namespace, so before leaving it;
+    # else after the clone, which a limit on processes or descriptors could forbid.
+    if "user" in kinds:
+        _limit(table, limits)
+    flags = 0
+    for kind in kinds:
+        flags |= KINDS[kind][0]
+    if flags:
+        add(abi.OP_SETNS, slot=table.slot("init"), a=flags)
+    if "pid" in kinds:
+        add(abi.OP_FORK)
+    if "user" not in kinds:
+        _limit(table, limits)
+    # A session of its own, or it could type into the caller's terminal (TIOCSTI).
+    add(abi.OP_SETSID)
+    add(abi.OP_CHDIR, s1=process.cwd)
+    credential_ops(table, process, process.capabilities)
+    add(abi.OP_EXEC, s1=words(process.args), s2=words(process.env))
+
+
+def _limit(table: Table, limits: Mapping[str, tuple[int, int]]) -> None:
+    for name, (soft, hard) in limits.items():
+        if name in abi.RLIMITS:
+            table.add(abi.OP_RLIMIT, a=abi.RLIMITS[name], b=soft & INFINITY, c=hard & INFINITY)

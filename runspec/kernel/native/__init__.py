@@ -1,4 +1,4 @@
-"""The thin Python face of the C layer: starts the interpreter, talks with it, and a few system calls.
+"""The thin Python face of the C layer: starts the interpreter, seals memfds, and a few system calls.
 
 Everything here raises SyscallError, which is an OSError too. The extension is loaded at the first call.
 """
@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
-import struct
 
-from runspec import abi
 from runspec.errors import SyscallError
 
 TYPE_CHECKING = False
@@ -19,14 +17,13 @@ if TYPE_CHECKING:
 
 _loaded: tuple[Any, Any] | None = None
 _init = -1
-_ROOM = 1 << 17   # more than the largest report: a header and 64 KiB
 
 
-def _native() -> tuple[Any, Any]:
+def _load() -> tuple[Any, Any]:
     """(ffi, lib) of the extension."""
     global _loaded
     if _loaded is None:
-        from runspec.kernel.native import _native as module  # type: ignore[attr-defined]
+        from runspec.kernel.native import _native as module
         _loaded = (module.ffi, module.lib)
     return _loaded
 
@@ -59,7 +56,7 @@ def sealed(name: bytes, data: bytes, executable: bool = False) -> int:
         A close-on-exec descriptor, the caller's to close.
     See: memfd_create(2).
     """
-    _, lib = _native()
+    _, lib = _load()
     return _checked(lib.runspec_sealed(name, data, len(data), executable), "memfd_create", name.decode())
 
 
@@ -82,64 +79,12 @@ def spawn(table_fd: int, slots: Sequence[int] = (), flags: int = 0, cgroup_fd: i
         SyscallError: clone3, a descriptor or execveat failed; no child is left.
     See: clone(2), execveat(2).
     """
-    ffi, lib = _native()
+    ffi, lib = _load()
     pid, pidfd, control = ffi.new("int *"), ffi.new("int *"), ffi.new("int *")
     error = lib.runspec_spawn(init if init >= 0 else init_fd(), table_fd, ffi.new("int[]", list(slots)), len(slots),
                               flags, cgroup_fd, ffi.new("int[]", list(stdio)), pid, pidfd, control)
     _checked(-error, "clone3", "runspec")
     return pid[0], pidfd[0], control[0]
-
-
-class Report:
-    """One packet from the child: kind (REPORT_*), op index, errno, data, and a descriptor or -1."""
-
-    __slots__ = ("data", "error", "fd", "index", "kind")
-
-    def __init__(self, kind: int, index: int, error: int, data: bytes, fd: int) -> None:
-        self.kind, self.index, self.error, self.data, self.fd = kind, index, error, data, fd
-
-    def __repr__(self) -> str:
-        return f"Report(kind={self.kind}, index={self.index}, error={self.error}, data={self.data!r}, fd={self.fd})"
-
-
-def receive(control: int, timeout: int = -1) -> Report | None:
-    """Waits for the child's next report.
-
-    Args:
-        control: the socket from spawn.
-        timeout: milliseconds, -1 without end.
-
-    Returns:
-        The report, or None at the end of file: the program was executed, or the child is gone.
-    Raises:
-        SyscallError: ETIMEDOUT after the timeout; EBADMSG for a packet that is no report.
-    """
-    ffi, lib = _native()
-    room, fd = ffi.new(f"char[{_ROOM}]"), ffi.new("int *")
-    while True:
-        got = lib.runspec_receive(control, room, _ROOM, fd, timeout)
-        if got != -errno.EINTR:
-            break
-    if _checked(got, "recvmsg", "control socket") == 0:
-        return None
-    if got < abi.REPORT_BYTES:
-        raise SyscallError("recvmsg", "control socket", errno.EBADMSG)
-    packet = ffi.buffer(room, got)[:]
-    kind, index, error, length = struct.unpack_from("<IIiI", packet)
-    data = packet[abi.REPORT_BYTES:]
-    if len(data) != length:
-        raise SyscallError("recvmsg", "control socket", errno.EBADMSG)
-    return Report(kind, index, error, data, fd[0])
-
-
-def go(control: int) -> None:
-    """Lets a child that waits at a BARRIER go on.
-
-    Raises:
-        SyscallError: EPIPE, the child is gone.
-    """
-    _, lib = _native()
-    _checked(lib.runspec_go(control), "send", "control socket")
 
 
 def openat2(dirfd: int, path: str | bytes, flags: int, mode: int = 0, resolve: int = 0) -> int:
@@ -152,7 +97,7 @@ def openat2(dirfd: int, path: str | bytes, flags: int, mode: int = 0, resolve: i
         A descriptor.
     See: openat2(2).
     """
-    _, lib = _native()
+    _, lib = _load()
     raw = os.fsencode(path)
     if b"\0" in raw:
         raise SyscallError("openat2", repr(path), errno.EINVAL)
@@ -170,25 +115,25 @@ def bpf_load(instructions: bytes, name: bytes = b"runspec_device") -> int:
         The program's descriptor.
     See: bpf(2), cgroup-v2.rst "Device controller".
     """
-    _, lib = _native()
+    _, lib = _load()
     return _checked(lib.runspec_bpf_load(instructions, len(instructions) // 8, name), "bpf", "BPF_PROG_LOAD")
 
 
 def bpf_attach(cgroup_fd: int, program: int, flags: int = 0, replaced: int = -1) -> None:
     """Attaches a device program to a cgroup; with BPF_F_REPLACE in flags, in the place of `replaced`."""
-    _, lib = _native()
+    _, lib = _load()
     _checked(lib.runspec_bpf_attach(cgroup_fd, program, flags, replaced), "bpf", "BPF_PROG_ATTACH")
 
 
 def bpf_detach(cgroup_fd: int, program: int) -> None:
     """Takes a device program off a cgroup."""
-    _, lib = _native()
+    _, lib = _load()
     _checked(lib.runspec_bpf_detach(cgroup_fd, program), "bpf", "BPF_PROG_DETACH")
 
 
 def bpf_query(cgroup_fd: int) -> list[int]:
     """Ids of the device programs attached to this very cgroup, in their order."""
-    ffi, lib = _native()
+    ffi, lib = _load()
     ids = ffi.new("uint32_t[64]")   # BPF_CGROUP_MAX_PROGS
     count = _checked(lib.runspec_bpf_query(cgroup_fd, ids, 64), "bpf", "BPF_PROG_QUERY")
     return list(ids[0:count])
@@ -196,13 +141,13 @@ def bpf_query(cgroup_fd: int) -> list[int]:
 
 def bpf_open(number: int) -> int:
     """A descriptor of the program with this id."""
-    _, lib = _native()
+    _, lib = _load()
     return _checked(lib.runspec_bpf_open(number), "bpf", f"program {number}")
 
 
 def bpf_info(program: int) -> tuple[int, bytes, bytes]:
     """(id, tag, name) of a program; equal tags mean equal instructions on one kernel."""
-    ffi, lib = _native()
+    ffi, lib = _load()
     tag, name = ffi.new("char[8]"), ffi.new("char[16]")
     number = _checked(lib.runspec_bpf_info(program, tag, name), "bpf", "BPF_OBJ_GET_INFO_BY_FD")
     return number, ffi.buffer(tag)[:], ffi.string(name)

@@ -23,12 +23,19 @@ class Step(Frozen):
         target: the container or network it serves.
         path: the spec path that asked for it; "" where the whole document did.
         reason: why it is in the plan, for its line.
+        early: done in the STOP phase whatever its own: the end of what is made anew.
     """
 
     PHASE = PREPARE
     target: str
     path: str = ""
     reason: str = ""
+    early: bool = False
+
+    @property
+    def phase(self) -> int:
+        """When it is done."""
+        return STOP if self.early else self.PHASE
 
 
 class HostStep(Step):

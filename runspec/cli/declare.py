@@ -1,0 +1,240 @@
+"""The declarative verbs: validate, config, plan, diff, apply, destroy."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from runspec.cli import render
+from runspec.errors import SpecError, UsageError
+from runspec.kernel import Kernel
+from runspec.run.store import Store
+from runspec.spec.model import Network, Spec
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from runspec.cli.words import Words
+    from runspec.errors import Mark
+    from runspec.plan.steps.base import Change
+    from runspec.run.apply import Wanted, Work
+    from runspec.spec.source import Document
+
+
+def judge(documents: list[Document]) -> list[tuple[Spec | Network, Document]]:
+    """Documents -> models that the schema and every rule accept.
+
+    Raises:
+        SpecError: every fault of every document, in file order.
+    """
+    from runspec.run.apply import together
+    from runspec.spec import from_yaml, rules, schema
+
+    faults = [fault for document in documents for fault in schema.check(document)]
+    if faults:
+        raise together(faults)
+    read = from_yaml.read(documents)
+    faults = [fault for model, document in read for fault in rules.check(model, document.marks)]
+    if faults:
+        raise together(faults)
+    return read
+
+
+def read_specs(paths: tuple[str, ...]) -> list[tuple[Spec | Network, Document]]:
+    """Files -> models."""
+    from runspec.spec import source
+
+    return judge(source.load(list(paths), sys.stdin.buffer))
+
+
+def validate(words: Words, root: str) -> int:
+    """Every fault of every file; needs no privilege."""
+    read = read_specs(words.operands)
+    if words.json:
+        print(render.canonical({"valid": True, "documents": len(read)}))
+    else:
+        print(f"{render.count_text(len(read), 'document')}: good")
+    return 0
+
+
+def config(words: Words, root: str) -> int:
+    """The normalized form, every default spelled out."""
+    from runspec.spec import from_yaml, source
+
+    trees = [from_yaml.config_tree(model) for model, _ in read_specs(words.operands)]
+    if words.json:
+        print(render.canonical(trees))
+    else:
+        print(source.dump(trees), end="")
+    return 0
+
+
+def request(words: Words, store: Store) -> list[Wanted]:
+    """What the files of a command line ask; a document unchanged since it was applied is not parsed again."""
+    from runspec.run.request import read_request
+
+    return read_request(words.operands, store, judge, sys.stdin.buffer)
+
+
+def machine(words: Words, root: str) -> tuple[Kernel, Store]:
+    """The real door to the machine, built here and in cli.people alone."""
+    kernel = Kernel(words.fault or None)
+    return kernel, Store(kernel, root)
+
+
+def plan(words: Words, root: str) -> int:
+    """The ordered steps, each with its reason; nothing is done."""
+    from runspec.run.apply import Session
+
+    kernel, store = machine(words, root)
+    wanted = request(words, store)
+    with store.lock(ids_of(wanted), shared=True):
+        work = Session(kernel, store).look(wanted, [], images_too=False)
+    interrupted(work)
+    print(render.plan_json(work.plan) if words.json else render.plan_text(work.plan, render.coloured()))
+    return 0
+
+
+def diff(words: Words, root: str) -> int:
+    """File against live kernel."""
+    from runspec.run.apply import Session
+
+    kernel, store = machine(words, root)
+    wanted = request(words, store)
+    with store.lock(ids_of(wanted), shared=True):
+        work = Session(kernel, store).look(wanted, [], images_too=False)
+    interrupted(work)
+    changes = work.plan.changes
+    marks = marks_of(wanted, work)
+    if words.json:
+        print(render.diff_json(changes, marks))
+    elif changes:
+        print(render.diff_text(changes, marks, render.coloured()))
+    return 1 if changes else 0
+
+
+def apply(words: Words, root: str) -> int:
+    """Make the machine match the files."""
+    from runspec.run.apply import Session
+    from runspec.spec import fields
+
+    kernel, store = machine(words, root)
+    wanted = request(words, store)
+    with store.lock(ids_of(wanted)):
+        session = Session(kernel, store)
+        session.recover()
+        work = session.look(wanted, [])
+        if work.plan.steps:
+            hard = [one for one in work.plan.changes if one.impact >= fields.RESTART and one.cause != "new"
+                    and one.path]
+            confirm(words, hard, "restart or recreate")
+            session.perform(work, wanted)
+    done = {one.model.name: outcome(one.model.name, work) for one in wanted}
+    if words.json:
+        print(render.done_json(done, work.plan.changes, work.plan.quiet))
+    else:
+        print(render.done_text(done, work.plan.changes, warnings(work), render.coloured()))
+    return 0
+
+
+def destroy(words: Words, root: str) -> int:
+    """Plan towards nothing."""
+    from runspec.run.apply import Session
+
+    kernel, store = machine(words, root)
+    gone, unknown = targets(words, store)
+    with store.lock(gone):
+        session = Session(kernel, store)
+        session.recover()
+        work = session.look([], gone, data=words.flag("data"))
+        if work.plan.steps:
+            confirm(words, list(work.plan.changes), "remove")
+            session.perform(work, [])
+        done = {name: "removed" for _, name in gone if any(one.name == name for one in
+                                                           (*work.networks, *work.containers))}
+        done.update({name: "was not there" for name in unknown})
+    if words.json:
+        print(render.done_json(done, work.plan.changes, work.notes))
+    else:
+        print(render.done_text(done, (), work.notes, render.coloured()))
+    return 0
+
+
+def targets(words: Words, store: Store) -> tuple[list[tuple[str, str]], list[str]]:
+    """(kind, name) that a destroy names by file or by name, and names that are not there."""
+    from runspec.run.apply import together
+
+    files = tuple(word for word in words.operands if word == "-" or os.path.exists(word) or "/" in word
+                  or word.endswith((".yaml", ".yml")))
+    gone: list[tuple[str, str]] = []
+    unknown: list[str] = []
+    faults: list[SpecError] = []
+    if files:
+        for model, _ in read_specs(files):
+            kind = "container" if isinstance(model, Spec) else "Network"
+            if model.name in store.names(kind):
+                gone.append((kind, model.name))
+            else:
+                unknown.append(model.name)
+    for word in words.operands:
+        if word in files:
+            continue
+        kinds = [kind for kind in ("container", "network") if word in store.names(kind)]
+        gone += [(kind, word) for kind in kinds]
+        if not kinds:
+            faults.append(SpecError(f"{word}: no container, network or file of this name",
+                                    fix=render.near(word, store.names("container") + store.names("network"))))
+    if faults:
+        raise together(faults)
+    return list(dict.fromkeys(gone)), unknown
+
+
+def confirm(words: Words, changes: list[Change], what: str) -> None:
+    """Restart, recreation and removal need a yes at the terminal, or --yes."""
+    if not changes or words.flag("yes"):
+        return
+    lines = "\n".join(render.change_line(one) for one in changes)
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise UsageError(f"this would {what}:\n{lines}", "there is no terminal to ask at", "add --yes")
+    print(lines, file=sys.stderr)
+    print(f"{what}? [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise UsageError("nothing done", "the answer was not yes")
+
+
+def outcome(name: str, work: Work) -> str:
+    """One word on what became of a target."""
+    from runspec.spec import fields
+
+    changes = [one for one in work.plan.changes if one.target == name]
+    if not changes:
+        return ""
+    if any(one.cause == "new" for one in changes):
+        return "created"
+    if any(not one.path for one in changes):
+        return "started"
+    worst = max(one.impact for one in changes)
+    return {fields.RECREATE: "recreated", fields.RESTART: "restarted"}.get(worst, "changed in place")
+
+
+def warnings(work: Work) -> tuple[str, ...]:
+    """The quiet lines that say more than "up to date"."""
+    return tuple(line for line in work.plan.quiet if line.startswith("warning"))
+
+
+def interrupted(work: Work) -> None:
+    """Say that a run died; only verbs that may change the machine undo it."""
+    if work.interrupted:
+        print(f"interrupted, {render.count_text(work.interrupted, 'step')} to undo: `runspec apply` or "
+              "`runspec destroy` does it", file=sys.stderr)
+
+
+def ids_of(wanted: list[Wanted]) -> list[tuple[str, str]]:
+    """(kind, name) of everything to be locked."""
+    return [(one.kind, one.model.name) for one in wanted]
+
+
+def marks_of(wanted: list[Wanted], work: Work) -> dict[str, dict[str, Mark]]:
+    """Positions, for targets that differ."""
+    differing = {one.target for one in work.plan.changes}
+    return {one.model.name: one.marks for one in wanted if one.model.name in differing}
+

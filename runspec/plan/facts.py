@@ -1,0 +1,61 @@
+"""What observe brings home from the kernel about one container, raw; the pure rooms judge it."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+class Facts:
+    """Raw readings about one container; every field is as the kernel gave it.
+
+    Attributes:
+        status: "absent", "stopped" or "running".
+        pid, start_time: init's, 0 where there is none; start_time in clock ticks after boot.
+        namespaces: OCI kind -> inode identity of init's namespace; own: the same of ours.
+        elsewhere: namespace source (a path or "container:NAME") -> inode identity.
+        id_status: parsed /proc/PID/status; limits: name -> (soft, hard).
+        uid_map, gid_map: tuples of (inside, outside, size).
+        mounts: parsed mountinfo of init.
+        sources: bind source -> (kind, "major:minor", path on that file system), as the host sees it.
+        files: (controller, file) -> text of the container's groups.
+        hostname, domainname: of its uts namespace.
+        sysctl: key -> value as read inside.
+        links, addresses, routes: rtnetlink's view inside its network namespace.
+        nodes: path -> (type, major, minor, mode, uid, gid) below its root.
+        present: masked and read-only paths that exist for it.
+        device_tag: tag of the attached device program, "" where there is none.
+        host_links: name of a host link -> its master's name or "".
+    """
+
+    __slots__ = ("addresses", "device_tag", "domainname", "elsewhere", "files", "gid_map", "groups",
+                 "host_links", "hostname", "id_status", "limits", "links", "mounts", "namespaces", "nodes",
+                 "oom_score_adj", "own", "pid", "present", "routes", "sources", "start_time", "status",
+                 "sysctl", "timens_offsets", "uid_map")
+
+    def __init__(self, status: str) -> None:
+        self.status = status
+        self.pid = self.start_time = 0
+        self.namespaces: dict[str, str] = {}
+        self.own: dict[str, str] = {}
+        self.elsewhere: dict[str, str] = {}
+        self.id_status: Any = None
+        self.limits: dict[str, tuple[int, int]] = {}
+        self.uid_map: tuple[tuple[int, int, int], ...] = ()
+        self.gid_map: tuple[tuple[int, int, int], ...] = ()
+        self.mounts: list[Any] = []
+        self.sources: dict[str, tuple[str, str, str]] = {}
+        self.files: dict[tuple[str, str], str] = {}
+        self.groups: dict[str, str] = {}
+        self.hostname = self.domainname = ""
+        self.sysctl: dict[str, str] = {}
+        self.links: list[Any] = []
+        self.addresses: list[Any] = []
+        self.routes: list[Any] = []
+        self.nodes: dict[str, tuple[str, int, int, int, int, int]] = {}
+        self.present: frozenset[str] = frozenset()
+        self.oom_score_adj: int | None = None
+        self.timens_offsets: dict[str, tuple[int, int]] = {}
+        self.device_tag = ""
+        self.host_links: dict[str, str] = {}

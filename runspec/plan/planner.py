@@ -1,0 +1,309 @@
+"""From Changes to a Plan: asks the rooms of steps/ for Steps, in phase order, and nothing more."""
+
+from __future__ import annotations
+
+from runspec.plan import cgroup
+from runspec.plan.facts import Facts
+from runspec.plan.host import Host
+from runspec.plan.steps import cgroup as groups
+from runspec.plan.steps import namespaces, network, process, rootfs
+from runspec.plan.steps.base import Change, Plan, Step
+from runspec.plan.values import ABSENT
+from runspec.spec import fields
+from runspec.spec.model import IDMapping, Network, Spec
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+# Children that wait at once: bounds the descriptors and the processes of one apply.
+WAVE = 48
+
+
+class Item:
+    """One container or network of a request, with all that is known of it.
+
+    Args:
+        wanted: what the files ask; None to have it removed.
+        last: what was applied last; None where there was nothing.
+        facts: what the kernel shows.
+        changes: how these differ.
+        image: directory of the spec's image, None without one.
+        data: whether a lasting overlay goes too.
+    """
+
+    __slots__ = ("changes", "data", "facts", "groups", "image", "last", "wanted")
+
+    def __init__(self, wanted: Any, last: Any, facts: Any, changes: tuple[Change, ...] = (),
+                 image: str | None = None, groups: tuple[str, ...] = (), data: bool = False) -> None:
+        self.wanted, self.last, self.facts, self.changes = wanted, last, facts, changes
+        self.image, self.groups, self.data = image, groups, data
+
+    @property
+    def name(self) -> str:
+        """Of the container or network."""
+        return str((self.wanted or self.last).name)
+
+
+def make_plan(networks: list[Item], containers: list[Item], host: Host) -> Plan:
+    """One plan for everything a request names.
+
+    Networks come before and go after their users; a container whose namespaces another joins comes
+    before it. Within these, Steps are ordered by phase, so that all children work at once.
+    """
+    steps: list[Step] = []
+    quiet: list[str] = []
+    for item in networks:
+        if item.wanted is not None:
+            made = network_steps(item)
+            steps += made
+            if not made:
+                quiet.append(f"{item.name}: up to date")
+    removals = [item for item in containers if item.wanted is None]
+    for item in removals:
+        steps += remove_container(item)
+    steps = by_phase(steps)
+    for wave in waves([item for item in containers if item.wanted is not None]):
+        batch: list[Step] = []
+        for item in wave:
+            made = container_steps(item, host)
+            batch += made
+            if not made:
+                quiet.append(f"{item.name}: up to date")
+        steps += by_phase(batch)
+    for item in networks:
+        if item.wanted is None:
+            steps += network.remove(item.name, item.facts)
+    changes = tuple(change for item in (*networks, *containers) for change in item.changes)
+    return Plan(steps=tuple(steps), changes=changes, quiet=tuple(quiet) + tuple(warnings(containers)))
+
+
+def by_phase(steps: list[Step]) -> list[Step]:
+    """Stable order by phase."""
+    return sorted(steps, key=lambda step: step.phase)
+
+
+def waves(items: list[Item]) -> list[list[Item]]:
+    """Containers in groups that may start together: after those whose namespaces they join."""
+    known = {item.name: item for item in items}
+    level: dict[str, int] = {}
+
+    def depth(name: str) -> int:
+        if name not in level:
+            level[name] = 0
+            joins = [one.container for one in known[name].wanted.linux.namespaces
+                     if one.container in known]
+            level[name] = 1 + max((depth(one) for one in joins if one), default=-1)
+        return level[name]
+
+    out: list[list[Item]] = []
+    for stage in sorted({depth(item.name) for item in items}):
+        members = [item for item in items if level[item.name] == stage]
+        out += [members[i:i + WAVE] for i in range(0, len(members), WAVE)]
+    return out
+
+
+def network_steps(item: Item) -> list[Step]:
+    """Create, change or leave alone one network."""
+    wanted: Network = item.wanted
+    if item.last is None or item.facts.status == "absent":
+        return network.create(wanted)
+    if not item.changes:
+        return []
+    return network.change(wanted, item.facts, item.changes)
+
+
+def container_steps(item: Item, host: Host) -> list[Step]:
+    """Create, change, restart, recreate or leave alone one container."""
+    if item.facts.status == "absent":
+        return create(item, host)
+    if item.facts.status == "stopped":
+        return [*remains(item), *create(item, host)]
+    if not item.changes:
+        return []
+    impact = max(change.impact for change in item.changes)
+    if impact == fields.RECREATE:
+        return [*remains(item), *create(item, host)]
+    return restart(item, host) if impact == fields.RESTART else change_live(item, host)
+
+
+def remains(item: Item) -> list[Step]:
+    """What must go before a container is made anew: its processes, its links, its groups."""
+    name, spec = item.name, item.last
+    steps: list[Step] = [groups.KillContainer(target=name, groups=item.groups)]
+    steps += [network.RemoveLink(target=name, path=f"interfaces[{i}]", link=network.host_name(name, one.name))
+              for i, one in enumerate(spec.interfaces)]
+    steps += [groups.RemoveCgroup(target=name, groups=item.groups)]
+    # All before anything new is prepared under the same names.
+    return [step.replace(early=True) for step in steps]
+
+
+def remove_container(item: Item) -> list[Step]:
+    """Plans towards nothing."""
+    spec = item.last
+    steps: list[Step] = [groups.KillContainer(target=item.name, groups=item.groups)]
+    steps += [network.RemoveLink(target=item.name, path=f"interfaces[{i}]",
+                                 link=network.host_name(item.name, one.name))
+              for i, one in enumerate(spec.interfaces)]
+    steps.append(groups.RemoveCgroup(target=item.name, groups=item.groups))
+    overlay = spec.root.overlay
+    if overlay is not None and overlay.upper and item.data:
+        steps += [rootfs.RemoveDirectory(target=item.name, directory=directory, data=True)
+                  for directory in (overlay.upper, rootfs.work_dir(overlay.upper))]
+    if spec.root.image:
+        steps.append(rootfs.RemoveDirectory(target=item.name, directory=rootfs.base_dir(item.name)))
+    steps.append(process.RemoveRecord(target=item.name))
+    return steps
+
+
+def create(item: Item, host: Host) -> list[Step]:
+    """Every Step from nothing to a running container."""
+    spec: Spec = item.wanted
+    name, path = spec.name, spec.linux.cgroups_path or f"/runspec/{spec.name}"
+    steps: list[Step] = list(directories(spec))
+    steps += groups.make_steps(name, host, path)
+    steps += group_writes(item, host, {}, fresh=True)
+    links = network.create_links(spec)
+    maps = id_maps(spec)
+    attach: list[Step] = [*maps, *links]
+    spawn, children = namespaces.plan(spec, groups.unified(host, path), groups.tasks(host, path), bool(attach))
+    steps.append(spawn)
+    if attach:
+        steps += [*attach, namespaces.ReleaseInit(target=name)]
+    steps += children
+    steps += network.configure(spec)
+    steps += rootfs.plan(spec, host, item.image, kinds(item.facts))
+    steps += process.plan(spec)
+    steps += [process.StartInit(target=name, path="process.args"), process.SaveRecord(target=name)]
+    return steps
+
+
+def restart(item: Item, host: Host) -> list[Step]:
+    """A new init in the same groups, on the same root, with the same network namespace."""
+    spec: Spec = item.wanted
+    name, path = spec.name, spec.linux.cgroups_path or f"/runspec/{spec.name}"
+    keep_net = namespaces.is_new(spec, "network") and not namespaces.is_new(spec, "user")
+    kept = ("net", "root") if keep_net else ("root",)
+    maps = id_maps(spec)
+    spawn, children = namespaces.plan(spec, groups.unified(host, path), groups.tasks(host, path), bool(maps), kept)
+    steps: list[Step] = [process.KeepNamespaces(target=name, kept=kept),
+                         groups.KillContainer(target=name, groups=item.groups)]
+    steps += group_writes(item, host, item.facts.files)
+    steps.append(spawn)
+    if maps:
+        steps += [*maps, namespaces.ReleaseInit(target=name)]
+    steps += children
+    steps += rootfs.plan(spec, host, item.image, kinds(item.facts), kept=True)
+    steps += process.plan(spec)
+    steps += [process.StartInit(target=name, path="process.args"), process.SaveRecord(target=name)]
+    # Links live in the kept namespace: what differs there is changed in place, once the new init is up.
+    late = network.change_links(spec, item.last, item.facts, item.changes)
+    return [*steps, *late]
+
+
+def change_live(item: Item, host: Host) -> list[Step]:
+    """Only the differences, while its processes keep running."""
+    spec, name = item.wanted, item.name
+    paths = {change.path for change in item.changes}
+    steps: list[Step] = group_writes(item, host, item.facts.files, paths)
+    if paths & {"hostname", "domainname"}:
+        steps.append(process.ChangeInside(
+            target=name, path="hostname", kinds=("uts",), words="set names", reason=reason(item, "hostname"),
+            hostname=spec.hostname if "hostname" in paths else None,
+            domainname=spec.domainname if "domainname" in paths else None))
+    sysctls = tuple((key, value) for key, value in spec.linux.sysctl if f"linux.sysctl.{key}" in paths)
+    if sysctls:
+        kinds_ = tuple(kind for kind in ("uts", "ipc", "network") if namespaces.is_new(spec, kind))
+        steps.append(process.ChangeInside(target=name, path="linux.sysctl", kinds=kinds_, sysctls=sysctls,
+                                          words="set sysctl " + ", ".join(key for key, _ in sysctls),
+                                          reason=reason(item, f"linux.sysctl.{sysctls[0][0]}")))
+    for i, limit in enumerate(spec.process.rlimits):
+        found = [path for path in (f"process.rlimits[{i}].soft", f"process.rlimits[{i}].hard") if path in paths]
+        if found:
+            steps.append(process.SetRlimitLive(target=name, path=found[0], limit=limit, reason=reason(item, found[0]),
+                                               before=item.facts.limits.get(limit.type)))
+    if "process.oomScoreAdj" in paths and spec.process.oom_score_adj is not None:
+        steps.append(process.WriteProcess(target=name, path="process.oomScoreAdj", file="oom_score_adj",
+                                          value=str(spec.process.oom_score_adj),
+                                          reason=reason(item, "process.oomScoreAdj")))
+    steps += network.change_links(spec, item.last, item.facts, item.changes)
+    steps.append(process.SaveRecord(target=name))
+    return steps
+
+
+def reason(item: Item, path: str) -> str:
+    """Why a Step is needed: the Change it answers."""
+    for change in item.changes:
+        if change.path == path:
+            return f"{change.cause}: {shown(change.before)} -> {shown(change.after)}"
+    return ""
+
+
+def shown(value: Any) -> str:
+    """A value as people read it."""
+    if value is ABSENT or value is None:
+        return "absent"
+    return " ".join(map(shown, value)) if isinstance(value, tuple) else str(value)
+
+
+def directories(spec: Spec) -> list[rootfs.MakeDirectory]:
+    """Directories of the host that the root needs."""
+    if not namespaces.is_new(spec, "mount"):
+        return []
+    steps = []
+    overlay = spec.root.overlay
+    if spec.root.image or overlay is not None:
+        steps.append(rootfs.MakeDirectory(target=spec.name, path="root", directory=rootfs.base_dir(spec.name)))
+    if overlay is not None and not overlay.volatile and overlay.upper:
+        steps += [rootfs.MakeDirectory(target=spec.name, path="root.overlay.upper", directory=directory, keep=True)
+                  for directory in (overlay.upper, rootfs.work_dir(overlay.upper))]
+    return steps
+
+
+def id_maps(spec: Spec) -> list[namespaces.WriteIDMaps]:
+    """The maps of a new user namespace; without any, ids inside stand for themselves."""
+    if not namespaces.is_new(spec, "user"):
+        return []
+    whole = (IDMapping(container_id=0, host_id=0, size=2**32 - 1),)
+    return [namespaces.WriteIDMaps(target=spec.name, path="linux.uidMappings",
+                                   uids=spec.linux.uid_mappings or whole, gids=spec.linux.gid_mappings or whole)]
+
+
+def group_writes(item: Item, host: Host, files: dict[tuple[str, str], str], paths: set[str] | None = None,
+                 fresh: bool = False) -> list[Step]:
+    """Writes into the container's groups: all for a fresh one, else those whose paths differ."""
+    spec: Spec = item.wanted
+    where = dict(groups.groups(host, spec.linux.cgroups_path or f"/runspec/{spec.name}"))
+    steps: list[Step] = []
+    last = item.last.linux.resources if item.last is not None and not fresh else None
+    for one in cgroup.writes(spec.linux.resources, last, host, files):
+        if paths is not None and not any(path == one.path or path.startswith(one.path) for path in paths):
+            continue
+        why = "" if fresh else reason(item, one.path)
+        if one.program:
+            steps.append(groups.AttachDeviceProgram(target=item.name, path=one.path, reason=why,
+                                                    directory=where[one.controller], program=one.program))
+        else:
+            before = files.get((one.controller, one.file))
+            steps.append(groups.WriteCgroupFile(target=item.name, path=one.path, reason=why, value=one.value,
+                                                file=f"{where[one.controller]}/{one.file}", before=before))
+    return steps
+
+
+def kinds(facts: Facts) -> dict[str, str]:
+    """Bind source -> "directory", "file" or "missing"."""
+    return {source: kind for source, (kind, _, _) in facts.sources.items()}
+
+
+def warnings(items: list[Item]) -> list[str]:
+    """Weights compare only among containers with one parent group on the same cores."""
+    weighted = [item.wanted for item in items if item.wanted is not None
+                and item.wanted.linux.resources.cpu.weight is not None]
+    out = []
+    for words, of in (("parent groups", lambda s: (s.linux.cgroups_path or "").rsplit("/", 1)[0]),
+                      ("cores", lambda s: s.linux.resources.cpu.cpus)):
+        if len({of(spec) for spec in weighted}) > 1:
+            names = ", ".join(spec.name for spec in weighted)
+            out.append(f"warning: the weights of {names} do not compare: their {words} differ")
+    return out
+

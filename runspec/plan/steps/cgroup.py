@@ -1,0 +1,183 @@
+"""Control groups: the directories of a container, what is written into them, and their end."""
+
+from __future__ import annotations
+
+from runspec.plan.host import Host
+from runspec.plan.steps.base import FINISH, PREPARE, STOP, HostStep
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+OWN = "/runspec"        # the parent of every default cgroupsPath; removed when its last child is gone
+
+# Controllers a container is accounted by even where it sets no limit in them.
+CONTROLLERS = ("cpuset", "cpu", "cpuacct", "memory", "devices", "freezer", "blkio", "pids")
+
+
+def groups(host: Host, path: str) -> tuple[tuple[str, str], ...]:
+    """(controller, directory) of a container's groups; the unified one is named "".
+
+    Args:
+        path: the spec's cgroupsPath, absolute below the cgroup root.
+    """
+    found = tuple((name, f"{mount}{path}") for name, mount in host.hierarchies if name in CONTROLLERS)
+    if host.unified and any(name in CONTROLLERS for name in host.controllers2):
+        found += (("", f"{host.unified}{path}"),)
+    return found
+
+
+def tasks(host: Host, path: str) -> tuple[str, ...]:
+    """The v1 groups that a child enters by itself."""
+    return tuple(directory for name, directory in groups(host, path) if name)
+
+
+def unified(host: Host, path: str) -> str:
+    """The cgroup2 directory that a child is born in, "" where no controller is there."""
+    return next((directory for name, directory in groups(host, path) if not name), "")
+
+
+def parents(host: Host, directory: str) -> list[str]:
+    """Directories between a hierarchy's root and this group, outermost first."""
+    roots = [mount for _, mount in host.hierarchies] + ([host.unified] if host.unified else [])
+    root = max((one for one in roots if directory.startswith(one + "/")), key=len)
+    words = directory[len(root) + 1:].split("/")
+    return [root + "/" + "/".join(words[:i]) for i in range(1, len(words))]
+
+
+class MakeCgroup(HostStep):
+    """Makes one group and the parents it lacks, with what a parent must hold before its child works."""
+
+    PHASE = PREPARE
+    controller: str             # "" is cgroup2
+    directory: str
+    parents: tuple[str, ...] = ()
+    enable: tuple[str, ...] = ()    # controllers to hand down, cgroup2
+    root: str = ""
+
+    def apply(self, kernel: Any, run: Any) -> Any:
+        """Returns the directories that were made.
+
+        See: cgroup-v1/cpusets.rst (cpus and mems start empty), cgroup-v2.rst "Enabling and Disabling".
+        """
+        made = []
+        for directory in (*self.parents, self.directory):
+            if run.known_group(directory):
+                continue
+            if self.controller == "":
+                self._hand_down(kernel, directory.rsplit("/", 1)[0])
+            if kernel.make_dir(directory):
+                made.append(directory)
+                if self.controller == "cpuset":
+                    self._inherit(kernel, directory)
+            if directory != self.directory:
+                run.note_group(directory)
+        return made
+
+    def _hand_down(self, kernel: Any, parent: str) -> None:
+        have = kernel.read_text(f"{parent}/cgroup.subtree_control").split()
+        missing = [name for name in self.enable if name not in have]
+        if missing:
+            kernel.write(f"{parent}/cgroup.subtree_control", " ".join("+" + name for name in missing))
+
+    def _inherit(self, kernel: Any, directory: str) -> None:
+        parent = directory.rsplit("/", 1)[0]
+        for name in ("cpuset.cpus", "cpuset.mems"):
+            kernel.write(f"{directory}/{name}", kernel.read_text(f"{parent}/{name}").strip())
+
+    def undo(self, kernel: Any, run: Any, memo: Any) -> None:
+        """Ends what runs inside, then removes what was made; parents only when empty."""
+        kernel.kill_cgroup([self.directory])
+        remove_groups(kernel, [self.directory], memo or [])
+
+    def __str__(self) -> str:
+        return f"make cgroup {self.directory}"
+
+
+class WriteCgroupFile(HostStep):
+    """Writes one value into one file of a group."""
+
+    PHASE = PREPARE
+    file: str
+    value: str
+    before: str | None = None
+
+    def apply(self, kernel: Any, run: Any) -> Any:
+        """cgroup-v1/, cgroup-v2.rst; the file's name tells which paragraph."""
+        kernel.write(self.file, self.value)
+
+    def undo(self, kernel: Any, run: Any, memo: Any) -> None:
+        """A live container gets its former value back; a new one goes with its group."""
+        if self.before is not None and kernel.exists(self.file):
+            kernel.write(self.file, self.before)
+
+    def __str__(self) -> str:
+        return f"write {self.value!r} to {self.file}"
+
+
+class AttachDeviceProgram(HostStep):
+    """Puts the program that judges device access in front of a cgroup2 group, cgroup-v2.rst "Device controller"."""
+
+    PHASE = PREPARE
+    directory: str
+    program: str                # hexadecimal: a Step's fields are plain JSON
+
+    def apply(self, kernel: Any, run: Any) -> Any:
+        """bpf(2), BPF_PROG_ATTACH, in place of the one before."""
+        kernel.attach_device_program(self.directory, bytes.fromhex(self.program))
+
+    def __str__(self) -> str:
+        return f"attach the device program to {self.directory}"
+
+
+class KillContainer(HostStep):
+    """Ends every process of the container's groups; there is no way back, so it comes late."""
+
+    PHASE = STOP
+    groups: tuple[str, ...]
+
+    def apply(self, kernel: Any, run: Any) -> Any:
+        """cgroup.kill where the kernel has it, else SIGKILL by pidfd until the group is empty."""
+        left = kernel.kill_cgroup(list(self.groups))
+        if left:
+            run.trouble(self, f"processes {', '.join(map(str, left))} do not end")
+        run.buried(self.target)
+
+    def __str__(self) -> str:
+        return f"kill all processes of {self.target}"
+
+
+class RemoveCgroup(HostStep):
+    """Removes a container's groups and the parents that are runspec's own and empty."""
+
+    PHASE = FINISH
+    groups: tuple[str, ...]
+
+    def apply(self, kernel: Any, run: Any) -> Any:
+        """rmdir(2); a parent that others still use stays."""
+        remove_groups(kernel, list(self.groups), [])
+
+    def __str__(self) -> str:
+        return f"remove cgroups of {self.target}"
+
+
+def remove_groups(kernel: Any, directories: list[str], made: list[str]) -> None:
+    """Remove groups, then their now empty parents: those in `made`, and `/runspec` itself."""
+    for directory in directories:
+        kernel.remove_dir(directory, wait=True)
+        parent = directory.rsplit("/", 1)[0]
+        while parent in made or parent.endswith(OWN):
+            try:
+                kernel.remove_dir(parent)
+            except OSError:
+                break
+            parent = parent.rsplit("/", 1)[0]
+
+
+def make_steps(name: str, host: Host, path: str) -> list[HostStep]:
+    """The groups of a new container."""
+    return [MakeCgroup(
+        target=name, path="linux.cgroupsPath", controller=controller, directory=directory,
+        parents=tuple(parents(host, directory)),
+        enable=tuple(one for one in host.controllers2 if one in (*CONTROLLERS, "io")) if not controller else ())
+        for controller, directory in groups(host, path)]

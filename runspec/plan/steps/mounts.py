@@ -1,0 +1,150 @@
+"""Mounts below the root: new file systems, binds, and the control group tree."""
+
+from __future__ import annotations
+
+from runspec import abi
+from runspec.plan.host import Host
+from runspec.plan.steps.base import ChildStep, Table
+from runspec.plan.steps.cgroup import CONTROLLERS
+from runspec.spec.model import Mount, Spec
+from runspec.spec.mount_options import parse
+
+PROPAGATION = {"private": abi.MS_PRIVATE, "slave": abi.MS_SLAVE, "shared": abi.MS_SHARED,
+               "unbindable": abi.MS_UNBINDABLE}
+# Targets that must be ordinary directories of the image: a link there would lead masks astray.
+STRICT = ("/proc", "/sys", "/dev")
+CLONE = abi.OPEN_TREE_CLONE | abi.OPEN_TREE_CLOEXEC
+
+
+class MakeMount(ChildStep):
+    """One entry of `mounts`."""
+
+    mount: Mount
+    index: int
+    kind: str = "directory"                 # of a bind source: directory, file, missing
+    hierarchies: tuple[str, ...] = ()       # v1 controllers shown by a mount of type cgroup
+    unified: bool = False
+
+    def ops(self, table: Table) -> None:
+        """open_tree(2) for binds, fsopen(2) for the rest; onto a descriptor below the root."""
+        options = parse(self.mount.options)
+        if self.mount.type == "cgroup":
+            self._cgroup(table, options)
+        elif options.bind:
+            self._bind(table, options)
+        else:
+            attributes = flags(options.set)
+            if "ro" in self.mount.options and self.mount.type == "tmpfs":
+                attributes &= ~abi.MOUNT_ATTR_RDONLY    # sealed when everything below it is mounted
+            tree = self._new(table, self.mount.type or "none", attributes, options.data)
+            self._target(table, "directory")
+            table.add(abi.OP_MOVE_MOUNT, slot=tree, dir=table.slot("target"))
+            self._after(table, tree, options)
+
+    def _new(self, table: Table, kind: str, attributes: int, data: tuple[str, ...]) -> int:
+        fs, tree = table.slot("fs"), table.slot(f"mount:{self.index}")
+        table.add(abi.OP_FSOPEN, slot=fs, s1=kind)
+        table.add(abi.OP_FSCONFIG, slot=fs, a=abi.FSCONFIG_SET_STRING, s1="source", s2=self.mount.source or kind)
+        for option in data:
+            key, equals, value = option.partition("=")
+            table.add(abi.OP_FSCONFIG, slot=fs, s1=key, s2=value,
+                      a=abi.FSCONFIG_SET_STRING if equals else abi.FSCONFIG_SET_FLAG)
+        table.add(abi.OP_FSCONFIG, slot=fs, a=abi.FSCONFIG_CMD_CREATE)
+        table.add(abi.OP_FSMOUNT, slot=tree, dir=fs, a=attributes)
+        return tree
+
+    def _bind(self, table: Table, options: object) -> None:
+        if self.kind == "missing":
+            return      # `optional`: rules refuse a missing source without it
+        tree = table.slot(f"mount:{self.index}")
+        table.add(abi.OP_OPEN_TREE, slot=tree, s1=self.mount.source or "",
+                  a=CLONE | (abi.AT_RECURSIVE if options.recursive else 0))    # type: ignore[attr-defined]
+        self._target(table, self.kind)
+        self._before(table, tree, options)
+        table.add(abi.OP_MOVE_MOUNT, slot=tree, dir=table.slot("target"))
+        self._propagate(table, tree, options)
+
+    def _before(self, table: Table, tree: int, options: object) -> None:
+        add = table.add
+        add(abi.OP_MOUNT_SETATTR, slot=tree, pad=1, c=abi.MS_PRIVATE)
+        if options.set or options.clear:    # type: ignore[attr-defined]
+            add(abi.OP_MOUNT_SETATTR, slot=tree, a=flags(options.set), b=flags(options.clear))  # type: ignore[attr-defined]
+        if options.rset or options.rclear:  # type: ignore[attr-defined]
+            add(abi.OP_MOUNT_SETATTR, slot=tree, pad=1, a=flags(options.rset), b=flags(options.rclear))  # type: ignore[attr-defined]
+
+    def _after(self, table: Table, tree: int, options: object) -> None:
+        if options.rset or options.rclear:  # type: ignore[attr-defined]
+            table.add(abi.OP_MOUNT_SETATTR, slot=tree, pad=1, a=flags(options.rset), b=flags(options.rclear))  # type: ignore[attr-defined]
+        self._propagate(table, tree, options)
+
+    def _propagate(self, table: Table, tree: int, options: object) -> None:
+        for word in options.propagation:    # type: ignore[attr-defined]
+            recursive = word[0] == "r" and word[1:] in PROPAGATION
+            table.add(abi.OP_MOUNT_SETATTR, slot=tree, pad=1 if recursive else 0,
+                      c=PROPAGATION[word[1:] if recursive else word])
+
+    def _target(self, table: Table, kind: str) -> None:
+        where = self.mount.destination
+        table.add(abi.OP_MKFILE if kind == "file" else abi.OP_MKDIR, slot=table.slot("target"),
+                  dir=table.slot("root"), s1=where.lstrip("/"), a=0o644 if kind == "file" else 0o755,
+                  b=1 if where in STRICT or where.startswith(("/proc/", "/sys/")) else 0)
+
+    def _cgroup(self, table: Table, options: object) -> None:
+        """v1 shows one directory per controller below a tmpfs; cgroup_namespaces(7) hides what is above."""
+        attributes = flags(options.set)     # type: ignore[attr-defined]
+        if not self.hierarchies:
+            tree = self._new(table, "cgroup2", attributes, ())
+            self._target(table, "directory")
+            table.add(abi.OP_MOVE_MOUNT, slot=tree, dir=table.slot("target"))
+            return
+        writable = attributes & ~abi.MOUNT_ATTR_RDONLY
+        tree = self._new(table, "tmpfs", writable & ~abi.MOUNT_ATTR_NOATIME, ("mode=755",))
+        self._target(table, "directory")
+        table.add(abi.OP_MOVE_MOUNT, slot=tree, dir=table.slot("target"))
+        fs, one = table.slot("fs"), table.slot("controller")
+        for name in self.hierarchies:
+            table.add(abi.OP_FSOPEN, slot=fs, s1="cgroup")
+            table.add(abi.OP_FSCONFIG, slot=fs, a=abi.FSCONFIG_SET_FLAG, s1=name)
+            table.add(abi.OP_FSCONFIG, slot=fs, a=abi.FSCONFIG_CMD_CREATE)
+            table.add(abi.OP_FSMOUNT, slot=one, dir=fs, a=attributes)
+            table.add(abi.OP_MKDIR, slot=table.slot("made"), dir=tree, s1=name, a=0o755)
+            table.add(abi.OP_MOVE_MOUNT, slot=one, dir=table.slot("made"))
+        if attributes & abi.MOUNT_ATTR_RDONLY:
+            table.add(abi.OP_MOUNT_SETATTR, slot=tree, a=abi.MOUNT_ATTR_RDONLY)
+
+    def __str__(self) -> str:
+        return f"mount {self.mount.type or self.mount.source} at {self.mount.destination}"
+
+
+class SealMounts(ChildStep):
+    """Makes memory file systems read-only once everything below them is in place."""
+
+    indexes: tuple[int, ...]
+
+    def ops(self, table: Table) -> None:
+        """mount_setattr(2)."""
+        for index in self.indexes:
+            table.add(abi.OP_MOUNT_SETATTR, slot=table.slot(f"mount:{index}"), a=abi.MOUNT_ATTR_RDONLY)
+
+    def __str__(self) -> str:
+        return "make memory file systems read-only"
+
+
+def flags(names: tuple[str, ...]) -> int:
+    """MOUNT_ATTR_* names as bits."""
+    bits = 0
+    for name in names:
+        bits |= getattr(abi, name)
+    return bits
+
+
+def shown_controllers(host: Host) -> tuple[str, ...]:
+    """v1 hierarchies that a container is in and may see."""
+    return tuple(name for name, _ in host.hierarchies if name in CONTROLLERS)
+
+
+def plan_mounts(spec: Spec, host: Host, sources: dict[str, str]) -> list[ChildStep]:
+    """One Step per mount, in the order of the list, as OCI demands."""
+    return [MakeMount(target=spec.name, path=f"mounts[{i}]", mount=one, index=i,
+                      kind=sources.get(one.source or "", "directory"), hierarchies=shown_controllers(host))
+            for i, one in enumerate(spec.mounts)]

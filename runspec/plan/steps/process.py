@@ -1,0 +1,293 @@
+"""The process itself: its names, limits, identity and capabilities, and the exec that starts it."""
+
+from __future__ import annotations
+
+from runspec import abi
+from runspec.plan.steps.base import FINISH, LIVE, START, STOP, ChildStep, HostStep, Table
+from runspec.plan.steps.namespaces import BARRIER_START, WaitForHost, inside, is_new
+from runspec.spec.model import Capabilities, Process, Rlimit, Spec
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+INFINITY = 2**64 - 1
+
+
+def mask(names: tuple[str, ...]) -> int:
+    """A capability set as the kernel's bit mask, capabilities(7)."""
+    bits = 0
+    for name in names:
+        bits |= 1 << abi.CAPS[name]
+    return bits
+
+
+class SetNames(ChildStep):
+    """Host name and NIS domain name of the new uts namespace."""
+
+    hostname: str | None = None
+    domainname: str | None = None
+
+    def ops(self, table: Table) -> None:
+        """sethostname(2), setdomainname(2)."""
+        if self.hostname is not None:
+            table.add(abi.OP_SETHOSTNAME, s1=self.hostname)
+        if self.domainname is not None:
+            table.add(abi.OP_SETDOMAINNAME, s1=self.domainname)
+
+    def __str__(self) -> str:
+        return f"set hostname {self.hostname}"
+
+
+def own_procfs(table: Table) -> int:
+    """The slot of a detached procfs of our own: writes to it cannot be led astray by any image."""
+    if "procfs" not in table.named:
+        fs, slot = table.slot("fs"), table.slot("procfs")
+        table.add(abi.OP_FSOPEN, slot=fs, s1="proc")
+        table.add(abi.OP_FSCONFIG, slot=fs, a=abi.FSCONFIG_CMD_CREATE)
+        table.add(abi.OP_FSMOUNT, slot=slot, dir=fs)
+    return table.slot("procfs")
+
+
+class SetSysctls(ChildStep):
+    """Kernel parameters of the container's namespaces, through a procfs of our own."""
+
+    values: tuple[tuple[str, str], ...]
+
+    def ops(self, table: Table) -> None:
+        """proc(5), /proc/sys; the keys were checked against their namespaces."""
+        procfs = own_procfs(table)
+        for key, value in self.values:
+            table.add(abi.OP_WRITE, dir=procfs, s1=sysctl_path(key), s2=value, b=abi.RESOLVE_NO_SYMLINKS)
+
+    def __str__(self) -> str:
+        return "set sysctl " + ", ".join(f"{key}={value}" for key, value in self.values)
+
+
+def sysctl_path(key: str) -> str:
+    """`net.ipv4.ip_forward` -> `sys/net/ipv4/ip_forward`, below a procfs."""
+    return "sys/" + key.replace(".", "/")
+
+
+class SetLimits(ChildStep):
+    """Resource limits and the OOM score of the process."""
+
+    rlimits: tuple[Rlimit, ...] = ()
+    oom_score_adj: int | None = None
+
+    def ops(self, table: Table) -> None:
+        """setrlimit(2), proc(5) oom_score_adj."""
+        if self.oom_score_adj is not None:
+            table.add(abi.OP_WRITE, dir=own_procfs(table), s1="self/oom_score_adj", s2=str(self.oom_score_adj))
+        for limit in self.rlimits:
+            table.add(abi.OP_RLIMIT, a=abi.RLIMITS[limit.type], b=limit.soft & INFINITY, c=limit.hard & INFINITY)
+
+    def __str__(self) -> str:
+        words = [f"{one.type}={one.soft}:{one.hard}" for one in self.rlimits]
+        if self.oom_score_adj is not None:
+            words.append(f"oom_score_adj={self.oom_score_adj}")
+        return "set " + ", ".join(words)
+
+
+def credential_ops(table: Table, process: Process, capabilities: Capabilities) -> None:
+    """Everything between root of the set-up and the declared user: what exec needs as well as init.
+
+    The bounding set goes first, since dropping from it needs CAP_SETPCAP; ids before the sets,
+    since changing them may clear those; no_new_privs last.
+    See: capabilities(7), setresuid(2), PR_SET_NO_NEW_PRIVS.
+    """
+    add, user = table.add, process.user
+    add(abi.OP_BOUNDING, a=mask(capabilities.bounding))
+    add(abi.OP_PRCTL, a=abi.PR_SET_KEEPCAPS, b=1)
+    add(abi.OP_SETGROUPS, s1=b"".join(gid.to_bytes(4, "little") for gid in user.additional_gids))
+    add(abi.OP_SETGID, a=user.gid)
+    add(abi.OP_SETUID, a=user.uid)
+    add(abi.OP_CAPSET, a=mask(capabilities.effective), b=mask(capabilities.permitted),
+        c=mask(capabilities.inheritable))
+    add(abi.OP_AMBIENT, a=mask(capabilities.ambient))
+    if user.umask is not None:
+        add(abi.OP_UMASK, a=user.umask)
+    if process.no_new_privileges:
+        add(abi.OP_PRCTL, a=abi.PR_SET_NO_NEW_PRIVS, b=1)
+
+
+class SetIdentity(ChildStep):
+    """Working directory, user, groups, capabilities, no_new_privs."""
+
+    process: Process
+    detach: bool = True         # standard streams from the container's own /dev/null
+
+    def ops(self, table: Table) -> None:
+        """The working directory is checked to be inside after the change, CVE-2024-21626."""
+        if self.detach:
+            table.add(abi.OP_OPEN, slot=table.slot("stdio"), s1="/dev/null", a=abi.O_RDWR | abi.O_CLOEXEC,
+                      b=abi.RESOLVE_NO_SYMLINKS)
+            table.add(abi.OP_CHECK_NULL, slot=table.slot("stdio"))
+            for number in (0, 1, 2):
+                table.add(abi.OP_DUP, slot=table.slot("stdio"), a=number)
+        table.add(abi.OP_CHDIR, s1=self.process.cwd, a=1)
+        credential_ops(table, self.process, self.process.capabilities)
+
+    def __str__(self) -> str:
+        user, caps = self.process.user, len(self.process.capabilities.bounding)
+        return f"become uid {user.uid} gid {user.gid} with {caps} capabilities"
+
+
+class Exec(ChildStep):
+    """The container's own program replaces the interpreter."""
+
+    args: tuple[str, ...]
+    env: tuple[str, ...] = ()
+
+    def ops(self, table: Table) -> None:
+        """execve(2), looked up as execvp(3) does in the container's PATH."""
+        table.add(abi.OP_EXEC, s1=words(self.args), s2=words(self.env))
+
+    def __str__(self) -> str:
+        return f"execute {' '.join(self.args)}"
+
+
+def words(values: tuple[str, ...]) -> bytes:
+    """Argument or environment words as EXEC reads them: each ended by a NUL."""
+    return b"".join(value.encode("utf-8", "surrogateescape") + b"\0" for value in values)
+
+
+class StartInit(HostStep):
+    """Opens the start gate: the child executes the container's program."""
+
+    PHASE = START
+
+    def apply(self, kernel: Any, run: Any) -> Any:
+        """Returns when the exec has succeeded, or fails with what it answered."""
+        run.start(self)
+
+    def __str__(self) -> str:
+        return f"start {self.target}"
+
+
+class SaveRecord(HostStep):
+    """Writes what outlives this run: id, pid and start time, the applied spec."""
+
+    PHASE = FINISH
+    kind: str = "container"
+
+    def apply(self, kernel: Any, run: Any) -> Any:
+        """Write, then rename; the memo is the record that was there before."""
+        return run.save_record(self)
+
+    def undo(self, kernel: Any, run: Any, memo: Any) -> None:
+        """Puts the former record back, or removes the new one."""
+        run.restore_record(self, memo)
+
+    def __str__(self) -> str:
+        return f"save record of {self.target}"
+
+
+class RemoveRecord(HostStep):
+    """Forgets a container or network; the very last of its steps."""
+
+    PHASE = FINISH
+    kind: str = "container"
+
+    def apply(self, kernel: Any, run: Any) -> Any:
+        """After this, nothing of it is left."""
+        run.remove_record(self)
+
+    def __str__(self) -> str:
+        return f"remove record of {self.target}"
+
+
+class KeepNamespaces(HostStep):
+    """Holds what a follower takes over from an init that is about to end."""
+
+    PHASE = STOP
+    kept: tuple[str, ...]           # "net", "root"
+
+    def apply(self, kernel: Any, run: Any) -> Any:
+        """A descriptor keeps a namespace alive; the root comes as a detached clone, open_tree(2)."""
+        run.keep(self)
+
+    def __str__(self) -> str:
+        return f"keep the {' and '.join(self.kept)} of init of {self.target}"
+
+
+class SetRlimitLive(HostStep):
+    """One resource limit of every process of a running container, prlimit(2)."""
+
+    PHASE = LIVE
+    limit: Rlimit
+    before: tuple[int, int] | None = None
+
+    def apply(self, kernel: Any, run: Any) -> Any:
+        """Init's limit is what new processes inherit."""
+        kernel.set_rlimit(run.pid(self.target), abi.RLIMITS[self.limit.type], self.limit.soft, self.limit.hard)
+
+    def undo(self, kernel: Any, run: Any, memo: Any) -> None:
+        """The former limits, where init still runs."""
+        pid = run.pid(self.target)
+        if pid and self.before is not None:
+            kernel.set_rlimit(pid, abi.RLIMITS[self.limit.type], *self.before)
+
+    def __str__(self) -> str:
+        return f"set {self.limit.type} to {self.limit.soft}:{self.limit.hard} on init of {self.target}"
+
+
+class WriteProcess(HostStep):
+    """Writes a file of init's /proc directory."""
+
+    PHASE = LIVE
+    file: str
+    value: str
+
+    def apply(self, kernel: Any, run: Any) -> Any:
+        """proc(5)."""
+        kernel.write(f"/proc/{run.pid(self.target)}/{self.file}", self.value)
+
+    def __str__(self) -> str:
+        return f"write {self.value!r} to {self.file} of init of {self.target}"
+
+
+class ChangeInside(HostStep):
+    """Changes names, sysctls or links of a running container, by an interpreter that joins it."""
+
+    PHASE = LIVE
+    kinds: tuple[str, ...]              # namespaces to join
+    hostname: str | None = None
+    domainname: str | None = None
+    sysctls: tuple[tuple[str, str], ...] = ()
+    messages: tuple[str, ...] = ()      # rtnetlink messages, hexadecimal
+    words: str = ""
+
+    def apply(self, kernel: Any, run: Any) -> Any:
+        """setns(2) by pidfd, then the same operations that made the container."""
+        table = Table(("init",))
+        inside(table, self.kinds)
+        if self.hostname is not None:
+            table.add(abi.OP_SETHOSTNAME, s1=self.hostname)
+        if self.domainname is not None:
+            table.add(abi.OP_SETDOMAINNAME, s1=self.domainname)
+        for key, value in self.sysctls:
+            table.add(abi.OP_WRITE, s1="/proc/" + sysctl_path(key), s2=value)
+        for message in self.messages:
+            table.add(abi.OP_NETLINK, s1=bytes.fromhex(message), c=17)     # EEXIST
+        run.inside(self, table)
+
+    def __str__(self) -> str:
+        return f"{self.words} in {self.target}"
+
+
+def plan(spec: Spec) -> list[ChildStep]:
+    """From the pivoted root to the exec."""
+    name, process = spec.name, spec.process
+    steps: list[ChildStep] = []
+    if is_new(spec, "uts") and (spec.hostname is not None or spec.domainname is not None):
+        steps.append(SetNames(target=name, path="hostname", hostname=spec.hostname, domainname=spec.domainname))
+    if spec.linux.sysctl:
+        steps.append(SetSysctls(target=name, path="linux.sysctl", values=spec.linux.sysctl))
+    if process.rlimits or process.oom_score_adj is not None:
+        steps.append(SetLimits(target=name, path="process.rlimits", rlimits=process.rlimits,
+                               oom_score_adj=process.oom_score_adj))
+    steps.append(SetIdentity(target=name, path="process.user", process=process))
+    steps.append(WaitForHost(target=name, number=BARRIER_START))
+    steps.append(Exec(target=name, path="process.args", args=process.args, env=process.env))
+    return steps

@@ -1,0 +1,19 @@
+"""Steps and the model objects they hold, by name: for a journal that outlived its run."""
+
+from __future__ import annotations
+
+from runspec.plan.steps import cgroup, namespaces, network, process, rootfs
+from runspec.plan.steps.base import HostStep
+from runspec.spec import model
+from runspec.spec.model import Frozen
+
+
+def classes() -> dict[str, type]:
+    """Class name -> class, of everything a journal line may name."""
+    found: dict[str, type] = {}
+    for module, base in ((model, Frozen), (cgroup, HostStep), (namespaces, HostStep), (network, HostStep),
+                         (process, HostStep), (rootfs, HostStep)):
+        for name, one in vars(module).items():
+            if isinstance(one, type) and issubclass(one, base):
+                found[name] = one
+    return found

@@ -1,0 +1,180 @@
+"""A container as path -> value in kernel units, twice: as its spec asks, and as the kernel shows it.
+
+Each aspect has its two halves side by side, `expect_` and `see_`, which must speak alike: what runspec
+would write is compared with what it reads, so that no rounding becomes a phantom change.
+A path that only `expect_` names cannot be told by the kernel; there the Record's word stands in.
+"""
+
+from __future__ import annotations
+
+from runspec.plan.cgroup import resources as cgroup
+from runspec.plan.facts import Facts
+from runspec.plan.host import Host
+from runspec.plan.steps.network import interface_view, links_seen
+from runspec.plan.steps.process import mask
+from runspec.plan.steps.rootfs import base_dir
+from runspec.plan.values import ABSENT, UNKNOWN
+from runspec.plan.views_mounts import expect_mounts, see_mounts
+from runspec.spec.model import Spec
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    View = dict[str, Any]
+
+SETS = ("bounding", "effective", "permitted", "inheritable", "ambient")
+
+
+def expected(spec: Spec, host: Host, facts: Facts) -> View:
+    """What the kernel shows when the machine matches the spec.
+
+    Args:
+        facts: supplies what only the machine can say about the wish itself: where bind sources lie,
+            which masked paths exist.
+    """
+    view: View = {}
+    expect_identity(spec, view)
+    expect_namespaces(spec, facts, view)
+    expect_root(spec, view)
+    expect_mounts(spec, facts, view)
+    expect_process(spec, view)
+    view.update(cgroup.expected(spec.linux.resources, host))
+    interface_view(spec, view)
+    return view
+
+
+def seen(spec: Spec, last: Spec | None, host: Host, facts: Facts) -> View:
+    """What the kernel shows now, for the paths that `spec` and `last` name."""
+    told: View = {}
+    if last is not None:
+        told = {path: value for path, value in expected(last, host, facts).items() if path in RECORDED
+                or path.split("[")[0] in RECORDED}
+        for path in expected(spec, host, facts):
+            if (path in RECORDED or path.split("[")[0] in RECORDED) and path not in told:
+                told[path] = ABSENT
+    see_names(spec, facts, told)
+    see_namespaces(spec, facts, told)
+    see_root(spec, facts, told)
+    see_mounts(spec, facts, told)
+    see_process(spec, facts, told)
+    told.update(cgroup.seen(spec.linux.resources, last.linux.resources if last else None, host, facts))
+    links_seen(spec, facts, told)
+    return told
+
+
+# Paths the kernel cannot tell, or init may rightly change itself: the Record answers for them.
+RECORDED = frozenset((
+    "annotations", "labels", "project", "process.args", "process.env", "process.cwd", "process.user.uid",
+    "process.user.gid", "process.user.umask", "process.user.additionalGids", "linux.cgroupsPath",
+    "root.overlay.volatile", "linux.seccomp"))
+
+
+def expect_identity(spec: Spec, view: View) -> None:
+    """Names, and what only the Record remembers."""
+    if spec.hostname is not None:
+        view["hostname"] = spec.hostname
+    if spec.domainname is not None:
+        view["domainname"] = spec.domainname
+    view["labels"], view["annotations"], view["project"] = spec.labels, spec.annotations, spec.project
+    view["linux.cgroupsPath"] = spec.linux.cgroups_path
+    process, user = spec.process, spec.process.user
+    view["process.args"], view["process.env"], view["process.cwd"] = process.args, process.env, process.cwd
+    view["process.user.uid"], view["process.user.gid"] = user.uid, user.gid
+    view["process.user.umask"], view["process.user.additionalGids"] = user.umask, user.additional_gids
+    for key, value in spec.linux.sysctl:
+        view[f"linux.sysctl.{key}"] = value
+
+
+def see_names(spec: Spec, facts: Facts, view: View) -> None:
+    """uts_namespaces(7), and sysctls as they read inside."""
+    if spec.hostname is not None:
+        view["hostname"] = facts.hostname
+    if spec.domainname is not None:
+        view["domainname"] = facts.domainname
+    for key, _ in spec.linux.sysctl:
+        # The kernel separates the numbers of a list by tabs, files mostly by blanks.
+        view[f"linux.sysctl.{key}"] = " ".join(facts.sysctl.get(key, "").split()) or ABSENT
+
+
+def expect_namespaces(spec: Spec, facts: Facts, view: View) -> None:
+    """`new`, or the identity of the one to be joined."""
+    for i, one in enumerate(spec.linux.namespaces):
+        source = f"container:{one.container}" if one.container else one.path
+        path = f"linux.namespaces[{i}]"
+        view[path] = f"{one.type} new" if source is None else facts.elsewhere.get(source, source)
+    for name, maps in (("uidMappings", spec.linux.uid_mappings), ("gidMappings", spec.linux.gid_mappings)):
+        if maps:
+            view[f"linux.{name}"] = tuple((m.container_id, m.host_id, m.size) for m in maps)
+    if spec.linux.time_offsets:
+        view["linux.timeOffsets"] = tuple((o.clock, o.secs, o.nanosecs) for o in spec.linux.time_offsets)
+
+
+def see_namespaces(spec: Spec, facts: Facts, view: View) -> None:
+    """namespaces(7): two processes share one when the inodes of their links are equal."""
+    for i, one in enumerate(spec.linux.namespaces):
+        mine, ours = facts.namespaces.get(one.type, ""), facts.own.get(one.type, "")
+        fresh = one.path is None and one.container is None
+        view[f"linux.namespaces[{i}]"] = f"{one.type} {'host' if mine == ours else 'new'}" if fresh else mine
+    if spec.linux.uid_mappings:
+        view["linux.uidMappings"], view["linux.gidMappings"] = facts.uid_map, facts.gid_map
+    if spec.linux.time_offsets:
+        view["linux.timeOffsets"] = tuple(
+            (o.clock, *facts.timens_offsets.get(o.clock, (0, 0))) for o in spec.linux.time_offsets)
+
+
+def expect_root(spec: Spec, view: View) -> None:
+    """The root mount: what it is made from, and whether it may be written."""
+    root = spec.root
+    view["root.readonly"] = root.readonly
+    view["root.image" if root.image else "root.path"] = root.image or root.path
+    if root.overlay is not None:
+        view["root.overlay.volatile"] = root.overlay.volatile
+        view["root.overlay.upper"] = root.overlay.upper or f"{base_dir(spec.name)}/rootfs"
+
+
+def see_root(spec: Spec, facts: Facts, view: View) -> None:
+    """mountinfo's line of "/"; its super block names an overlay's layers."""
+    top = facts.mounts[0] if facts.mounts else None
+    if top is None:
+        return
+    view["root.readonly"] = "ro" in top.options
+    root = spec.root
+    view["root.image" if root.image else "root.path"] = UNKNOWN
+    if root.overlay is not None:
+        options = dict(word.partition("=")[::2] for word in top.super_options)
+        view["root.overlay.upper"] = options.get("upperdir", ABSENT)
+
+
+def expect_process(spec: Spec, view: View) -> None:
+    """What proc(5) shows of init."""
+    process = spec.process
+    view["process.noNewPrivileges"] = process.no_new_privileges
+    for name in SETS:
+        view[f"process.capabilities.{name}"] = mask(getattr(process.capabilities, name))
+    for i, limit in enumerate(process.rlimits):
+        view[f"process.rlimits[{i}].soft"], view[f"process.rlimits[{i}].hard"] = limit.soft, limit.hard
+    if process.oom_score_adj is not None:
+        view["process.oomScoreAdj"] = process.oom_score_adj
+    for i, device in enumerate(spec.linux.devices):
+        view[f"linux.devices[{i}]"] = (
+            "c" if device.type == "u" else device.type, device.major or 0, device.minor or 0,
+            (device.file_mode or 0o666) & 0o7777, device.uid or 0, device.gid or 0)
+
+
+def see_process(spec: Spec, facts: Facts, view: View) -> None:
+    """A process may always drop capabilities by itself: having fewer than declared is no drift."""
+    status = facts.id_status
+    view["process.noNewPrivileges"] = bool(status.no_new_privs) or UNKNOWN
+    if spec.process.no_new_privileges:
+        view["process.noNewPrivileges"] = bool(status.no_new_privs)
+    for name in SETS:
+        wanted, has = mask(getattr(spec.process.capabilities, name)), getattr(status, f"cap_{name}")
+        view[f"process.capabilities.{name}"] = wanted if has & ~wanted == 0 else has
+    for i, limit in enumerate(spec.process.rlimits):
+        soft, hard = facts.limits.get(limit.type, (0, 0))
+        view[f"process.rlimits[{i}].soft"], view[f"process.rlimits[{i}].hard"] = soft, hard
+    if spec.process.oom_score_adj is not None:
+        view["process.oomScoreAdj"] = facts.oom_score_adj
+    for i, device in enumerate(spec.linux.devices):
+        view[f"linux.devices[{i}]"] = facts.nodes.get(device.path, ABSENT)

@@ -1,0 +1,257 @@
+"""The way of one request: lock, recover, observe, diff, plan, perform, look again."""
+
+from __future__ import annotations
+
+from runspec.errors import HostError, Mark, SpecError, StateError
+from runspec.plan import cgroup, diff, view
+from runspec.plan.facts import Facts
+from runspec.plan.host import Host
+from runspec.plan.planner import Item, make_plan
+from runspec.plan.steps import network
+from runspec.plan.steps.base import Change, Plan
+from runspec.plan.steps.cgroup import groups
+from runspec.plan.values import ABSENT
+from runspec.run import images
+from runspec.run.engine import Run, perform, recover
+from runspec.run.journal import begin, open_journals
+from runspec.run.observe import Observer, read_host
+from runspec.run.store import Record, Store, now, status
+from runspec.spec import fields, from_yaml
+from runspec.spec.model import Network, Spec, from_tree, to_tree
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from runspec.kernel import Kernel
+
+
+class Wanted:
+    """One document of a request: the model, where it stands in the user's files, its text's digest."""
+
+    __slots__ = ("_marks", "digest", "model")
+
+    def __init__(self, model: Spec | Network, digest: str, marks: Callable[[], dict[str, Mark]]) -> None:
+        self.model, self.digest, self._marks = model, digest, marks
+
+    @property
+    def marks(self) -> dict[str, Mark]:
+        """Spec path -> place; found only when something is to be said about it."""
+        return self._marks()
+
+    @property
+    def kind(self) -> str:
+        """container or network."""
+        return "container" if isinstance(self.model, Spec) else "network"
+
+
+class Work:
+    """A request held against the machine: what differs and what would be done."""
+
+    __slots__ = ("containers", "interrupted", "marks", "networks", "notes", "plan")
+
+    def __init__(self, plan: Plan, networks: list[Item], containers: list[Item], notes: tuple[str, ...],
+                 interrupted: int) -> None:
+        self.plan, self.networks, self.containers = plan, networks, containers
+        self.notes, self.interrupted = notes, interrupted
+
+
+class Session:
+    """One verb's dealings with the machine."""
+
+    def __init__(self, kernel: Kernel, store: Store) -> None:
+        self.kernel, self.store = kernel, store
+        self.host: Host = read_host(kernel)
+
+    # -- towards a plan --
+
+    def look(self, wanted: list[Wanted], gone: list[tuple[str, str]], data: bool = False,
+             images_too: bool = True) -> Work:
+        """Observe, compare and plan.
+
+        Args:
+            wanted: documents to be made true.
+            gone: (kind, name) to be removed.
+            data: lasting overlays of removed containers go as well.
+            images_too: whether a missing image may be built now; a mere look leaves it.
+        """
+        self._references(wanted)
+        observer = Observer(self.kernel, self.store, self.host)
+        specs = [one.model for one in wanted if isinstance(one.model, Spec)]
+        records = {spec.name: self.store.load("container", spec.name) for spec in specs}
+        self._refusals(wanted)
+        lasts = {name: spec_of(record) if record is not None else None for name, record in records.items()}
+        facts = observer.containers([(spec, lasts[spec.name], records[spec.name]) for spec in specs])
+        containers = [self._item(spec, lasts[spec.name], records[spec.name], one, images_too)
+                      for spec, one in zip(specs, facts, strict=True)]
+        networks = [self._network(one.model, observer) for one in wanted if isinstance(one.model, Network)]
+        notes: list[str] = []
+        leaving = {name for kind, name in gone if kind == "container"}
+        for kind, name in gone:
+            record = self.store.load(kind, name)
+            if record is None:
+                continue
+            if kind == "container":
+                last = spec_of(record)
+                containers.append(Item(None, last, Facts(status(self.kernel, record)),
+                                       (Change(target=name, path="", before=status(self.kernel, record), after=ABSENT,
+                                               impact=fields.RECREATE, cause="removed"),),
+                                       groups=record.cgroups, data=data))
+                overlay = last.root.overlay
+                if overlay is not None and overlay.upper and not data:
+                    notes.append(f"{name}: kept its files in {overlay.upper}")
+                continue
+            users = [user for user in self.store.users(name) if user not in leaving]
+            if users:
+                notes.append(f"{name}: stays, since {', '.join(users)} use{'s' if len(users) == 1 else ''} it")
+            else:
+                bridge = network_of(record)
+                networks.append(Item(None, bridge, observer.network(bridge),
+                                     (Change(target=name, path="", before="present", after=ABSENT,
+                                             impact=fields.RECREATE, cause="removed"),)))
+        plan = make_plan(networks, containers, self.host)
+        return Work(plan, networks, containers, tuple(notes), self._interrupted())
+
+    def _item(self, spec: Spec, last: Spec | None, record: Record | None, facts: Facts, build: bool) -> Item:
+        image = images.ensure(self.kernel, spec.root.image, build=build) if spec.root.image else None
+        path = spec.linux.cgroups_path or f"/runspec/{spec.name}"
+        where = record.cgroups if record is not None else tuple(d for _, d in groups(self.host, path))
+        if facts.status != "running":
+            change = Change(target=spec.name, path="", before=facts.status, after="running", cause="new"
+                            if facts.status == "absent" else "drifted", impact=fields.RESTART)
+            return Item(spec, last, facts, (change,), image, where)
+        expected = view.expected(spec, self.host, facts)
+        before = expected if last == spec or last is None else view.expected(last, self.host, facts)
+        seen = view.seen(spec, last, self.host, facts)
+        return Item(spec, last, facts, diff.changes(spec.name, expected, before, seen), image, where)
+
+    def _network(self, wanted: Network, observer: Observer) -> Item:
+        record = self.store.load("network", wanted.name)
+        last = network_of(record) if record is not None else None
+        facts = observer.network(wanted)
+        if facts.status == "absent":
+            change = Change(target=wanted.name, path="", before=ABSENT, after="present", impact=fields.IN_PLACE,
+                            cause="new" if record is None else "drifted")
+            return Item(wanted, last, facts, (change,))
+        if not facts.links[0].alias == network.alias(wanted.name):
+            raise HostError(f"{wanted.name}: a link of this name is there already and is not runspec's",
+                            "runspec changes only links that carry its mark, ip-link(8) alias",
+                            "name the network otherwise, or remove that link")
+        expected = network.network_expected(wanted)
+        before = network.network_expected(last) if last is not None else None
+        return Item(wanted, last, facts,
+                    diff.changes(wanted.name, expected, before, network.network_seen(wanted, last, facts)))
+
+    def _references(self, wanted: list[Wanted]) -> None:
+        """Names that no given document declares must be applied already."""
+        faults: list[SpecError] = []
+        networks = {one.model.name for one in wanted if isinstance(one.model, Network)}
+        containers = {one.model.name for one in wanted if isinstance(one.model, Spec)}
+        for one in wanted:
+            if not isinstance(one.model, Spec):
+                continue
+            named = [("network", "network", f"interfaces[{i}].network", link.network, networks)
+                     for i, link in enumerate(one.model.interfaces)]
+            named += [("container", "container", f"linux.namespaces[{i}].container", space.container, containers)
+                      for i, space in enumerate(one.model.linux.namespaces)]
+            for kind, word, path, name, known in named:
+                if name and name not in known and self.store.load(kind, name) is None:
+                    faults.append(from_yaml.fault(
+                        one.marks, path, f"there is no {word} {name}",
+                        "no given document declares it and none of that name is applied",
+                        f"add its document to the command, or apply it first"))
+        if faults:
+            raise together(faults)
+
+    def _refusals(self, wanted: list[Wanted]) -> None:
+        """What this machine's control groups cannot do, named before any step."""
+        faults = [from_yaml.fault(one.marks, path, what, why, fix) for one in wanted
+                  if isinstance(one.model, Spec)
+                  for path, what, why, fix in cgroup.refusals(one.model.linux.resources, self.host)]
+        if faults:
+            raise together(faults)
+
+    def _interrupted(self) -> int:
+        count = 0
+        for one in open_journals(self.store, take=False):
+            count += len(one.read())
+            one.release()
+        return count
+
+    # -- doing it --
+
+    def recover(self) -> int:
+        """Undo what runs that died left; returns how many Steps were taken back."""
+        count = 0
+        for left in open_journals(self.store):
+            steps = left.read()
+            run = Run(self.kernel, self.store, None, {}, {})
+            failed = recover(run, steps)
+            if failed:
+                left.release()
+                raise StateError(f"an interrupted run could not be undone: {'; '.join(failed)}",
+                                 "its journal is kept", "remove what blocks it and try again")
+            left.close()
+            count += len(steps)
+        return count
+
+    def perform(self, work: Work, wanted: list[Wanted]) -> None:
+        """Run the plan of `work`, look again, and leave no open journal."""
+        marks = Lazy(wanted)
+        records = {(one.kind, one.model.name): self._record(one) for one in wanted}
+        live = {item.name: (item.facts.pid, item.facts.start_time) for item in work.containers
+                if item.facts.status == "running"}
+        names = {step.target for step in work.plan.steps}
+        ids = [(kind, item.name) for kind, items in (("network", work.networks), ("container", work.containers))
+               for item in items if item.name in names]
+        journal = begin(self.store, ids)
+        try:
+            perform(Run(self.kernel, self.store, work.plan, records, live), work.plan, journal, marks)
+        except Exception:
+            journal.close()     # perform has undone everything
+            raise
+        journal.close()
+        again = self.look([one for one in wanted if one.model.name in names], [])
+        left = [change for item in (*again.networks, *again.containers) for change in item.changes]
+        if left:
+            lines = ", ".join(f"{one.target}: {one.path or 'status'} is {one.before}, not {one.after}" for one in left)
+            raise StateError(f"the machine does not show what was done: {lines}",
+                             "the kernel or somebody else changed it at once", "see `runspec diff`")
+
+    def _record(self, one: Wanted) -> Record:
+        model = one.model
+        cgroups: tuple[str, ...] = ()
+        if isinstance(model, Spec):
+            path = model.linux.cgroups_path or f"/runspec/{model.name}"
+            cgroups = tuple(directory for _, directory in groups(self.host, path))
+        return Record(kind=one.kind, name=model.name, spec=to_tree(model), digest=one.digest, cgroups=cgroups,
+                      boot_id=self.host.boot_id, created=now())
+
+
+def spec_of(record: Record) -> Spec:
+    """The Spec a container's Record holds."""
+    return from_tree(Spec, record.spec)
+
+
+def network_of(record: Record) -> Network:
+    """The Network a Record holds."""
+    return from_tree(Network, record.spec)
+
+
+class Lazy(dict[str, "dict[str, Mark]"]):
+    """target -> marks, asked only when an error is to be placed."""
+
+    def __init__(self, wanted: list[Wanted]) -> None:
+        super().__init__()
+        self._wanted = {one.model.name: one for one in wanted}
+
+    def get(self, name: str, default: object = None) -> dict[str, Mark]:    # type: ignore[override]
+        """The marks of one target, empty where no document declares it."""
+        one = self._wanted.get(name)
+        return one.marks if one is not None else {}
+
+
+def together(faults: list[SpecError]) -> SpecError:
+    """One error that carries all others."""
+    first = faults[0]
+    return SpecError(first.what, first.why, first.fix, first.at, tuple(faults[1:]))

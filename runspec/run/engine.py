@@ -1,0 +1,290 @@
+"""The one loop: apply each Step of a plan, journal it, on failure undo in reverse."""
+
+from __future__ import annotations
+
+from runspec import abi
+from runspec.errors import HostError, Mark, RunspecError, StepError, SyscallError
+from runspec.plan.steps import registry
+from runspec.plan.steps.base import ATTACH, CHILD, START, ChildStep, HostStep, Plan, Step, Table
+from runspec.plan.steps.namespaces import BARRIER_ATTACH, BARRIER_START, KINDS, SpawnInit, inside
+from runspec.run.journal import Entry, restore_step
+from runspec.run.store import Record, parse_record, record_text, status
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from runspec.kernel import Child, Kernel, Report
+    from runspec.run.journal import Journal
+    from runspec.run.store import Store
+
+# A child that answers nothing for this long hangs on the machine's side (a dead network mount, say).
+PATIENCE = 60.0
+
+
+class Run:
+    """What the Steps of one run find out and hand on: pids and descriptors do not exist while planning.
+
+    Args:
+        records: name -> Record to be written for it when its SaveRecord comes.
+        live: name -> (pid, start time) of containers that run already.
+        plan: the plan being run; None while undoing what a dead run left.
+    """
+
+    def __init__(self, kernel: Kernel, store: Store, plan: Plan | None,
+                 records: dict[tuple[str, str], Record], live: dict[str, tuple[int, int]]) -> None:
+        self.kernel, self.store, self.plan = kernel, store, plan
+        self.records, self.live = records, live
+        self.children: dict[str, Child] = {}
+        self.tables: dict[str, Table] = {}
+        self.kept: dict[str, dict[str, int]] = {}
+        self._groups: set[str] = set()
+
+    # -- what Steps ask --
+
+    def known_group(self, directory: str) -> bool:
+        """Whether a parent group was seen to exist in this run."""
+        return directory in self._groups
+
+    def note_group(self, directory: str) -> None:
+        """Remember a parent group that exists now."""
+        self._groups.add(directory)
+
+    def pid(self, name: str) -> int:
+        """Init's pid as the host counts, 0 where none runs."""
+        child = self.children.get(name)
+        return child.pid if child is not None else self.live.get(name, (0, 0))[0]
+
+    def spawn(self, step: SpawnInit) -> dict[str, int]:
+        """Clone the child of a SpawnInit with the table of its ChildSteps."""
+        assert self.plan is not None
+        given: dict[str, int] = dict(self.kept.get(step.target, {}))
+        opened: list[int] = []
+        try:
+            if "net" in given:
+                given["ns:network"] = given.pop("net")
+            for kind, container in step.joins:
+                fd = self.kernel.open(f"/proc/{self._running(container)}/ns/{KINDS[kind][1]}")
+                opened.append(fd)
+                given[f"ns:{kind}"] = fd
+            table = Table(tuple(given))
+            table.fill([one for one in self.plan.steps
+                        if isinstance(one, ChildStep) and one.target == step.target])
+            cgroup = -1
+            if step.unified:
+                cgroup = self.kernel.open_dir(step.unified)
+                opened.append(cgroup)
+            child = self.kernel.spawn(table.ops, tuple(given.values()), flags=step.flags, cgroup_fd=cgroup)
+        finally:
+            for fd in opened:
+                self.kernel.close(fd)
+        self.children[step.target], self.tables[step.target] = child, table
+        return {"pid": child.pid, "start_time": child.start_time}
+
+    def _running(self, name: str) -> int:
+        pid = self.pid(name)
+        if not pid:
+            record = self.store.load("container", name)
+            pid = record.pid if record is not None and status(self.kernel, record) == "running" else 0
+        if not pid:
+            raise HostError(f"container {name} does not run", "its namespaces end with its last process",
+                            f"apply {name} first, or in the same command")
+        return pid
+
+    def reach(self, name: str, barrier: int) -> None:
+        """Wait until a child stands at a barrier, or fail with what it answered."""
+        while True:
+            report = self.children[name].receive(PATIENCE)
+            if report is None:
+                raise HostError(f"init of {name} ended during set-up",
+                                "it was killed from outside, or by the memory limit of its own group")
+            if report.kind == abi.REPORT_ERROR:
+                raise self._blame(name, report.index, report.error)
+            if report.kind == abi.REPORT_BARRIER and self.tables[name].ops[report.index].a == barrier:
+                return
+
+    def _blame(self, name: str, index: int, errno: int) -> StepError:
+        table = self.tables[name]
+        op, step = table.ops[index], table.owners[index]
+        call = abi.OP_NAMES[op.number].lower()
+        detail = op.s1.split(b"\0")[0].decode("utf-8", "replace") if op.number != abi.OP_NETLINK else ""
+        return step_error(step, SyscallError(call, detail, errno))
+
+    def release(self, name: str) -> None:
+        """Let a waiting child go on."""
+        self.children[name].go()
+
+    def start(self, step: Step) -> None:
+        """Open the start gate; whether the exec succeeded is asked later, so that many may start at once."""
+        child = self.children[step.target]
+        child.go()
+        self.live[step.target] = (child.pid, child.start_time)
+
+    def confirm(self, name: str) -> None:
+        """End of file on the control socket is the exec's success."""
+        child = self.children.get(name)
+        if child is None:
+            return
+        while (report := child.receive(PATIENCE)) is not None:
+            if report.kind == abi.REPORT_ERROR:
+                raise self._blame(name, report.index, report.error)
+        child.close()
+
+    def inside(self, step: Step, table: Table) -> list[Report]:
+        """Run a table whose slot "init" is the pidfd of the target's init."""
+        pid, start_time = self.live[step.target]
+        pidfd = self.kernel.open_process(pid, start_time)
+        if pidfd is None:
+            raise HostError(f"init of {step.target} has ended")
+        try:
+            return self.kernel.run_table(table.ops, (pidfd,), changing=True)
+        finally:
+            self.kernel.close(pidfd)
+
+    def keep(self, step: Any) -> None:
+        """Open what the next init of this target takes over from the present one."""
+        pid, _ = self.live[step.target]
+        held = self.kept.setdefault(step.target, {})
+        if "net" in step.kept:
+            held["net"] = self.kernel.open(f"/proc/{pid}/ns/net")
+        if "root" in step.kept:
+            table = Table(("init",))
+            inside(table, ("mount",))
+            table.add(abi.OP_OPEN_TREE, slot=table.slot("root"), s1="/",
+                      a=abi.OPEN_TREE_CLONE | abi.OPEN_TREE_CLOEXEC)
+            table.add(abi.OP_SEND_FD, slot=table.slot("root"))
+            held["root"] = self.inside(step, table)[0].fd
+
+    def buried(self, name: str) -> None:
+        """Its processes are gone."""
+        self.live.pop(name, None)
+
+    def trouble(self, step: Step, what: str) -> None:
+        """A Step could not do what it must."""
+        raise step_error(step, HostError(what))
+
+    def end_child(self, name: str, memo: Any) -> None:
+        """Undo of a spawn: drop a child that waits, kill one that runs."""
+        child = self.children.pop(name, None)
+        self.live.pop(name, None)
+        if child is not None:
+            child.kill()
+        elif memo:
+            pidfd = self.kernel.open_process(memo["pid"], memo["start_time"])
+            if pidfd is not None:
+                self.kernel.end_process(pidfd)
+
+    def save_record(self, step: Any) -> str | None:
+        """Write the Record of a target; the memo is the text of the one before."""
+        self.confirm(step.target)
+        before = self.store.load(step.kind, step.target)
+        record = self.records[step.kind, step.target]
+        pid, start_time = self.live.get(step.target, (0, 0))
+        self.store.save(record.replace(pid=pid, start_time=start_time))
+        return record_text(before) if before is not None else None
+
+    def restore_record(self, step: Any, memo: str | None) -> None:
+        """Undo of save_record."""
+        if memo is None:
+            self.store.remove(step.kind, step.target)
+        else:
+            self.store.save(parse_record(memo.encode()))
+
+    def remove_record(self, step: Any) -> None:
+        """Forget a target."""
+        self.store.remove(step.kind, step.target)
+
+    def finish(self) -> None:
+        """Close what is still open."""
+        for child in self.children.values():
+            child.close()
+        for kept in self.kept.values():
+            for fd in kept.values():
+                self.kernel.close(fd)
+        self.kept = {}
+
+
+def step_error(step: Step | None, cause: RunspecError) -> StepError:
+    """Name the Step and its spec path around a cause."""
+    if step is None:
+        return StepError(cause.what, cause.why, cause.fix, cause.at)
+    where = f"{step.target}: {step.path}: " if step.path else f"{step.target}: "
+    error = StepError(f"{where}{cause.what}", cause.why or f"while trying to: {step}", cause.fix, cause.at)
+    error.__cause__ = cause
+    return error
+
+
+def perform(run: Run, plan: Plan, journal: Journal, marks: dict[str, dict[str, Mark]]) -> None:
+    """Run a plan to its end, or take back what it did.
+
+    Args:
+        marks: target -> spec path -> place in the user's file, for errors.
+
+    Raises:
+        StepError: with the Step, its position, its cause, and what failed while undoing.
+    """
+    done: list[tuple[HostStep, Any]] = []
+    steps = [step for step in plan.steps if step.phase != CHILD]
+    phase_of: dict[str, int] = {}
+    try:
+        for index, step in enumerate(steps):
+            assert isinstance(step, HostStep)
+            name = step.target
+            if name in run.children and phase_of.get(name) != step.phase:
+                _settle(run, name, step)
+            phase_of[name] = step.phase
+            journal.intent(index, step)
+            done.append((step, None))
+            memo = step.apply(run.kernel, run)
+            done[-1] = (step, memo)
+            journal.done(index, memo)
+    except BaseException as error:
+        failed = undo(run, done)
+        if isinstance(error, RunspecError):
+            raise _placed(error, done[-1][0] if done else None, failed, marks) from error
+        raise
+    finally:
+        run.finish()
+
+
+def _settle(run: Run, name: str, step: HostStep) -> None:
+    """Bring a child to the barrier that the next Step of its target needs it at."""
+    if step.phase == ATTACH:
+        run.reach(name, BARRIER_ATTACH)
+    elif step.phase == START:
+        run.reach(name, BARRIER_START)
+
+
+def undo(run: Run, done: list[tuple[HostStep, Any]]) -> list[str]:
+    """Take Steps back, last first; returns what could not be."""
+    failed = []
+    for step, memo in reversed(done):
+        try:
+            step.undo(run.kernel, run, memo)
+        except (RunspecError, OSError) as error:
+            failed.append(f"{step}: {error}")
+    return failed
+
+
+def _placed(error: RunspecError, step: Step | None, failed: list[str],
+            marks: dict[str, dict[str, Mark]]) -> StepError:
+    if not isinstance(error, StepError):
+        error = step_error(step, error)
+    if error.at is None and step is not None:
+        error.at = place(marks.get(step.target, {}), step.path)
+    if failed:
+        error.why += "\n  and while undoing: " + "; ".join(failed)
+    return error
+
+
+def place(marks: dict[str, Mark], path: str) -> Mark | None:
+    """The position of a path, or of the nearest thing around it that the file spells out."""
+    while path and path not in marks:
+        path = path[:max(path.rfind("."), path.rfind("["), 0)]
+    return marks.get(path)
+
+
+def recover(run: Run, entries: list[Entry]) -> list[str]:
+    """Undo what a dead run journaled; returns what could not be."""
+    known = registry.classes()
+    return undo(run, [(restore_step(one.step, one.args, known), one.memo) for one in entries])

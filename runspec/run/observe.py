@@ -1,0 +1,248 @@
+"""Asks the Kernel what is: fills Host once and Facts for each container."""
+
+from __future__ import annotations
+
+import os
+
+from runspec import abi
+from runspec.kernel import cgroupfs, netlink, procfs
+from runspec.plan import cgroup, rtnetlink
+from runspec.plan.facts import Facts
+from runspec.plan.host import Host
+from runspec.plan.steps.base import Table
+from runspec.plan.steps.cgroup import groups
+from runspec.plan.steps.namespaces import KINDS, inside, is_new
+from runspec.plan.steps.process import sysctl_path
+from runspec.run.store import status
+from runspec.spec.model import Network, Spec
+from runspec.spec.mount_options import parse
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from runspec.kernel import Kernel
+    from runspec.run.store import Record, Store
+
+# Containers that one looking process visits: bounds the descriptors it is handed.
+VISITS = 24
+
+
+def read_host(kernel: Kernel) -> Host:
+    """Facts about the machine that plans depend on.
+
+    See: proc(5) /proc/self/mountinfo, cgroup-v2.rst "cgroup.controllers".
+    """
+    return cgroupfs.read_host(kernel)
+
+
+class Observer:
+    """One look at the machine: what several containers share is read once."""
+
+    def __init__(self, kernel: Kernel, store: Store, host: Host) -> None:
+        self.kernel, self.store, self.host = kernel, store, host
+        self._own: dict[str, str] | None = None
+        self._host_mounts: list[procfs.Mount] | None = None
+        self._host_links: list[netlink.Link] | None = None
+        self._exists: dict[str, bool] = {}
+
+    def containers(self, wanted: list[tuple[Spec, Spec | None, Record | None]]) -> list[Facts]:
+        """Facts about each (spec, spec applied last, Record), in order."""
+        found: list[Facts] = []
+        running: list[tuple[Facts, list[Spec]]] = []
+        for spec, last, record in wanted:
+            alive = "absent" if record is None else status(self.kernel, record)
+            facts = Facts(alive)
+            specs = [spec] if last is None or last == spec else [spec, last]
+            for one in specs:
+                self._wishes(one, facts)
+            if record is not None and alive == "running":
+                facts.pid, facts.start_time = record.pid, record.start_time
+                self._outside(facts, specs)
+                running.append((facts, specs))
+            found.append(facts)
+        for i in range(0, len(running), VISITS):
+            self._inside(running[i:i + VISITS])
+        if running:
+            by_index = {link.index: link for link in self.host_links()}
+            names = {link.name: by_index[link.master].name if link.master in by_index else ""
+                     for link in by_index.values()}
+            for facts, _ in running:
+                facts.host_links = names
+        return found
+
+    def network(self, network: Network) -> Facts:
+        """Facts about one bridge: its link is the only one in `links`."""
+        link = next((one for one in self.host_links() if one.name == network.name), None)
+        if link is None:
+            return Facts("absent")
+        facts = Facts("running")
+        facts.links = [link]
+        facts.addresses = [one for data in self.kernel.dump(rtnetlink.dump_addresses())
+                           for one in netlink.parse_addresses(data) if one.index == link.index]
+        return facts
+
+    def host_links(self) -> list[netlink.Link]:
+        """Links of the host's network namespace, read once."""
+        if self._host_links is None:
+            self._host_links = [one for data in self.kernel.dump(rtnetlink.dump_links())
+                                for one in netlink.parse_links(data)]
+        return self._host_links
+
+    def own_namespaces(self) -> dict[str, str]:
+        """OCI kind -> identity of our own namespaces."""
+        if self._own is None:
+            self._own = self._namespaces(os.getpid())
+        return self._own
+
+    def _namespaces(self, pid: int) -> dict[str, str]:
+        return {kind: self.kernel.read_link(f"/proc/{pid}/ns/{name}") or ""
+                for kind, (_, name) in KINDS.items()}
+
+    # -- what only the machine can say about a wish --
+
+    def _wishes(self, spec: Spec, facts: Facts) -> None:
+        for mount in spec.mounts:
+            if mount.source and parse(mount.options).bind and mount.source not in facts.sources:
+                facts.sources[mount.source] = self._source(mount.source)
+        if spec.root.path:
+            facts.sources.setdefault(spec.root.path, self._source(spec.root.path))
+        for one in spec.linux.namespaces:
+            if one.path:
+                facts.elsewhere[one.path] = self._identity(one.path, one.type)
+            elif one.container:
+                record = self.store.load("container", one.container)
+                if record is not None and status(self.kernel, record) == "running":
+                    path = f"/proc/{record.pid}/ns/{KINDS[one.type][1]}"
+                    facts.elsewhere[f"container:{one.container}"] = self._identity(path, one.type)
+
+    def _identity(self, path: str, kind: str) -> str:
+        found = self.kernel.stat(path)
+        return f"{KINDS[kind][1]}:[{found.st_ino}]" if found is not None else path
+
+    def _source(self, source: str) -> tuple[str, str, str]:
+        """(kind, device, path on that file system) of a bind's source, as mountinfo will name it."""
+        found = self.kernel.stat(source)
+        if found is None:
+            return "missing", "", ""
+        kind = "directory" if found.st_mode & 0o170000 == abi.S_IFDIR else "file"
+        real = os.path.realpath(source)
+        best = None
+        for mount in self._mounts_of_host():
+            point = mount.mount_point
+            if (real == point or real.startswith(point.rstrip("/") + "/")) and \
+                    (best is None or len(point) >= len(best.mount_point)):
+                best = mount
+        if best is None:
+            return kind, "", ""
+        rest = real[len(best.mount_point.rstrip("/")):]
+        return kind, best.device, (best.root.rstrip("/") + rest) or "/"
+
+    def _mounts_of_host(self) -> list[procfs.Mount]:
+        if self._host_mounts is None:
+            self._host_mounts = procfs.parse_mountinfo(self.kernel.read("/proc/self/mountinfo"))
+        return self._host_mounts
+
+    # -- a running container, seen from the host --
+
+    def _outside(self, facts: Facts, specs: list[Spec]) -> None:
+        kernel, proc = self.kernel, f"/proc/{facts.pid}"
+        facts.own, facts.namespaces = self.own_namespaces(), self._namespaces(facts.pid)
+        facts.id_status = procfs.parse_status(kernel.try_read(f"{proc}/status") or b"")
+        facts.limits = procfs.parse_limits(kernel.try_read(f"{proc}/limits") or b"")
+        facts.mounts = procfs.parse_mountinfo(kernel.try_read(f"{proc}/mountinfo") or b"")
+        if any(spec.process.oom_score_adj is not None for spec in specs):
+            facts.oom_score_adj = int(kernel.try_read(f"{proc}/oom_score_adj") or b"0")
+        if any(spec.linux.uid_mappings for spec in specs):
+            facts.uid_map = procfs.parse_id_map(kernel.try_read(f"{proc}/uid_map") or b"")
+            facts.gid_map = procfs.parse_id_map(kernel.try_read(f"{proc}/gid_map") or b"")
+        if any(spec.linux.time_offsets for spec in specs):
+            text = (kernel.try_read(f"{proc}/timens_offsets") or b"").decode()
+            facts.timens_offsets = {words[0]: (int(words[1]), int(words[2]))
+                                    for words in map(str.split, text.splitlines()) if len(words) == 3}
+        facts.present = frozenset(path for spec in specs
+                                  for path in (*spec.linux.masked_paths, *spec.linux.readonly_paths)
+                                  if self._present(facts.pid, path))
+        for spec in specs:
+            for device in spec.linux.devices:
+                node = self.kernel.stat_inside(facts.pid, device.path)
+                if node is not None:
+                    facts.nodes[device.path] = node
+        self._groups(facts, specs)
+
+    def _present(self, pid: int, path: str) -> bool:
+        """Whether a path exists inside; /proc and /sys hold the same names everywhere."""
+        if path.startswith(("/proc/", "/sys/")):
+            if path not in self._exists:
+                self._exists[path] = self.kernel.exists(path)
+            return self._exists[path]
+        return self.kernel.stat_inside(pid, path) is not None
+
+    def _groups(self, facts: Facts, specs: list[Spec]) -> None:
+        wanted: dict[tuple[str, str], None] = {}
+        for spec in specs:
+            wanted.update(dict.fromkeys(cgroup.files(spec.linux.resources, self.host)))
+        path = specs[-1].linux.cgroups_path or f"/runspec/{specs[-1].name}"
+        where = dict(groups(self.host, path))
+        facts.groups = where
+        for controller, name in wanted:
+            directory = where.get(controller, where.get("", ""))
+            text = self.kernel.try_read(f"{directory}/{name}")
+            if text is not None:
+                facts.files[controller, name] = text.decode().strip()
+        if "" in where and cgroup.judges_devices(self.host):
+            facts.device_tag = " ".join(self.kernel.device_program_tags(where[""]))
+
+    # -- a running container, seen from inside --
+
+    def _inside(self, visits: list[tuple[Facts, list[Spec]]]) -> None:
+        table = Table(tuple(f"init{i}" for i in range(len(visits))))
+        takers: dict[int, tuple[Facts, str]] = {}
+        slots: list[int] = []
+        try:
+            for i, (facts, specs) in enumerate(visits):
+                pidfd = self.kernel.open_process(facts.pid, facts.start_time)
+                if pidfd is None:
+                    facts.status = "stopped"
+                    pidfd = os.pidfd_open(os.getpid())
+                slots.append(pidfd)
+                if facts.status == "running":
+                    self._visit(table, i, facts, specs, takers)
+            for report in self.kernel.run_table(table.ops, tuple(slots)):
+                facts, what = takers[report.index]
+                take(facts, what, report.data, report.error)
+        finally:
+            for fd in slots:
+                self.kernel.close(fd)
+
+    def _visit(self, table: Table, i: int, facts: Facts, specs: list[Spec],
+               takers: dict[int, tuple[Facts, str]]) -> None:
+        apart = {kind for kind in ("uts", "ipc", "network") if facts.namespaces[kind] != facts.own[kind]}
+        if not apart:
+            return
+        table.named["init"] = table.named[f"init{i}"]
+        inside(table, tuple(sorted(apart)))
+        if "uts" in apart:
+            takers[len(table.ops)] = (facts, "names")
+            table.add(abi.OP_UNAME)
+        for key in sorted({key for spec in specs for key, _ in spec.linux.sysctl}):
+            takers[len(table.ops)] = (facts, key)
+            table.add(abi.OP_READ, s1="/proc/" + sysctl_path(key), a=4096)
+        if "network" in apart and any(is_new(spec, "network") for spec in specs):
+            table.add(abi.OP_RESET_SOCKET)
+            for what, request in (("links", rtnetlink.dump_links()), ("addresses", rtnetlink.dump_addresses()),
+                                  ("routes", rtnetlink.dump_routes())):
+                takers[len(table.ops)] = (facts, "@" + what)
+                table.add(abi.OP_DUMP, s1=request)
+
+
+def take(facts: Facts, what: str, data: bytes, error: int) -> None:
+    """Put one answer of the looking process where it belongs."""
+    if what == "names":
+        facts.hostname, facts.domainname = (word.decode("utf-8", "replace") for word in data.split(b"\0")[:2])
+    elif what == "@links":
+        facts.links += netlink.parse_links(data)
+    elif what == "@addresses":
+        facts.addresses += netlink.parse_addresses(data)
+    elif what == "@routes":
+        facts.routes += netlink.parse_routes(data)
+    elif not error:
+        facts.sysctl[what] = data.decode("utf-8", "replace").strip()

@@ -1,0 +1,123 @@
+"""What the files of one command line ask; a document unchanged since it was applied is known by its text.
+
+Parsing and judging a document costs more than comparing it with the machine. Its Record holds the
+digest of the text it was applied from and the Spec that came of it, and equal text means equal Spec.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+from runspec import __version__
+from runspec.errors import Mark, SpecError
+from runspec.run.apply import Wanted, together
+from runspec.spec import source
+from runspec.spec.model import Network, Spec
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from runspec.run.store import Store
+    from runspec.spec.source import Document
+
+    Judge = Callable[[list[Document]], list[tuple[Spec | Network, Document]]]
+
+
+class Piece:
+    """One document's text and where it begins."""
+
+    __slots__ = ("digest", "file", "line", "text")
+
+    def __init__(self, text: str, file: str, line: int) -> None:
+        self.text, self.file, self.line = text, file, line
+        self.digest = digest(text)
+
+    def parse(self) -> tuple[list[Document], list[SpecError]]:
+        """Compose it."""
+        return source.parse(self.text, self.file, self.line)
+
+
+def digest(text: str) -> str:
+    """The digest by which a Record knows its document; another runspec may read it otherwise."""
+    return sha256(f"{__version__}\0{text}".encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def read_request(paths: tuple[str, ...], store: Store, judge: Judge, stdin: Any) -> list[Wanted]:
+    """Every document of these files, as models with their positions.
+
+    Args:
+        judge: documents -> models, raising every fault of theirs together.
+        stdin: a binary stream for `-`.
+
+    Raises:
+        SpecError: every fault of every file, in file order.
+    """
+    faults: list[SpecError] = []
+    pieces: list[Piece] = []
+    for file, data in source.files(list(paths), stdin):
+        if isinstance(data, SpecError):
+            faults.append(data)
+            continue
+        try:
+            text = source.decode(data, file)
+        except SpecError as error:
+            faults.append(error)
+            continue
+        line = 0
+        for one in source.split(text) or [text]:
+            pieces.append(Piece(one, file, line))
+            line += one.count("\n")
+    known = {} if faults else store.digests()
+    wanted = compose(pieces, known, judge, faults)
+    return wanted if wanted is not None else compose(pieces, {}, judge, []) or []
+
+
+def compose(pieces: list[Piece], known: dict[str, Spec | Network], judge: Judge,
+            faults: list[SpecError]) -> list[Wanted] | None:
+    """Models of the pieces; None where two of one name differ and only a full reading can say where."""
+    fresh: list[Document] = []
+    order: list[tuple[Piece, Spec | Network | None, int]] = []
+    for piece in pieces:
+        model = known.get(piece.digest)
+        found: list[Document] = []
+        if model is None:
+            found, bad = piece.parse()
+            faults += bad
+            fresh += found
+        order.append((piece, model, len(found)))
+    if faults:
+        # The judge finds what is wrong with the rest, so that all is said at once.
+        try:
+            judge(fresh)
+        except SpecError as error:
+            faults += [error, *error.also]
+        raise together([SpecError(one.what, one.why, one.fix, one.at) for one in faults])
+    judged = {id(document): model for model, document in judge(fresh)}
+    out: dict[tuple[str, str], Wanted] = {}
+    rest = iter(fresh)
+    for piece, model, count in order:
+        if model is not None:
+            one = Wanted(model, piece.digest, later(piece, judge))
+            before = out.setdefault((one.kind, model.name), one)
+            if before.model != model:
+                return None
+        for _ in range(count):
+            document = next(rest)
+            if id(document) not in judged:
+                continue        # equal to one before it
+            one = Wanted(judged[id(document)], piece.digest if count == 1 else "", lambda d=document: d.marks)
+            before = out.setdefault((one.kind, one.model.name), one)
+            if before.model != one.model:
+                return None
+    return list(out.values())
+
+
+def later(piece: Piece, judge: Judge) -> Callable[[], dict[str, Mark]]:
+    """Positions of a document that was not parsed: it is, when somebody asks."""
+    def marks() -> dict[str, Mark]:
+        found, _ = piece.parse()
+        judge(found)
+        return found[0].marks if found else {}
+    return marks

@@ -1,4 +1,4 @@
-"""The thin Python face of the C layer: starts the interpreter, seals memfds, and a few system calls.
+"""The thin Python face of the C layer: starts the interpreter, talks with it, and a few system calls.
 
 Everything here raises SyscallError, which is an OSError too. The extension is loaded at the first call.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+from struct import Struct
 
 from runspec.errors import SyscallError
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 _loaded: tuple[Any, Any] | None = None
 _init = -1
+_HEADER = Struct("<IIiI")   # struct report
+_ROOM = 1 << 17             # more than the largest report: a header and 64 KiB
 
 
 def _load() -> tuple[Any, Any]:
@@ -85,6 +88,58 @@ def spawn(table_fd: int, slots: Sequence[int] = (), flags: int = 0, cgroup_fd: i
                               flags, cgroup_fd, ffi.new("int[]", list(stdio)), pid, pidfd, control)
     _checked(-error, "clone3", "runspec")
     return pid[0], pidfd[0], control[0]
+
+
+class Report:
+    """One packet from the child: kind (REPORT_*), op index, errno, data, and a descriptor or -1."""
+
+    __slots__ = ("data", "error", "fd", "index", "kind")
+
+    def __init__(self, kind: int, index: int, error: int, data: bytes, fd: int) -> None:
+        self.kind, self.index, self.error, self.data, self.fd = kind, index, error, data, fd
+
+    def __repr__(self) -> str:
+        return f"Report(kind={self.kind}, index={self.index}, error={self.error}, data={self.data!r}, fd={self.fd})"
+
+
+def receive(control: int, timeout: int = -1) -> Report | None:
+    """Waits for the child's next report.
+
+    Args:
+        control: the socket from spawn.
+        timeout: milliseconds, -1 without end.
+
+    Returns:
+        The report, or None at the end of file: the program was executed, or the child is gone.
+    Raises:
+        SyscallError: ETIMEDOUT after the timeout; EBADMSG for a packet that is no report.
+    """
+    ffi, lib = _load()
+    room, fd = ffi.new(f"char[{_ROOM}]"), ffi.new("int *")
+    while True:
+        got = lib.runspec_receive(control, room, _ROOM, fd, timeout)
+        if got != -errno.EINTR:
+            break
+    if _checked(got, "recvmsg", "control socket") == 0:
+        return None
+    if got < _HEADER.size:
+        raise SyscallError("recvmsg", "control socket", errno.EBADMSG)
+    packet = ffi.buffer(room, got)[:]
+    kind, index, error, length = _HEADER.unpack_from(packet)
+    data = packet[_HEADER.size:]
+    if len(data) != length:
+        raise SyscallError("recvmsg", "control socket", errno.EBADMSG)
+    return Report(kind, index, error, data, fd[0])
+
+
+def go(control: int) -> None:
+    """Lets a child that waits at a BARRIER go on.
+
+    Raises:
+        SyscallError: EPIPE, the child is gone.
+    """
+    _, lib = _load()
+    _checked(lib.runspec_go(control), "send", "control socket")
 
 
 def openat2(dirfd: int, path: str | bytes, flags: int, mode: int = 0, resolve: int = 0) -> int:

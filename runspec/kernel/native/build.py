@@ -31,6 +31,8 @@ int runspec_spawn(int init, int table, const int *slots, int count, uint64_t fla
                   const int *stdio, int *pid, int *pidfd, int *control);
 long runspec_openat2(int dir, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve);
 long runspec_sealed(const char *name, const char *data, size_t length, int executable);
+long runspec_receive(int control, char *room, size_t size, int *fd, int timeout);
+long runspec_go(int control);
 long runspec_bpf_load(const char *instructions, uint32_t count, const char *name);
 long runspec_bpf_attach(int cgroup, int program, uint32_t flags, int replaced);
 long runspec_bpf_detach(int cgroup, int program);

@@ -2,9 +2,11 @@
 #include <errno.h>
 #include <linux/bpf.h>
 #include <linux/openat2.h>
+#include <poll.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <fcntl.h>
 #include <unistd.h>
@@ -46,6 +48,32 @@ long runspec_sealed(const char *name, const char *data, size_t length, int execu
     close(fd);
   return error ? error : fd;
 }
+
+/* Waits at most timeout ms (-1: without end) for one report: the packet's length, 0 at the end of file,
+ * -ETIMEDOUT, or another error. A descriptor that came along is in *fd, else -1. */
+long runspec_receive(int control, char *room, size_t size, int *fd, int timeout)
+{
+  struct pollfd waiting = {.fd = control, .events = POLLIN};
+  struct iovec part = {room, size};
+  union { struct cmsghdr header; char room[CMSG_SPACE(sizeof(int))]; } rights;
+  struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = &rights, .msg_controllen = sizeof rights};
+  *fd = -1;
+  if (timeout >= 0) {
+    int ready = poll(&waiting, 1, timeout);
+    if (ready <= 0)
+      return ready ? -errno : -ETIMEDOUT;
+  }
+  ssize_t got = recvmsg(control, &message, MSG_CMSG_CLOEXEC);
+  if (got < 0)
+    return errno == ECONNRESET ? 0 : -errno;   /* the child died with our byte unread */
+  struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+  if (header && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_RIGHTS && header->cmsg_len == CMSG_LEN(sizeof(int)))
+    memcpy(fd, CMSG_DATA(header), sizeof *fd);
+  return message.msg_flags & MSG_TRUNC ? -EMSGSIZE : got;
+}
+
+/* Opens a barrier. MSG_NOSIGNAL: a child that died must not kill us by SIGPIPE. */
+long runspec_go(int control) { return result(send(control, "", 1, MSG_NOSIGNAL)); }
 
 static long bpf(int command, union bpf_attr *attr) { return result(syscall(SYS_bpf, command, attr, sizeof *attr)); }
 

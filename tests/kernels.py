@@ -1,0 +1,249 @@
+"""What this machine can do, asked of its kernel and tools, and the pytest plugin that runs each test where it can.
+
+A test says `@requires("root", "cgroup_v2")`. Without `--vm`, a test that lacks a word here is
+skipped. With `--vm`, all such tests, and those marked `both`, run in one VM with another kernel
+(tests/vm/run-in-vm) after the others, and their results join the same summary: a test that could
+run on neither kernel fails. tests/kernels.ini lists the words that each kernel must satisfy.
+PYTEST_DONT_REWRITE: conftest.py needs it before pytest can rewrite its (missing) asserts.
+"""
+
+from __future__ import annotations
+
+import configparser
+import functools
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+HERE = Path(__file__).parent
+IN_VM = bool(os.environ.get("RUNSPEC_VM"))
+# Emulation makes Python 15 times slower; every timeout of a test is multiplied by this.
+SLOWER = 15 if IN_VM else 1
+TOOLS = ("busybox", "crun", "gcc", "ip", "nft", "nsenter", "ping", "runc", "strace", "unshare")
+LINKS = ("bridge", "dummy", "ipvlan", "macvlan", "veth", "vlan")
+
+
+def cgroup_mounts() -> list[tuple[str, str, str]]:
+    """(type, mount point, super options) of every cgroup hierarchy, from /proc/self/mountinfo."""
+    found = []
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        left, _, right = line.partition(" - ")
+        kind, _, options = right.split(" ", 2)
+        if kind in ("cgroup", "cgroup2"):
+            found.append((kind, left.split()[4], options))
+    return found
+
+
+def _try(*command: str) -> str:
+    """Why a command fails, or nothing."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30 * SLOWER)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    return "" if done.returncode == 0 else (done.stderr.strip() or f"{command[0]}: status {done.returncode}")
+
+
+def _link(kind: str) -> str:
+    """Whether the kernel makes a link of this kind, in a network namespace of its own."""
+    words = {"vlan": "link e0 type vlan id 5", "macvlan": "link e0 type macvlan", "ipvlan": "link e0 type ipvlan"}
+    parent = "" if kind == "veth" else "ip link add e0 type veth peer name e1; "
+    return _try("unshare", "-n", "sh", "-ec", f"{parent}ip link add x0 {words.get(kind, 'type ' + kind)}")
+
+
+@functools.cache
+def lacks(word: str) -> str:
+    """Why this machine lacks a word, or nothing when it has it.
+
+    Raises:
+        KeyError: no such word.
+    """
+    if word in LINKS:
+        return _link(word)
+    if word == "busybox":
+        return "" if shutil.which("busybox") and not interpreter(shutil.which("busybox") or "") else "no static busybox"
+    if word in TOOLS:
+        return "" if shutil.which(word) else f"no {word} in PATH"
+    return {"root": _root, "machine": _machine, "vm": _vm, "cgroup_v1": _cgroup_v1, "cgroup_v2": _cgroup_v2,
+            "time_namespace": functools.partial(_try, "unshare", "-T", "true"),
+            "user_namespace": functools.partial(_try, "unshare", "-U", "-r", "true"),
+            "overlay": _overlay, "installed": _installed}[word]()
+
+
+def interpreter(path: str) -> str:
+    """The program interpreter a file names (PT_INTERP), nothing for a static one."""
+    return _try("sh", "-c", '! readelf -lW "$1" | grep -q INTERP', "sh", path) if shutil.which("readelf") else ""
+
+
+def _root() -> str:
+    return "" if os.geteuid() == 0 else "not uid 0"
+
+
+def _machine() -> str:
+    return "this is the VM" if IN_VM else ""
+
+
+def _vm() -> str:
+    return "" if IN_VM else "not in tests/vm/run-in-vm"
+
+
+def _cgroup_v1() -> str:
+    return "" if any(kind == "cgroup" and "cpu" in options.split(",") for kind, _, options in cgroup_mounts()) \
+        else "no v1 cpu controller is mounted"
+
+
+def _cgroup_v2() -> str:
+    for kind, where, _ in cgroup_mounts():
+        if kind == "cgroup2" and "cpu" in Path(where, "cgroup.controllers").read_text().split():
+            return ""
+    return "no unified hierarchy with the cpu controller"
+
+
+def _overlay() -> str:
+    return _try("unshare", "-m", "sh", "-ec", "mount -t tmpfs t /mnt; mkdir /mnt/l /mnt/u /mnt/w /mnt/m; "
+                "mount -t overlay o -o lowerdir=/mnt/l,upperdir=/mnt/u,workdir=/mnt/w /mnt/m")
+
+
+def _installed() -> str:
+    return "" if Path(sys.executable).with_name("runspec").exists() else "no runspec beside the interpreter"
+
+
+def kernel() -> str:
+    """Which section of kernels.ini describes this machine."""
+    return "vm" if IN_VM else "machine-v2" if lacks("cgroup_v1") else "machine-v1"
+
+
+def listed(what: str) -> list[str]:
+    """One list of this kernel's section of kernels.ini."""
+    parser = configparser.ConfigParser()
+    parser.read(HERE / "kernels.ini")
+    return parser[kernel()].get(what, "").split()
+
+
+def missing(item: pytest.Item) -> list[tuple[str, str]]:
+    """(word, why) for each word a test requires and this machine lacks."""
+    words = [word for mark in item.iter_markers("requires") for word in mark.args]
+    try:
+        return [(word, why) for word in words if (why := lacks(word))]
+    except KeyError as error:
+        raise pytest.UsageError(f"{item.nodeid} requires an unknown word: {error}") from None
+
+
+# ------------------------------------------------------------------- the plugin
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("kernels")
+    group.addoption("--vm", action="store_true", help="run what this kernel cannot in tests/vm/run-in-vm")
+    group.addoption("--must", action="store_true", help="fail where a word of tests/kernels.ini does not hold")
+    group.addoption("--chosen", metavar="FILE", help="run the tests named in FILE only")
+    group.addoption("--results", metavar="FILE", help="write each report to FILE as a line of JSON")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "requires(*words): what the machine must be able to do")
+    config.addinivalue_line("markers", "both: runs on the machine and in the VM")
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    if session.config.getoption("--must"):
+        unmet = [f"{word}: {why}" for word in listed("must") if (why := lacks(word))]
+        if unmet:
+            raise pytest.UsageError(f"kernel {kernel()} must satisfy " + "; ".join(unmet))
+
+
+def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
+    chosen = config.getoption("--chosen")
+    if chosen:
+        names = set(Path(chosen).read_text().splitlines())
+        items[:] = [item for item in items if item.nodeid in names]
+    vm = config.stash.setdefault(VM_ITEMS, [])
+    for item in list(items):
+        lacking = missing(item)
+        if config.getoption("--vm") and not {"machine", *listed("without")} & _words(item):
+            if lacking:
+                items.remove(item)
+                vm.append(item)
+                continue
+            if item.get_closest_marker("both"):
+                vm.append(item)
+        if lacking:
+            item.add_marker(pytest.mark.skip(reason="; ".join(f"needs {word}: {why}" for word, why in lacking)))
+
+
+VM_ITEMS: pytest.StashKey[list[pytest.Item]] = pytest.StashKey()
+
+
+def _words(item: pytest.Item) -> set[str]:
+    return {word for mark in item.iter_markers("requires") for word in mark.args}
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    path = _results[0]
+    if path:
+        line = {"nodeid": report.nodeid, "when": report.when, "outcome": report.outcome,
+                "duration": report.duration, "text": report.longreprtext}
+        if isinstance(report.longrepr, tuple):
+            line["text"] = str(report.longrepr[2])
+        with open(path, "a") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+_results: list[str | None] = [None]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtestloop(session: pytest.Session) -> Any:
+    _results[0] = session.config.getoption("--results")
+    result = yield
+    items = session.config.stash.get(VM_ITEMS, [])
+    if items and not session.config.getoption("--collect-only"):
+        _run_in_vm(session, items)
+    return result
+
+
+def _run_in_vm(session: pytest.Session, items: list[pytest.Item]) -> None:
+    """Run tests in one VM and report their results in this session, as `NODEID [vm]`.
+
+    The guest's pytest gets --must, so that a guest which lost a driver is an error and no long list of skips.
+    """
+    root = session.config.rootpath
+    with tempfile.TemporaryDirectory(prefix=".vm-", dir=root) as room:
+        chosen, results = Path(room, "chosen"), Path(room, "results")
+        chosen.write_text("".join(item.nodeid + "\n" for item in items))
+        results.touch()
+        done = subprocess.run(
+            [str(HERE / "vm" / "run-in-vm"), "--mem", "3G", "--timeout", os.environ.get("RUNSPEC_VM_TIMEOUT", "1500"),
+             "--", sys.executable, "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider", "--must",
+             "--chosen", str(chosen), "--results", str(results)],
+            cwd=root, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        reports: dict[str, list[dict[str, Any]]] = {}
+        for line in results.read_text().splitlines():
+            one = json.loads(line)
+            reports.setdefault(one["nodeid"], []).append(one)
+    for item in items:
+        nodeid = f"{item.nodeid} [vm]"
+        session.testscollected += 1
+        phases = reports.get(item.nodeid) or [_failed("setup", f"the VM gave no result:\n{done.stdout[-4000:]}")]
+        if not any(one["when"] == "call" or one["outcome"] == "failed" for one in phases) and not any(
+                item.iter_markers("skip")):
+            phases = [_failed("setup", f"ran on neither kernel: {phases[0]['text']}")]
+        item.ihook.pytest_runtest_logstart(nodeid=nodeid, location=item.location)
+        for one in phases:
+            longrepr: Any = one["text"] or None
+            if one["outcome"] == "skipped":
+                longrepr = (str(item.path), 0, one["text"])
+            report = pytest.TestReport(nodeid, item.location, {}, one["outcome"], longrepr, one["when"],
+                                       duration=one["duration"])
+            item.ihook.pytest_runtest_logreport(report=report)
+            session.testsfailed += report.failed and not isinstance(report, pytest.CollectReport)
+        item.ihook.pytest_runtest_logfinish(nodeid=nodeid, location=item.location)
+
+
+def _failed(when: str, text: str) -> dict[str, Any]:
+    return {"when": when, "outcome": "failed", "duration": 0.0, "text": text}

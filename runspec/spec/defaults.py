@@ -71,7 +71,8 @@ def upper(name: str) -> str:
     return f"/var/lib/runspec/{name}/rootfs"
 
 
-def overlay(name: str, path: str | None, readonly: bool, asked: tuple[str | None, bool | None] | None) -> Overlay | None:
+def overlay(name: str, path: str | None, readonly: bool,
+            asked: tuple[str | None, bool | None] | None) -> Overlay | None:
     """The writable layer above a root.
 
     Args:
@@ -149,4 +150,5 @@ def env(asked: tuple[str, ...]) -> tuple[str, ...]:
 def rlimits(asked: tuple[Rlimit, ...]) -> tuple[Rlimit, ...]:
     """The standard limits with the user's, one with the same type replacing it, sorted by type."""
     given = {one.type for one in asked}
-    return tuple(sorted((*asked, *(one for one in RLIMITS if one.type not in given)), key=lambda one: one.type))
+    return tuple(sorted((*asked, *(one for one in RLIMITS if one.type not in given)),
+                        key=lambda one: one.type))

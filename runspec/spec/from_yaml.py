@@ -102,7 +102,8 @@ def _plain(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
-        raise SpecError(f"{value} is a fraction, whose text is not kept exactly", "1.10 and 1.1 are one number in YAML",
+        raise SpecError(f"{value} is a fraction, whose text is not kept exactly",
+                        "1.10 and 1.1 are one number in YAML",
                         "put it in quotes")
     return "" if value is None else str(value)
 
@@ -144,7 +145,8 @@ class _Reader:
 
     def pairs(self, tree: Tree, path: str, name: str) -> tuple[tuple[str, str], ...]:
         at = f"{path}.{name}" if path else name
-        return tuple(sorted((k, self.call(f"{at}.{k}", _plain, v, "")) for k, v in (tree.get(name) or {}).items()))
+        return tuple(sorted((k, self.call(f"{at}.{k}", _plain, v, "")) for k,
+                            v in (tree.get(name) or {}).items()))
 
     def moved(self, listed: str, origin: tuple[int, ...]) -> None:
         moves = {f"[{old}]": f"[{new}]" for new, old in enumerate(origin) if old >= 0}
@@ -168,9 +170,11 @@ class _Reader:
                 self.note("root.overlay.volatile", "true contradicts upper",
                           "a volatile layer is kept in memory and lost at the end", "remove one of the two")
             if readonly:
-                self.note("root.overlay", "contradicts root.readonly", "a read-only root has no use for a writable layer",
+                self.note("root.overlay", "contradicts root.readonly",
+                          "a read-only root has no use for a writable layer",
                           "remove one of the two")
-        return Root(path=path, readonly=readonly, image=image, overlay=defaults.overlay(name, path, readonly, over))
+        return Root(path=path, readonly=readonly, image=image,
+                    overlay=defaults.overlay(name, path, readonly, over))
 
     def args(self, tree: Tree) -> tuple[str, ...]:
         raw = tree.get("args")
@@ -209,9 +213,11 @@ class _Reader:
 
         def named(name: str) -> tuple[str, ...]:
             # An unknown name stays, for the rules to refuse.
-            return tuple(sorted(dict.fromkeys(raw.get(name) or ()), key=lambda cap: (number.get(cap, 64), cap)))
+            return tuple(sorted(dict.fromkeys(raw.get(name) or ()),
+                                key=lambda cap: (number.get(cap, 64), cap)))
 
-        return Capabilities(bounding=named("bounding"), effective=named("effective"), permitted=named("permitted"),
+        return Capabilities(bounding=named("bounding"), effective=named("effective"),
+                            permitted=named("permitted"),
                             inheritable=named("inheritable"), ambient=named("ambient"))
 
     def rlimits(self, tree: Tree) -> tuple[Rlimit, ...]:
@@ -221,7 +227,8 @@ class _Reader:
         given = []
         for index, one in enumerate(raw):
             at = f"process.rlimits[{index}]"
-            given.append(Rlimit(type=one["type"], soft=self.call(f"{at}.soft", units.parse_count, one["soft"], 0),
+            given.append(Rlimit(type=one["type"],
+                                soft=self.call(f"{at}.soft", units.parse_count, one["soft"], 0),
                                 hard=self.call(f"{at}.hard", units.parse_count, one["hard"], units.INFINITY)))
         out = defaults.rlimits(tuple(given))
         self.moved("process.rlimits",
@@ -266,7 +273,8 @@ class _Reader:
         quota = raw.get("quota")
         period = self.value(raw, at, "period", units.parse_duration)
         if quota is not None:
-            quota = self.call(f"{at}.quota", lambda v: units.parse_quota(v, period or units.PERIOD), quota, None)
+            quota = self.call(f"{at}.quota", lambda v: units.parse_quota(v, period or units.PERIOD), quota,
+                              None)
             if quota is not None and quota >= 0 and period is None:
                 period = units.PERIOD
         weight, shares, idle = raw.get("weight"), raw.get("shares"), raw.get("idle")
@@ -312,7 +320,8 @@ class _Reader:
         if isinstance(limit, str):
             limit = self.call("linux.resources.pids.limit", units.parse_size, limit, None)
         return Resources(
-            cpu=self.cpu(raw), memory=self.memory(raw), pids=Pids(limit=defaults.PIDS if limit is None else limit),
+            cpu=self.cpu(raw), memory=self.memory(raw),
+                         pids=Pids(limit=defaults.PIDS if limit is None else limit),
             devices=self.device_rules(raw), unified=self.pairs(raw, "linux.resources", "unified"))
 
     def namespaces(self, tree: Tree) -> tuple[Namespace, ...]:
@@ -328,7 +337,8 @@ class _Reader:
         raw: Tree = tree.get("timeOffsets") or {}
         clocks = sorted(raw)
         if clocks:
-            self.moves["linux.timeOffsets"] = {f".{clock}": f"[{index}]" for index, clock in enumerate(clocks)}
+            self.moves["linux.timeOffsets"] = {f".{clock}": f"[{index}]" for index,
+                                               clock in enumerate(clocks)}
         return tuple(TimeOffset(clock=clock, secs=(raw[clock] or {}).get("secs", 0),
                                 nanosecs=(raw[clock] or {}).get("nanosecs", 0)) for clock in clocks)
 
@@ -376,10 +386,16 @@ class _Reader:
     def spec(self) -> Spec:
         tree = self.tree
         name = tree["name"]
+        linux = self.linux(name)
+        hostname = tree.get("hostname")
+        # A shared uts namespace keeps the name it has.
+        if hostname is None and any(one.type == "uts" and one.path is None and one.container is None
+                                    for one in linux.namespaces):
+            hostname = name
         return Spec(
             name=name, labels=self.pairs(tree, "", "labels"), project=tree.get("project"),
-            hostname=name if tree.get("hostname") is None else tree["hostname"], domainname=tree.get("domainname"),
-            root=self.root(name), process=self.process(), mounts=self.mounts(), linux=self.linux(name),
+            hostname=hostname, domainname=tree.get("domainname"),
+            root=self.root(name), process=self.process(), mounts=self.mounts(), linux=linux,
             annotations=self.pairs(tree, "", "annotations"),
             interfaces=tuple(self.interface(one, f"interfaces[{index}]")
                              for index, one in enumerate(tree.get("interfaces") or ())))
@@ -443,7 +459,8 @@ def gather(documents: list[Document]) -> tuple[list[tuple[Spec | Network, Docume
             there = find(first, "name")[1]
             faults.append(fault(
                 document.marks, "name", f"{kind} {units.shown(model.name)} is declared twice, differently",
-                f"the other is at {there}; they differ first at {at}", "make them equal, or give one another name"))
+                f"the other is at {there}; they differ first at {at}",
+                                "make them equal, or give one another name"))
     return out, faults
 
 
@@ -459,7 +476,9 @@ def _first_difference(one: Any, other: Any, path: str = "") -> str:
         for (field, a), (_, b) in zip(items(one), items(other), strict=True):
             if a != b:
                 at = f"{path}.{key(field)}" if path else key(field)
-                return at if isinstance(a, tuple) and a and isinstance(a[0], tuple) else _first_difference(a, b, at)
+                return at if isinstance(a, tuple) and a and isinstance(a[0], tuple) else _first_difference(a,
+                                                                                                           b,
+                                                                                                           at)
     return path
 
 

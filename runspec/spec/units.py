@@ -27,7 +27,8 @@ def shown(value: object) -> str:
         value: anything that a file can hold.
     """
     text = value if isinstance(value, str) else repr(value)
-    text = "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode()
+                   for c in text)
     return f"`{text}`" if len(text) <= 80 else f"`{text[:60]}...` ({len(text)} characters)"
 
 
@@ -162,7 +163,8 @@ def parse_mode(value: object) -> int:
         if 0 <= value <= 7:
             return value
         if value <= 0o7777 and value > 0:
-            raise SpecError(f"the number {value} is no mode", "a mode is octal text; a number is decimal in OCI",
+            raise SpecError(f"the number {value} is no mode",
+                            "a mode is octal text; a number is decimal in OCI",
                             f'write "{value:04o}" for this number' + (
                                 f', or "{value:0>4}"' if set(str(value)) <= set("01234567") else ""))
     text = str(value)
@@ -312,7 +314,8 @@ def parse_cidr(value: object) -> str:
     family, packed = _packed(text)
     bits = _BITS[family]
     if not slash:
-        raise SpecError(f"{shown(value)} has no prefix length", "it tells which network the address belongs to",
+        raise SpecError(f"{shown(value)} has no prefix length",
+                        "it tells which network the address belongs to",
                         f"write {text}/{24 if bits == 32 else 64}, or {text}/{bits} for this address alone")
     if not _digits(length) or len(length) > 3 or int(length) > bits:
         raise SpecError(f"{shown(value)} has no valid prefix length", f"it is a number from 0 to {bits}",

@@ -1,0 +1,507 @@
+"""What a schema cannot say: small checks on a Spec or Network, all faults of it at once.
+
+Nothing here looks at the machine; rules_host does.
+"""
+
+from __future__ import annotations
+
+from runspec.errors import Mark, SpecError
+from runspec.spec import defaults, units
+from runspec.spec.model import Capabilities, Interface, Linux, Network, Process, Spec
+from runspec.spec.names import CAPABILITIES, NAMESPACES, PROPAGATIONS, RLIMITS, nearest
+from runspec.spec.rules_mounts import IDS, Faults, check_mappings, check_mounts, check_path
+from runspec.spec.rules_resources import MAJORS, MINORS, check_resources
+from runspec.spec.units import shown
+
+_FIRST = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789")
+_LATER = _FIRST | frozenset("_.-")
+# A container's group lies beside the control files of the group above it, so it may not have such a file's name.
+_GROUP_FILES = ("tasks", "notify_on_release", "release_agent")
+_GROUP_PREFIXES = ("cgroup.", "cpu.", "cpuacct.", "cpuset.", "memory.", "pids.", "io.", "blkio.", "devices.",
+                   "freezer.", "hugetlb.", "misc.", "rdma.", "net_cls.", "net_prio.", "perf_event.", "irq.")
+_LINK_WORDS = ("lo", "all", "default")
+_SYSCTL_IPC = ("kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem", "kernel.shmall",
+               "kernel.shmmax",
+               "kernel.shmmni", "kernel.shm_rmid_forced")
+
+
+def check(model: Spec | Network, marks: dict[str, Mark]) -> list[SpecError]:
+    """Lists every fault that the model alone shows.
+
+    Args:
+        model: what a door read.
+        marks: spec path -> place, by the Spec's own list indices.
+
+    Returns:
+        Faults in file order, empty where all is well.
+    """
+    from runspec.spec.from_yaml import in_file_order
+
+    faults = Faults(marks)
+    if isinstance(model, Network):
+        _network(faults, model)
+    else:
+        _name(faults, model.name)
+        _hostname(faults, model)
+        _root(faults, model)
+        _process(faults, model.process)
+        check_mounts(faults, model)
+        _linux(faults, model)
+        _interfaces(faults, model)
+        _texts(faults, model)
+    return in_file_order(faults.found, [""]) if faults.found else []
+
+
+def name_fault(name: str) -> tuple[str, str, str] | None:
+    """What is wrong with a name, as (what, why, fix); None where nothing is."""
+    why = "a name is 1 to 64 letters, digits, `_`, `.` or `-`, and begins with a letter or digit"
+    if not name:
+        return "is empty", why, "write a name such as foo1"
+    if len(name) > 64:
+        return f"{shown(name)} is longer than 64 characters", why, "shorten it"
+    if name[0] not in _FIRST or not _LATER.issuperset(name):
+        bad = name[0] if name[0] not in _FIRST else next(c for c in name if c not in _LATER)
+        kind = "begins with" if bad == name[0] and bad in _LATER else "holds"
+        # A look-alike of another script needs its number to be seen.
+        number = "" if bad.isascii() and bad.isprintable() else f" (U+{ord(bad):04X})"
+        return f"{shown(name)} {kind} {shown(bad)}{number}", why, "use other characters"
+    if name.endswith((".yaml", ".yml", ".json")):
+        return (f"{shown(name)} reads like a file", "commands take files and names in one place",
+                f"write {name.rpartition('.')[0]}")
+    return None
+
+
+def _name(faults: Faults, name: str) -> None:
+    bad = name_fault(name)
+    if bad is None and (name in _GROUP_FILES or name.startswith(_GROUP_PREFIXES)):
+        bad = (f"{shown(name)} is the name of a control file",
+               "the container's control group lies beside such files, cgroups(7)", "choose another name")
+    if bad is None and name in ("images", "networks"):
+        bad = f"{shown(name)} is reserved", "runspec keeps a directory of its own under it", "choose another name"
+    if bad:
+        faults.add("name", *bad)
+
+
+def _new(linux: Linux, kind: str) -> bool:
+    return any(one.type == kind and one.path is None and one.container is None for one in linux.namespaces)
+
+
+def _hostname(faults: Faults, spec: Spec) -> None:
+    for at, text in (("hostname", spec.hostname), ("domainname", spec.domainname)):
+        if text is None:
+            continue
+        if not text or len(text) > 64 or not _LATER.issuperset(text) or text[0] in "-.":
+            faults.add(at, f"{shown(text)} is no name of a host",
+                       "it is 1 to 64 letters, digits, `-`, `.` or `_`, hostname(7)",
+                       "write it like foo1.example")
+        elif not _new(spec.linux, "uts"):
+            faults.add(at, "needs a uts namespace of the container's own",
+                       "the name would change for everybody who shares it, uts_namespaces(7)",
+                       f"remove {at}, or the entry for uts in linux.namespaces")
+
+
+def _root(faults: Faults, spec: Spec) -> None:
+    root = spec.root
+    if root.path is not None and check_path(faults, "root.path", root.path) and root.path == "/":
+        faults.add("root.path", "is the host's own root", "the container could change the whole host",
+                   "write image: host for the host's programs, read-only")
+    if root.image is not None:
+        kind, colon, rest = root.image.partition(":")
+        if kind == "dir" and colon:
+            if check_path(faults, "root.image", rest) and rest == "/":
+                faults.add("root.image", "is the host's own root", "the container could see the whole host",
+                           "write image: host for the host's programs, read-only")
+        elif root.image not in ("busybox", "host"):
+            near = nearest(kind, ("busybox", "host", "dir"))
+            faults.add("root.image", f"{shown(root.image)} is no image",
+                       "it is busybox, host or dir:/a/directory",
+                       f"did you mean {near}?" if near else "write image: busybox")
+    if root.overlay is not None and root.overlay.upper is not None:
+        upper = root.overlay.upper
+        lower = root.path or (root.image or "").partition(":")[2]
+        if check_path(faults, "root.overlay.upper", upper):
+            if upper == "/":
+                faults.add("root.overlay.upper", "is the host's own root", "the layer would fill it",
+                           "name a directory")
+            elif lower and (upper + "/").startswith(lower.rstrip("/") + "/"):
+                faults.add("root.overlay.upper", f"{shown(upper)} lies in the root itself",
+                           "a layer may not be part of what it covers, overlayfs.rst",
+                           "name a directory elsewhere")
+            elif lower and (lower + "/").startswith(upper + "/"):
+                faults.add("root.overlay.upper", f"{shown(upper)} holds the root itself",
+                           "a layer may not be part of what it covers, overlayfs.rst",
+                           "name a directory elsewhere")
+
+
+def _process(faults: Faults, process: Process) -> None:
+    if not process.args or not process.args[0]:
+        faults.add("process.args", "names no program", "a container runs one, execve(2)",
+                   "write it like args: [/sbin/init]")
+    for index, word in enumerate(process.args):
+        if "\0" in word:
+            faults.add(f"process.args[{index}]", "holds a NUL character", "it would end the word, execve(2)",
+                       "remove it")
+    check_path(faults, "process.cwd", process.cwd)
+    seen: dict[str, int] = {}
+    for index, one in enumerate(process.env):
+        name, equals, _ = one.partition("=")
+        at = f"process.env[{index}]"
+        if not equals or not name:
+            faults.add(at, f"{shown(one)} is no NAME=value", "environ(7)", "write it like HOME=/root")
+        elif "\0" in one:
+            faults.add(at, "holds a NUL character", "it would end the value, environ(7)", "remove it")
+        elif name in seen:
+            faults.add(at, f"{shown(name)} is set twice", "which one a program sees is chance, environ(7)",
+                       "remove one")
+        seen[name] = index
+    user = process.user
+    for at, number in (("uid", user.uid), ("gid", user.gid),
+                       *((f"additionalGids[{i}]", gid) for i, gid in enumerate(user.additional_gids))):
+        if not 0 <= number <= IDS - 2:
+            faults.add(f"process.user.{at}", f"{number} is no id",
+                       f"ids go from 0 to {IDS - 2}, credentials(7)",
+                       "write an id in this range")
+    if user.umask is not None and not 0 <= user.umask <= 0o777:
+        faults.add("process.user.umask", f"{user.umask:04o} is beyond 0777", "umask(2)",
+                   'write it like "0022"')
+    if process.capabilities is not defaults.CAPABILITIES:
+        _capabilities(faults, process.capabilities)
+    types: set[str] = set()
+    for index, limit in enumerate(process.rlimits):
+        at = f"process.rlimits[{index}]"
+        if limit.type not in RLIMITS:
+            near = nearest(limit.type, RLIMITS)
+            faults.add(f"{at}.type", f"{shown(limit.type)} is no resource", "getrlimit(2) names them",
+                       f"did you mean {near}?" if near else "write it like RLIMIT_NOFILE")
+        elif limit.type in types:
+            faults.add(f"{at}.type", f"{limit.type} is given twice", "a resource has one limit", "remove one")
+        types.add(limit.type)
+        for word, value in (("soft", limit.soft), ("hard", limit.hard)):
+            if not 0 <= value <= units.INFINITY:
+                faults.add(f"{at}.{word}", f"{value} is out of range",
+                           f"a limit goes from 0 to {units.INFINITY}",
+                           "write unlimited for none")
+                break
+        else:
+            if limit.soft > limit.hard:
+                faults.add(f"{at}.soft", f"{limit.soft} is more than hard {limit.hard}",
+                           "soft is at most hard, getrlimit(2)",
+                           f"write {limit.hard} or less")
+    adj = process.oom_score_adj
+    if adj is not None and not -1000 <= adj <= 1000:
+        faults.add("process.oomScoreAdj", f"{adj} is out of range", "it goes from -1000 to 1000, proc(5)",
+                   "write a number in this range")
+
+
+def _capabilities(faults: Faults, caps: Capabilities) -> None:
+    known = frozenset(CAPABILITIES)
+    sets = {name: getattr(caps, name) for name in ("bounding", "effective", "permitted", "inheritable",
+                                                   "ambient")}
+    for name, words in sets.items():
+        at = f"process.capabilities.{name}"
+        for word in words:
+            if word not in known:
+                near = nearest(word, CAPABILITIES)
+                faults.add(at, f"{shown(word)} is no capability", "capabilities(7) names them",
+                           f"did you mean {near}?" if near else "remove it")
+    for name, larger, why in (
+            ("effective", "permitted", "only what is permitted can be in effect"),
+            ("permitted", "bounding", "execve(2) drops what the bounding set lacks"),
+            ("inheritable", "bounding", "capset(2) refuses what the bounding set lacks"),
+            ("ambient", "permitted", "an ambient capability must be permitted and inheritable"),
+            ("ambient", "inheritable", "an ambient capability must be permitted and inheritable")):
+        lacking = [word for word in sets[name] if word in known and word not in sets[larger]]
+        if lacking:
+            faults.add(f"process.capabilities.{name}", f"{', '.join(lacking)} is not in {larger}",
+                       f"{why}, capabilities(7)", f"add it to {larger}, or remove it here")
+
+
+def _linux(faults: Faults, spec: Spec) -> None:
+    linux = spec.linux
+    if linux.namespaces is not defaults.NAMESPACES:
+        _namespaces(faults, spec)
+    user = _new(linux, "user")
+    for at, maps in (("linux.uidMappings", linux.uid_mappings), ("linux.gidMappings", linux.gid_mappings)):
+        if maps and not user:
+            faults.add(at, "needs a user namespace of the container's own",
+                       "ids are mapped there, user_namespaces(7)",
+                       "add {type: user} to linux.namespaces")
+        elif user and not maps:
+            faults.add("linux.namespaces", f"a user namespace needs {at}",
+                       "without it every id in the container is nobody's, user_namespaces(7)",
+                       f"write {at.partition('.')[2]}: [{{containerID: 0, hostID: 100000, size: 65536}}]")
+        check_mappings(faults, at, maps)
+    if user and linux.uid_mappings and linux.gid_mappings:
+        for at, number, maps in (("uid", spec.process.user.uid, linux.uid_mappings),
+                                 ("gid", spec.process.user.gid, linux.gid_mappings)):
+            if not any(one.container_id <= number < one.container_id + one.size for one in maps):
+                faults.add(f"process.user.{at}", f"{number} is in no mapping",
+                           "a process needs an id in its namespace",
+                           f"map it in linux.{at}Mappings")
+    if linux.time_offsets and not _new(linux, "time"):
+        faults.add("linux.timeOffsets", "needs a time namespace of the container's own", "time_namespaces(7)",
+                   "add {type: time} to linux.namespaces")
+    for index, one in enumerate(linux.time_offsets):
+        at = f"linux.timeOffsets[{index}]"
+        if not 0 <= one.nanosecs < 10**9:
+            faults.add(f"{at}.nanosecs", f"{one.nanosecs} is out of range", "it goes from 0 to 999999999",
+                       "use secs too")
+        if abs(one.secs) > 2**63 // 10**9 // 2:
+            faults.add(f"{at}.secs", f"{one.secs} is out of range",
+                       "the clock would overflow, time_namespaces(7)",
+                       "write a smaller number")
+    if linux.cgroups_path is not None:
+        at, path = "linux.cgroupsPath", linux.cgroups_path
+        if check_path(faults, at, path) and path == "/":
+            faults.add(at, "is the root group", "limits there would hold for the whole host, cgroups(7)",
+                       f"write {defaults.cgroups_path(spec.name)}")
+    if linux.rootfs_propagation not in (None, *PROPAGATIONS):
+        faults.add("linux.rootfsPropagation", f"{shown(linux.rootfs_propagation)} is no propagation",
+                   "mount_namespaces(7)", "write private")
+    if linux.masked_paths is not defaults.MASKED_PATHS:
+        for index, path in enumerate(linux.masked_paths):
+            check_path(faults, f"linux.maskedPaths[{index}]", path)
+    if linux.readonly_paths is not defaults.READONLY_PATHS:
+        for index, path in enumerate(linux.readonly_paths):
+            check_path(faults, f"linux.readonlyPaths[{index}]", path)
+    _devices(faults, linux)
+    _sysctl(faults, linux)
+    check_resources(faults, linux.resources)
+
+
+def _namespaces(faults: Faults, spec: Spec) -> None:
+    seen: set[str] = set()
+    for index, one in enumerate(spec.linux.namespaces):
+        at = f"linux.namespaces[{index}]"
+        if one.type not in NAMESPACES:
+            near = nearest(one.type, NAMESPACES)
+            faults.add(f"{at}.type", f"{shown(one.type)} is no kind of namespace", "namespaces(7) names them",
+                       f"did you mean {near}?" if near else "remove the entry")
+        elif one.type in seen:
+            faults.add(f"{at}.type", f"{one.type} is given twice", "a process is in one namespace of a kind",
+                       "remove one")
+        seen.add(one.type)
+        if one.path is not None and one.container is not None:
+            faults.add(f"{at}.container", "contradicts path", "either says which namespace is joined",
+                       "remove one")
+        elif one.container == spec.name:
+            faults.add(f"{at}.container", "is this container itself",
+                       "a container cannot join before it is there",
+                       "remove it, or name another container")
+        elif one.container is not None and (bad := name_fault(one.container)):
+            faults.add(f"{at}.container", *bad)
+        if one.path is not None:
+            check_path(faults, f"{at}.path", one.path)
+
+
+def _devices(faults: Faults, linux: Linux) -> None:
+    seen: set[str] = set()
+    for index, one in enumerate(linux.devices):
+        at = f"linux.devices[{index}]"
+        if check_path(faults, f"{at}.path", one.path):
+            if not one.path.startswith("/dev/") or one.path.startswith("/dev/pts/"):
+                faults.add(f"{at}.path", f"{shown(one.path)} is not below /dev",
+                           "nodes are made in the container's /dev",
+                           "write a path such as /dev/fuse")
+            elif one.path in seen:
+                faults.add(f"{at}.path", f"{shown(one.path)} is given twice", "a path is one node",
+                           "remove one")
+        seen.add(one.path)
+        if one.type == "p":
+            if one.major is not None or one.minor is not None:
+                faults.add(at, "a FIFO has no numbers", "mknod(2)", "remove major and minor")
+        elif one.type not in ("b", "c", "u"):
+            faults.add(f"{at}.type", f"{shown(one.type)} is no type of node", "it is b, c, u or p, mknod(2)",
+                       "write c")
+        else:
+            for word, number, size in (("major", one.major, MAJORS), ("minor", one.minor, MINORS)):
+                if number is None:
+                    faults.add(at, f"needs {word}", "a device is known by two numbers, mknod(2)",
+                               "ls -l /dev shows both")
+                elif not 0 <= number < size:
+                    faults.add(f"{at}.{word}", f"{number} is out of range",
+                               f"it goes from 0 to {size - 1}, makedev(3)",
+                               "write the number that ls -l shows")
+        for word, owner in (("uid", one.uid), ("gid", one.gid)):
+            if owner is not None and not 0 <= owner <= IDS - 2:
+                faults.add(f"{at}.{word}", f"{owner} is no id", f"ids go from 0 to {IDS - 2}, credentials(7)",
+                           "write an id in this range")
+
+
+def _sysctl(faults: Faults, linux: Linux) -> None:
+    for name, value in linux.sysctl:
+        at = f"linux.sysctl.{name}"
+        if not _LATER.issuperset(name) or ".." in name or name[:1] == "." or name[-1:] in (".", ""):
+            faults.add(at, f"{shown(name)} is no sysctl key", "it is words with dots between them, sysctl(8)",
+                       "write it like net.ipv4.ip_forward")
+            continue
+        if name in ("kernel.hostname", "kernel.domainname"):
+            word = name.partition(".")[2]
+            faults.add(at, f"is what {word} says", "one thing is said in one place", f"write {word} instead")
+        elif name in _SYSCTL_IPC or name.startswith("fs.mqueue."):
+            _needs(faults, linux, at, "ipc")
+        elif name.startswith("net."):
+            _needs(faults, linux, at, "network")
+        else:
+            faults.add(at, f"{shown(name)} holds for the whole host",
+                       "only net.*, fs.mqueue.* and System V IPC's keys belong "
+                       "to a namespace, sysctl(2)", "set it on the host")
+        if "\n" in value or "\0" in value or not value:
+            faults.add(at, "has no value of one line", "a sysctl takes one line", "write the line")
+
+
+def _needs(faults: Faults, linux: Linux, at: str, kind: str) -> None:
+    if not _new(linux, kind):
+        faults.add(at, f"needs a {kind} namespace of the container's own",
+                   "the change would reach everybody who shares it",
+                   f"remove it, or the entry for {kind} in linux.namespaces")
+
+
+def link_fault(name: str) -> tuple[str, str, str] | None:
+    """What is wrong with the name of a link, as (what, why, fix)."""
+    why = "a link's name is 1 to 15 letters, digits, `_`, `.` or `-`, ip-link(8)"
+    if not name:
+        return "is empty", why, "write a name such as eth0"
+    if name in _LINK_WORDS or name in (".", ".."):
+        return f"{shown(name)} is reserved", "the kernel has a meaning of its own for it", "choose another name"
+    if len(name.encode(errors="surrogatepass")) > 15:
+        return f"{shown(name)} is longer than 15 bytes", why, "shorten it"
+    if name[0] not in _FIRST or not _LATER.issuperset(name):
+        return f"{shown(name)} is no name of a link", why, "use other characters"
+    return None
+
+
+def _mtu(faults: Faults, at: str, mtu: int | None, addresses: tuple[str, ...]) -> None:
+    if mtu is None:
+        return
+    if not 68 <= mtu <= 65535:
+        faults.add(at, f"{mtu} is out of range", "it goes from 68 to 65535 bytes, ip-link(8)", "write 1500")
+    elif mtu < 1280 and any(":" in one for one in addresses):
+        faults.add(at, f"{mtu} is too small for IPv6", "IPv6 needs 1280 bytes, RFC 8200",
+                   "write 1280 or more")
+
+
+def _addresses(faults: Faults, at: str, addresses: tuple[str, ...]) -> None:
+    seen: set[str] = set()
+    for index, one in enumerate(addresses):
+        if not one:
+            continue                    # could not be read, and was reported
+        here, plain = f"{at}[{index}]", one.partition("/")[0]
+        first = units.network_of(f"{plain}/{128 if ':' in plain else 32}")[1]
+        length = int(one.partition("/")[2])
+        multicast = first >> 120 == 0xFF if ":" in plain else first >> 28 == 0xE
+        if first == 0 or multicast or (":" not in plain and first >> 28 == 0xF):
+            faults.add(here, f"{shown(one)} is no address of one host",
+                       "zero, multicast and broadcast addresses belong to nobody", "write another one")
+        elif ":" in plain and first >> 32 == 0xFFFF:
+            faults.add(here, f"{shown(one)} is an IPv4 address in IPv6 form", "no link answers to it",
+                       f"write {plain.rpartition(':')[2]}/{max(length - 96, 0)}")
+        elif ":" not in plain and length < 31 and first in (net := units.network_of(one)[1],
+                                                            net + (1 << 32 - length) - 1):
+            kind = "network" if first == net else "broadcast"
+            faults.add(here, f"{shown(one)} is the {kind} address", "it belongs to no host",
+                       f"write an address between the first and the last of {units.network_text(one)}")
+        elif plain in seen:
+            faults.add(here, f"{shown(plain)} is given twice", "an address belongs to one link", "remove one")
+        seen.add(plain)
+
+
+def _interfaces(faults: Faults, spec: Spec) -> None:
+    if not spec.interfaces:
+        return
+    if not _new(spec.linux, "network"):
+        faults.add("interfaces", "need a network namespace of the container's own",
+                   "the links would be those of everybody who shares it",
+                   "remove interfaces, or the entry for network in linux.namespaces")
+    names: set[str] = set()
+    macs: set[str] = set()
+    addresses: set[str] = set()
+    for index, one in enumerate(spec.interfaces):
+        at = f"interfaces[{index}]"
+        if bad := link_fault(one.name):
+            faults.add(f"{at}.name", *bad)
+        elif one.name in names:
+            faults.add(f"{at}.name", f"{shown(one.name)} is given twice", "a link's name is its own",
+                       "choose another name")
+        names.add(one.name)
+        if one.network is not None and (bad := link_fault(one.network)):
+            faults.add(f"{at}.network", *bad)
+        if one.mac is not None:
+            if int(one.mac[:2], 16) & 1 or one.mac == "00:00:00:00:00:00":
+                faults.add(f"{at}.mac", f"{one.mac} is no address of one station",
+                           "an odd first byte means a group, ip-link(8)", f"write 02{one.mac[2:]}")
+            elif one.mac in macs:
+                faults.add(f"{at}.mac", f"{one.mac} is given twice", "a bridge tells links apart by it",
+                           "change one")
+            macs.add(one.mac)
+        _interface(faults, at, one)
+        for number, address in enumerate(one.addresses):
+            plain = address.partition("/")[0]
+            if plain and plain in addresses and one.addresses.index(address) == number:
+                faults.add(f"{at}.addresses[{number}]",
+                           f"{shown(plain)} is on another link of this container",
+                           "an address belongs to one link", "remove one")
+        addresses.update(address.partition("/")[0] for address in one.addresses)
+
+
+def _interface(faults: Faults, at: str, one: Interface) -> None:
+    _mtu(faults, f"{at}.mtu", one.mtu, one.addresses)
+    _addresses(faults, f"{at}.addresses", one.addresses)
+    good = [address for address in one.addresses if address]
+    families: set[int] = set()
+    for index, gateway in enumerate(one.gateway):
+        here = f"{at}.gateway[{index}]"
+        if not gateway:
+            continue
+        if units.family(gateway) in families:
+            faults.add(here, "is a second gateway of one family", "a link has one default route of each",
+                       "remove one")
+        families.add(units.family(gateway))
+        # A router's link-local address is on every link.
+        if not gateway.startswith("fe80:") and not any(units.within(gateway, address) for address in good):
+            faults.add(here, f"{gateway} is in no network of this link",
+                       "it could not be reached, ip-route(8)",
+                       "write a gateway within one of the addresses' networks")
+        elif any(address.partition("/")[0] == gateway for address in good):
+            faults.add(here, f"{gateway} is this link's own address", "packets would be sent to itself",
+                       "name the router")
+    seen: set[tuple[str, int | None]] = set()
+    for index, route in enumerate(one.routes):
+        here = f"{at}.routes[{index}]"
+        if route.to != "default":
+            if units.network_text(route.to) != route.to:
+                faults.add(f"{here}.to", f"{shown(route.to)} has bits beyond its prefix",
+                           "a route leads to a network, ip-route(8)",
+                           f"write {units.network_text(route.to)}")
+            if route.via is not None and units.family(route.via) != units.family(route.to):
+                faults.add(f"{here}.via", f"{route.via} is of another family than {route.to}", "ip-route(8)",
+                           "write a router of the same family")
+        elif route.via is not None and units.family(route.via) in families and not route.metric:
+            faults.add(f"{here}.to", "default is what gateway says", "one thing is said in one place",
+                       "remove one")
+        if (route.to, route.metric) in seen and route.to != "default":
+            faults.add(f"{here}.to", f"{route.to} is given twice", "routes differ in destination or metric",
+                       "remove one")
+        seen.add((route.to, route.metric))
+        if route.metric is not None and not 0 <= route.metric < IDS:
+            faults.add(f"{here}.metric", f"{route.metric} is out of range", f"it goes from 0 to {IDS - 1}",
+                       "write 100")
+
+
+def _network(faults: Faults, network: Network) -> None:
+    bad = link_fault(network.name) or name_fault(network.name)
+    if bad:
+        faults.add("name", *bad)
+    _mtu(faults, "mtu", network.mtu, network.addresses)
+    _addresses(faults, "addresses", network.addresses)
+    _texts(faults, network)
+
+
+def _texts(faults: Faults, model: Spec | Network) -> None:
+    if model.project is not None and (bad := name_fault(model.project)):
+        faults.add("project", *bad)
+    maps = (("labels", model.labels), ("annotations", model.annotations if isinstance(model, Spec) else ()))
+    for at, pairs in maps:
+        for name, _ in pairs:
+            if not name:
+                faults.add(at, "has an empty key", "OCI config.md, annotations", "give the key a name")

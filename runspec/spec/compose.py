@@ -1,0 +1,385 @@
+"""YAML to plain trees: a small strict composer over libyaml's events.
+
+Strict means: budgets of depth and nodes; no duplicate keys, no tags beyond YAML's own, no merge keys;
+scalars as in YAML 1.2's core schema, except that an integer with a leading zero is text.
+"""
+
+from __future__ import annotations
+
+import re
+
+from runspec.errors import Mark, RunspecError, SpecError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+DEPTH = 64                  # collections within collections
+NODES = 100_000             # nodes of one document, aliases counted as often as they are used
+ALIASED = 100_000           # nodes which aliases add, in all documents of a file together
+DOCUMENTS = 10_000          # documents of one file
+DIGITS = 40                 # of one number: int() takes quadratic time
+
+
+class Document:
+    """One YAML document.
+
+    Args:
+        tree: the document as dicts, lists, str, int, float, bool and None; a dict in all valid ones.
+        marks: spec path (`mounts[1].source`) -> where its value begins.
+        mark_keys: spec path -> where its key stands; none for elements of lists.
+        text: this document's own part of the file, byte for byte.
+        file: the path as it was given, `-` for standard input.
+    """
+
+    __slots__ = ("file", "mark_keys", "marks", "text", "tree")
+
+    def __init__(self, tree: Any, marks: dict[str, Mark], mark_keys: dict[str, Mark], text: str,
+                 file: str) -> None:
+        self.tree, self.marks, self.mark_keys, self.text, self.file = tree, marks, mark_keys, text, file
+
+    def at(self, path: str) -> Mark:
+        """Where a path stands; where the nearest thing around it stands, if it is not written."""
+        while path not in self.marks and path:
+            path = path[:max(path.rfind("."), path.rfind("["), 0)]
+        return self.marks.get(path) or Mark(self.file, 1, 1)
+
+
+def child(path: str, key: str | int) -> str:
+    """The path of what lies under a key or an index.
+
+    A key that would garble a message (blanks, control characters, nothing) is shown as a JSON string.
+    """
+    if isinstance(key, int):
+        return f"{path}[{key}]"
+    if not key.isidentifier() and (not key.isprintable() or not key or " " in key):
+        return f"{path}[{quote(key)}]"
+    return f"{path}.{key}" if path else key
+
+
+def quote(text: str, width: int = 60) -> str:
+    """Text from a file made safe for a terminal: quoted, escaped, cut."""
+    import json
+
+    cut = text if len(text) <= width else text[:width] + "..."
+    shown = json.dumps(cut, ensure_ascii=False)
+    return shown if shown.isprintable() else json.dumps(cut)
+
+
+class _Stop(Exception):
+    """The rest of this document cannot be judged."""
+
+    def __init__(self, fault: SpecError) -> None:
+        super().__init__(fault.what)
+        self.fault = fault
+
+
+_CORE = "tag:yaml.org,2002:"
+_NULLS = frozenset(("", "~", "null", "Null", "NULL"))
+_BOOLS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
+_INT = re.compile(r"[-+]?(?:0|[1-9][0-9]*)\Z|0o[0-7]+\Z|0x[0-9a-fA-F]+\Z")
+_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?\Z"
+                    r"|[-+]?\.(?:inf|Inf|INF)\Z|\.(?:nan|NaN|NAN)\Z")
+_ZERO_LED = re.compile(r"[-+]?0[0-9]+\Z")
+_FIRST = frozenset("~nNtTfF0123456789+-.")      # no plain scalar that begins otherwise is anything but text
+
+
+def scalar(value: str) -> object:
+    """The value of a plain scalar by YAML 1.2's core schema; `0755` is text.
+
+    Raises:
+        ValueError: a number of more than 40 digits.
+    """
+    if value in _NULLS:
+        return None
+    if value[0] not in _FIRST:
+        return value
+    if value in _BOOLS:
+        return _BOOLS[value]
+    if _INT.match(value):
+        if len(value) > DIGITS:
+            raise ValueError
+        return int(value, 0) if value[:2] in ("0x", "0o") else int(value)
+    if _FLOAT.match(value) and not _ZERO_LED.match(value):
+        if len(value) > DIGITS:
+            raise ValueError
+        low = value.lower()
+        return float(low.replace(".inf", "inf").replace(".nan", "nan"))
+    return value
+
+
+class Composer:
+    """Turns the events of one file into documents, collecting faults."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.documents: list[Document] = []
+        self.faults: list[SpecError] = []
+        self.aliased = 0
+
+    def run(self, text: str, line: int) -> None:
+        """Composes all documents of a text; a syntax error ends it."""
+        import yaml
+
+        new: Callable[[str], Any] = getattr(yaml, "CParser", None) or _pure
+        self.line = line
+        parser = new(text)
+        count = 0
+        try:
+            parser.get_event()                              # the stream's start
+            while True:
+                start = parser.get_event()
+                if not isinstance(start, yaml.DocumentStartEvent):
+                    return
+                count += 1
+                if count > DOCUMENTS:
+                    raise _Stop(self.fault(start, f"more than {DOCUMENTS} documents in one file",
+                                           fix="split it into several files"))
+                events, ends, targets = self.collect(parser)
+                self.document(text, events, ends, targets)
+        except yaml.MarkedYAMLError as error:
+            self.faults.append(self.syntax(error))
+        except _Stop as stop:
+            self.faults.append(stop.fault)
+        finally:
+            if hasattr(parser, "dispose"):
+                parser.dispose()
+
+    def fault(self, event: Any, what: str, why: str = "", fix: str = "") -> SpecError:
+        return SpecError(what, why, fix, self.mark(event.start_mark))
+
+    def mark(self, mark: Any) -> Mark:
+        return Mark(self.file, mark.line + 1 + self.line, mark.column + 1)
+
+    def syntax(self, error: Any) -> SpecError:
+        """A scanner's or parser's complaint in our shape."""
+        mark = error.problem_mark or error.context_mark
+        problem = error.problem or "cannot be parsed"
+        if "'\\t'" in problem or "\\t" in repr(problem):
+            what, fix = "not YAML: a tab where only spaces may stand", "indent with spaces"
+        elif "nknown anchor" in problem or "ndefined alias" in problem:
+            what, fix = f"not YAML: {problem}", ""
+        elif "mapping values are not allowed" in problem:
+            what, fix = f"not YAML: {problem}", "put text that holds `: ` in quotes, or check the indentation"
+        else:
+            what, fix = f"not YAML: {problem}", ""
+        return SpecError(what, error.context or "", fix, self.mark(mark) if mark else Mark(self.file, 0, 0))
+
+    def collect(self, parser: Any) -> tuple[list[Any], dict[int, int], dict[int, int]]:
+        """Reads one document's events within the budgets.
+
+        Returns:
+            The events; index of each collection's start -> index of its end; index of each alias -> index
+            of the node it stands for.
+        """
+        import yaml
+
+        starts = (yaml.MappingStartEvent, yaml.SequenceStartEvent)
+        closes = (yaml.MappingEndEvent, yaml.SequenceEndEvent)
+        events: list[Any] = []
+        ends: dict[int, int] = {}
+        targets: dict[int, int] = {}
+        anchors: dict[str, int] = {}
+        open_: list[int] = []
+        while True:
+            event = parser.get_event()
+            if isinstance(event, yaml.DocumentEndEvent):
+                return events, ends, targets
+            index = len(events)
+            events.append(event)
+            if index > 2 * NODES:
+                raise _Stop(self.fault(event, f"more than {NODES} nodes in one document",
+                                       fix="split it into several documents"))
+            if isinstance(event, closes):
+                ends[open_.pop()] = index
+            elif isinstance(event, yaml.AliasEvent):
+                if event.anchor not in anchors:
+                    raise _Stop(self.fault(event, f"alias *{event.anchor} has no anchor above it"))
+                if anchors[event.anchor] in open_:
+                    raise _Stop(self.fault(event, f"alias *{event.anchor} stands inside its own anchor",
+                                           "the document would never end"))
+                targets[index] = anchors[event.anchor]
+            else:
+                if event.anchor:
+                    anchors[event.anchor] = index
+                if isinstance(event, starts):
+                    open_.append(index)
+                    if len(open_) > DEPTH:
+                        raise _Stop(self.fault(event, f"nested deeper than {DEPTH} levels"))
+
+    def document(self, text: str, events: list[Any], ends: dict[int, int], targets: dict[int, int]) -> None:
+        """Composes one document and keeps it, unless it is empty."""
+        first = events[0]
+        if getattr(first, "value", None) == "" and first.start_mark.index == first.end_mark.index:
+            return
+        self.events, self.ends, self.targets = events, ends, targets
+        self.marks: dict[str, Mark] = {}
+        self.keys: dict[str, Mark] = {}
+        self.nodes = 0
+        faults = len(self.faults)
+        try:
+            tree = self.node(0, "", 0, False)
+        except _Stop as stop:
+            # A fault that ends the composing makes those before it in the same document no less true.
+            self.faults.append(stop.fault)
+            return
+        self.faults[faults:] = sorted(self.faults[faults:], key=_place)
+        self.documents.append(Document(tree, self.marks, self.keys, text, self.file))
+
+    def count(self, event: Any, replay: bool) -> None:
+        self.nodes += 1
+        self.aliased += replay
+        if self.nodes > NODES:
+            raise _Stop(self.fault(event, f"more than {NODES} nodes in one document",
+                                   "aliases count as often as they are used", "write less by alias"))
+        if self.aliased > ALIASED:
+            raise _Stop(self.fault(event, f"aliases add more than {ALIASED} nodes to this file",
+                                   fix="write less by alias"))
+
+    def node(self, index: int, path: str, depth: int, replay: bool) -> Any:
+        """The value of the node at an index; an alias is composed anew from its anchor's events."""
+        event = self.events[index]
+        target = self.targets.get(index)
+        if target is not None:
+            value = self.node(target, path, depth, True)
+            self.marks[path] = self.mark(event.start_mark)
+            return value
+        self.count(event, replay)
+        self.marks[path] = self.mark(event.start_mark)
+        end = self.ends.get(index)
+        if end is None:
+            return self.scalar(event, path)
+        depth += 1
+        if depth > DEPTH:
+            raise _Stop(self.fault(event, f"nested deeper than {DEPTH} levels"))
+        mapping = hasattr(self.events[end], "start_mark") and type(event).__name__.startswith("Mapping")
+        self.tag(event, "map" if mapping else "seq", path)
+        if mapping:
+            return self.mapping(index + 1, end, path, depth, replay)
+        out: list[Any] = []
+        at = index + 1
+        while at < end:
+            out.append(self.node(at, f"{path}[{len(out)}]", depth, replay))
+            at = self.ends.get(at, at) + 1
+        return out
+
+    def mapping(self, at: int, end: int, path: str, depth: int, replay: bool) -> dict[str, Any]:
+        """The pairs of a map, each key plain text and there once."""
+        out: dict[str, Any] = {}
+        while at < end:
+            event = self.events[at]
+            target = self.targets.get(at)
+            key = self.key(self.events[at if target is None else target], event, path)
+            at = self.ends.get(at, at) + 1
+            if key is None:
+                at = self.ends.get(at, at) + 1
+                continue
+            inner = child(path, key)
+            if key in out:
+                self.faults.append(self.fault(event, f"{inner}: written twice",
+                                              f"it stands first at {self.keys[inner]}", "remove one of the two"))
+                at = self.ends.get(at, at) + 1
+                continue
+            self.keys[inner] = self.mark(event.start_mark)
+            out[key] = self.node(at, inner, depth, replay)
+            at = self.ends.get(at, at) + 1
+        return out
+
+    def key(self, event: Any, at: Any, path: str) -> str | None:
+        """A key's text; None with a fault noted where it is none."""
+        self.count(at, False)
+        where = f"{path}: " if path else ""
+        value = getattr(event, "value", None)
+        if value is None:
+            self.faults.append(self.fault(at, f"{where}a key is text, never a list or a map"))
+            return None
+        if event.implicit[0] and event.style in (None, ""):
+            if value == "<<":
+                self.faults.append(self.fault(
+                    at, f"{child(path, '<<')}: unknown key", "YAML 1.2 has no merge keys",
+                    "write the keys out, or use an alias for a whole value"))
+                return None
+            found = self.plain(event, path)
+            if not isinstance(found, str):
+                self.faults.append(self.fault(at, f"{where}key {value or 'null'} is {kind(found)}, expected text",
+                                              fix=f'write it in quotes: "{value}"'))
+                return None
+        elif not event.implicit[1] and event.tag not in (None, "!", _CORE + "str"):
+            self.faults.append(self.refused(at, event.tag, child(path, value)))
+            return None
+        return self.clean(event, at, value, path)
+
+    def scalar(self, event: Any, path: str) -> Any:
+        """The value of a scalar event by its tag or its look."""
+        where = f"{path}: " if path else ""
+        tag = event.tag
+        if tag in (None, "!"):
+            if event.implicit[0] and tag is None:
+                return self.plain(event, path)
+            return self.clean(event, event, event.value, path)
+        name = tag[len(_CORE):] if tag.startswith(_CORE) else ""
+        if name == "str":
+            return self.clean(event, event, event.value, path)
+        if name not in ("int", "float", "bool", "null"):
+            self.faults.append(self.refused(event, tag, path))
+            return None
+        value = self.plain(event, path)
+        if name == "float" and type(value) is int:
+            value = float(value)
+        if kind(value) != {"int": "an integer", "float": "a number", "bool": "a boolean", "null": "null"}[name]:
+            self.faults.append(self.fault(event, f"{where}{quote(event.value)} is not a !!{name}"))
+            return None
+        return value
+
+    def plain(self, event: Any, path: str) -> Any:
+        try:
+            return scalar(event.value)
+        except ValueError:
+            where = f"{path}: " if path else ""
+            self.faults.append(self.fault(event, f"{where}a number of more than {DIGITS} digits"))
+            return None
+
+    def clean(self, event: Any, at: Any, value: str, path: str) -> str:
+        """Text as it is; a NUL in it is a fault: every system call ends its strings there."""
+        if "\0" in value or (not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value)):
+            where = f"{path}: " if path else ""
+            what = "a NUL byte" if "\0" in value else "half of a surrogate pair"
+            self.faults.append(self.fault(at, f"{where}text with {what}"))
+        return value
+
+    def tag(self, event: Any, name: str, path: str) -> None:
+        if event.tag not in (None, "!", _CORE + name):
+            self.faults.append(self.refused(event, event.tag, path))
+
+    def refused(self, event: Any, tag: str, path: str) -> SpecError:
+        shown = "!!" + tag[len(_CORE):] if tag.startswith(_CORE) else tag
+        where = f"{path}: " if path else ""
+        return self.fault(event, f"{where}tag {quote(shown)[1:-1]} is refused",
+                          "a spec holds maps, lists, text, integers, numbers, booleans and null",
+                          "remove the tag")
+
+
+def kind(value: object) -> str:
+    """What a value is, in the words of messages."""
+    if value is None:
+        return "null"
+    return {bool: "a boolean", int: "an integer", float: "a number", str: "text", list: "a list",
+            dict: "a map"}[type(value)]
+
+
+def _place(error: RunspecError) -> tuple[int, int]:
+    return (error.at.line, error.at.column) if error.at else (0, 0)
+
+
+def _pure(text: str) -> Any:
+    """The parser for a pyyaml built without libyaml."""
+    import yaml
+
+    class Pure(yaml.reader.Reader, yaml.scanner.Scanner, yaml.parser.Parser):
+        def __init__(self, stream: str) -> None:
+            yaml.reader.Reader.__init__(self, stream)
+            yaml.scanner.Scanner.__init__(self)
+            yaml.parser.Parser.__init__(self)
+
+    return Pure(text)

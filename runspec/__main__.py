@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         what = plain(f"{error.filename or 'standard output'}: {error.strerror or error}")
         _drop_output()
         return _fail(words, RunspecError(what), words.status)
-    except Exception as error:  # noqa: BLE001 - no traceback reaches a user who did not ask for it
+    except Exception as error:
         text = plain(f"internal error: {type(error).__name__}: {error}")
         return _fail(words, RunspecError(text, fix="run it again with --debug before the verb"), words.status)
     return status

@@ -6,7 +6,7 @@ import _signal
 import os
 
 from runspec import abi
-from runspec.cli.people import open_init, status_fields
+from runspec.cli.people import find, open_init, status_fields
 from runspec.cli.words import plain, quoted
 from runspec.errors import RunspecError, StateError, UsageError
 from runspec.kernel import procfs
@@ -21,16 +21,23 @@ if TYPE_CHECKING:
 
     from runspec.cli.words import Words
     from runspec.kernel import Child, Kernel
-    from runspec.run.store import Record
+    from runspec.run.store import Record, Store
 
 # What a terminal or a supervisor sends us is meant for the program: its session is not ours.
-FORWARDED = (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP, _signal.SIGQUIT, _signal.SIGUSR1, _signal.SIGUSR2)
+FORWARDED = (
+    _signal.SIGINT,
+    _signal.SIGTERM,
+    _signal.SIGHUP,
+    _signal.SIGQUIT,
+    _signal.SIGUSR1,
+    _signal.SIGUSR2,
+)
 LARGEST_ID = 2**32 - 2
 # Where a started program's clean-up may last long, its set-up may not.
 PATIENCE = 60.0
 
 
-def run(words: Words, kernel: Kernel, record: Record) -> int:
+def run(words: Words, kernel: Kernel, store: Store) -> int:
     """Run the command in the foreground; returns its status, 128 + N after signal N.
 
     Raises:
@@ -39,6 +46,7 @@ def run(words: Words, kernel: Kernel, record: Record) -> int:
     """
     user = parse_user(words.value("user")) if words.flag("user") else None
     env = parse_env(words.values("env"))
+    record = find(store, words.operands[0])
     pidfd = open_init(kernel, record)
     if pidfd is None:
         raise _stopped(record.name)
@@ -107,7 +115,10 @@ def identity(kernel: Kernel, proc: str, status: dict[str, str], mapped: bool,
         return found
 
     umask = int(status["Umask"], 8) if "Umask" in status else None
-    uids, gids = inside("uid", status.get("Uid", "0 0").split()[1:2]), inside("gid", status.get("Gid", "0 0").split()[1:2])
+    uids, gids = (
+        inside("uid", status.get("Uid", "0 0").split()[1:2]),
+        inside("gid", status.get("Gid", "0 0").split()[1:2]),
+    )
     if user is not None:
         uid, gid = user
         return User(uid=uid, gid=gid if gid is not None else (gids or [0])[0], umask=umask)
@@ -120,7 +131,9 @@ def groups(kernel: Kernel, record: Record) -> tuple[tuple[str, ...], str]:
     tasks, unified = [], ""
     for path in record.cgroups:
         if kernel.exists(f"{path}/cgroup.controllers"):
-            unified = beside_init(path, (kernel.try_read(f"/proc/{record.pid}/cgroup") or b"").decode("utf-8", "replace"))
+            unified = beside_init(
+                path, (kernel.try_read(f"/proc/{record.pid}/cgroup") or b"").decode("utf-8", "replace")
+            )
         elif kernel.exists(f"{path}/tasks"):
             tasks.append(path)
     return tuple(tasks), unified
@@ -159,7 +172,9 @@ def parse_env(values: tuple[str, ...]) -> tuple[str, ...]:
     """
     for word in values:
         if word.find("=") < 1:
-            raise UsageError(f"exec: -e {quoted(word)} is no NAME=VALUE", fix="write for example -e TERM=xterm")
+            raise UsageError(
+                f"exec: -e {quoted(word)} is no NAME=VALUE", fix="write for example -e TERM=xterm"
+            )
     return values
 
 
@@ -216,4 +231,6 @@ def failure(table: Table, index: int, number: int, program: str) -> RunspecError
         return RunspecError(f'exec failed: chdir to cwd "{where}": {reason}', fix="give another with --cwd")
     name = next((word[3:].lower() for word, value in vars(abi).items()
                  if word.startswith("OP_") and value == op.number), str(op.number))
-    return RunspecError(f"exec failed: {name}: {reason}", why="a step on the way into the container was refused")
+    return RunspecError(
+        f"exec failed: {name}: {reason}", why="a step on the way into the container was refused"
+    )

@@ -41,12 +41,14 @@ def run(words: Words) -> int:
         return stop(words, kernel, store)
     if words.verb == "kill":
         return kill(words, kernel, store)
-    record = find(store, words.operands[0])
     if words.verb == "exec":
         from runspec.cli import enter
 
-        return enter.run(words, kernel, record)
-    return show_state(words, kernel, store, record) if words.verb == "state" else show_ps(words, kernel, record)
+        return enter.run(words, kernel, store)
+    record = find(store, words.operands[0])
+    return (
+        show_state(words, kernel, store, record) if words.verb == "state" else show_ps(words, kernel, record)
+    )
 
 
 def find(store: Store, name: str) -> Record:
@@ -115,7 +117,9 @@ def show_state(words: Words, kernel: Kernel, store: Store, record: Record) -> in
     """`state ID`: JSON unless text is asked for, since engines ask without an option."""
     tree = oci_state(kernel, store, record)
     if words.value("output") == "text":
-        print("\n".join(f"{name}: {plain(str(value))}" for name, value in tree.items() if name != "annotations"))
+        print(
+            "\n".join(f"{name}: {plain(str(value))}" for name, value in tree.items() if name != "annotations")
+        )
     else:
         print(jsonlite.dumps(tree))
     return 0
@@ -197,8 +201,10 @@ def parse_signal(word: str) -> int:
         if names["RTMIN"] <= number <= names["RTMAX"]:
             return number
     near = nearest(name, names)
-    raise UsageError(f"kill: unknown signal {quoted(word)}",
-                     fix=f"did you mean `{near}`?" if near else "give a name as `kill -l` lists it, or a number")
+    raise UsageError(
+        f"kill: unknown signal {quoted(word)}",
+        fix=f"did you mean `{near}`?" if near else "give a name as `kill -l` lists it, or a number",
+    )
 
 
 def kill(words: Words, kernel: Kernel, store: Store) -> int:
@@ -231,7 +237,9 @@ def open_init(kernel: Kernel, record: Record) -> int | None:
 
 
 def _not_running(name: str) -> StateError:
-    return StateError("container not running", why=f"init of {name} has ended", fix=f"`runspec state {name}` shows it")
+    return StateError(
+        "container not running", why=f"init of {name} has ended", fix=f"`runspec state {name}` shows it"
+    )
 
 
 def _unkillable(name: str, left: Iterable[int]) -> HostError:
@@ -264,7 +272,9 @@ def parse_seconds(word: str) -> float:
     text = word.removesuffix("s")
     if text.isascii() and text.replace(".", "", 1).isdigit() and len(text) < 10:
         return float(text)
-    raise UsageError(f"stop: --time {quoted(word)} is no number of seconds", fix="write for example --time 10")
+    raise UsageError(
+        f"stop: --time {quoted(word)} is no number of seconds", fix="write for example --time 10"
+    )
 
 
 def stop(words: Words, kernel: Kernel, store: Store) -> int:

@@ -109,7 +109,11 @@ def share_text(cpus: str, weight: int, rivals: Iterable[tuple[str, int]], quota:
     where = f"core {cpus}" if len(mine) == 1 else f"cores {cpus}" if mine else "all cores"
     if quota > 0 and period > 0:
         percent = _percent(100 * quota / period)
-        return f"at most {percent} of {where}" if len(mine) == 1 else f"at most {percent} of one core, on {where}"
+        return (
+            f"at most {percent} of {where}"
+            if len(mine) == 1
+            else f"at most {percent} of one core, on {where}"
+        )
     if weight <= 0:
         return where
     total = weight
@@ -136,11 +140,9 @@ def root_text(mountinfo: str) -> str:
         if len(fields) < 6 or len(tail) < 3 or fields[4] != "/":
             continue
         upper = next((word[9:] for word in tail[2].split(",") if word.startswith("upperdir=")), "")
-        if tail[0] == "overlay":
-            found = upper or "overlay"
-        else:
-            # A directory bound as root shows as itself; a whole file system shows as its source.
-            found = fields[3] if fields[3] != "/" else tail[1]
+        # A directory bound as root shows as itself; a whole file system shows as its source.
+        bound = fields[3] if fields[3] != "/" else tail[1]
+        found = (upper or "overlay") if tail[0] == "overlay" else bound
     for code, char in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
         found = found.replace(code, char)
     return plain(found)

@@ -67,7 +67,9 @@ def value_text(value: Any) -> str:
     if isinstance(value, str):
         return plain(value) if value else '""'
     if isinstance(value, Frozen):
-        inner = ", ".join(f"{key(field)}: {value_text(one)}" for field, one in items(value) if one is not None)
+        inner = ", ".join(
+            f"{key(field)}: {value_text(one)}" for field, one in items(value) if one is not None
+        )
         return "{" + inner + "}"
     if isinstance(value, dict):
         return "{" + ", ".join(f"{plain(str(name))}: {value_text(one)}" for name, one in value.items()) + "}"
@@ -149,7 +151,9 @@ def plan_text(plan: Plan, colour: bool = False) -> str:
             if phase != step.phase:
                 phase = step.phase
                 lines.append(paint(f"{PHASES[phase]}:", "bold", colour))
-            lines.append(f"  {number:>{digits}}. {text:<{wide}}  {path:<{path_wide}}  {plain(step.reason)}".rstrip())
+            lines.append(
+                f"  {number:>{digits}}. {text:<{wide}}  {path:<{path_wide}}  {plain(step.reason)}".rstrip()
+            )
     lines += [plain(line) for line in plan.quiet]
     return "\n".join(lines) or f"{UP_TO_DATE}: nothing to do"
 
@@ -158,8 +162,15 @@ def step_tree(step: Step) -> dict[str, Any]:
     """A Step as plain JSON: what it is, for whom and why, and all it will need."""
     fields = {key(field): jsonable(value) for field, value in items(step)
               if field not in ("target", "path", "reason", "early") and value is not None}
-    return {"phase": PHASES[step.phase], "kind": type(step).__name__, "target": step.target, "path": step.path,
-            "reason": step.reason, "text": str(step), "with": fields}
+    return {
+        "phase": PHASES[step.phase],
+        "kind": type(step).__name__,
+        "target": step.target,
+        "path": step.path,
+        "reason": step.reason,
+        "text": str(step),
+        "with": fields,
+    }
 
 
 def plan_json(plan: Plan) -> str:
@@ -175,7 +186,7 @@ def done_text(done: Mapping[str, str], changes: Iterable[Change] = (), quiet: It
     """apply's and destroy's last words.
 
     Args:
-        done: target -> what happened to it: "created", "changed in place", "removed", ...; "" or "up to date" for nothing.
+        done: target -> what happened to it: "created", "removed", ...; "" or "up to date" for nothing.
         changes: those that were done, shown under their target.
     """
     by_target: dict[str, list[Change]] = {}

@@ -89,22 +89,41 @@ VERBS = (
     Verb("plan", "show the ordered steps that apply would do", _FILES, (_OUTPUT,)),
     Verb("diff", "compare files with the live kernel", _FILES, (_OUTPUT,)),
     Verb("apply", "make the machine as the files say", _FILES, (_OUTPUT, _YES)),
-    Verb("destroy", "remove containers and networks", (Operand("FILE|NAME", "file or name", 1, MANY),),
-         (_OUTPUT, _YES, Option("data", "", "", "remove lasting overlays too"))),
-    Verb("list", "list containers", (),
-         (_OUTPUT, _FORMAT, Option("quiet", "q", "", "ids only")), oci=True),
+    Verb(
+        "destroy",
+        "remove containers and networks",
+        (Operand("FILE|NAME", "file or name", 1, MANY),),
+        (_OUTPUT, _YES, Option("data", "", "", "remove lasting overlays too")),
+    ),
+    Verb("list", "list containers", (), (_OUTPUT, _FORMAT, Option("quiet", "q", "", "ids only")), oci=True),
     Verb("state", "show a container's OCI state", (_ID,), (_OUTPUT,), oci=True),
     Verb("ps", "list a container's processes", (_ID,), (_OUTPUT, _FORMAT), oci=True),
     Verb("tree", "draw all containers with their processes", (), (_OUTPUT,)),
-    Verb("exec", "run a program in a container", (_ID, Operand("CMD", "program", 1, MANY)),
-         (Option("env", "e", "NAME=VALUE", "set a variable", many=True),
-          Option("user", "u", "UID[:GID]", "run as this numeric user"),
-          Option("cwd", "", "DIR", "working directory inside")), oci=True, rest=True),
-    Verb("kill", "send a signal to a container's first process",
-         (_ID, Operand("SIG", "signal", 0)),
-         (Option("all", "a", "", "to all its processes"),), oci=True),
-    Verb("stop", "stop containers; the next apply starts them anew", (Operand("ID", "container id", 1, MANY),),
-         (Option("time", "t", "SECONDS", "how long to wait before SIGKILL, 10 by default"), _YES)),
+    Verb(
+        "exec",
+        "run a program in a container",
+        (_ID, Operand("CMD", "program", 1, MANY)),
+        (
+            Option("env", "e", "NAME=VALUE", "set a variable", many=True),
+            Option("user", "u", "UID[:GID]", "run as this numeric user"),
+            Option("cwd", "", "DIR", "working directory inside"),
+        ),
+        oci=True,
+        rest=True,
+    ),
+    Verb(
+        "kill",
+        "send a signal to a container's first process",
+        (_ID, Operand("SIG", "signal", 0)),
+        (Option("all", "a", "", "to all its processes"),),
+        oci=True,
+    ),
+    Verb(
+        "stop",
+        "stop containers; the next apply starts them anew",
+        (Operand("ID", "container id", 1, MANY),),
+        (Option("time", "t", "SECONDS", "how long to wait before SIGKILL, 10 by default"), _YES),
+    ),
 )
 _BY_NAME = {verb.name: verb for verb in VERBS}
 
@@ -285,7 +304,7 @@ def _count(verb: Verb, operands: list[str]) -> None:
     for index, word in enumerate(operands):
         operand = wanted[min(index, len(wanted) - 1)]
         if not word and (not verb.rest or index < 2):
-            raise UsageError(f"{verb.name}: an empty {operand.what}", fix=usage)
+            raise UsageError(f"{verb.name}: an empty word in place of a {operand.what}", fix=usage)
         if operand.name == "ID":
             check_id(word, verb.name)
 
@@ -296,7 +315,12 @@ def check_id(word: str, verb: str) -> None:
     Raises:
         UsageError: it holds other characters than ids may, or is too long.
     """
-    if word.strip(".") and len(word) <= 255 and word.isascii() and all(c.isalnum() or c in "_+-." for c in word):
+    if (
+        word.strip(".")
+        and len(word) <= 255
+        and word.isascii()
+        and all(c.isalnum() or c in "_+-." for c in word)
+    ):
         return
     raise UsageError(f"{verb}: invalid container ID format: {quoted(word)}",
                      why="an id is at most 255 letters, digits and `_ + - .`, and not dots alone",

@@ -59,11 +59,18 @@ def test_parse_cpus() -> None:
     assert parse_cpus("\n") == frozenset()
 
 
-@pytest.mark.parametrize(("line", "root"), [
-    ("605 604 0:61 / / rw,relatime - overlay overlay rw,lowerdir=/a,upperdir=/b/upper,workdir=/b/work", "/b/upper"),
-    ("605 604 254:1 /var/lib/x\\040y / rw,relatime - ext4 /dev/vda1 rw", "/var/lib/x y"),
-    ("605 604 0:61 / / rw,relatime - tmpfs busybox rw", "busybox"),
-    ("605 604 0:61 / /proc rw,relatime - proc proc rw", ""),
-    ("torn", "")])
+@pytest.mark.parametrize(
+    ("line", "root"),
+    [
+        (
+            "605 604 0:61 / / rw,relatime - overlay overlay rw,lowerdir=/a,upperdir=/b/upper,workdir=/b/work",
+            "/b/upper",
+        ),
+        ("605 604 254:1 /var/lib/x\\040y / rw,relatime - ext4 /dev/vda1 rw", "/var/lib/x y"),
+        ("605 604 0:61 / / rw,relatime - tmpfs busybox rw", "busybox"),
+        ("605 604 0:61 / /proc rw,relatime - proc proc rw", ""),
+        ("torn", ""),
+    ],
+)
 def test_root(line: str, root: str) -> None:
     assert root_text(line + "\n") == root

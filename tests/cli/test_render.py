@@ -11,9 +11,17 @@ from runspec.errors import Mark, SpecError
 from runspec.plan.steps.base import CHILD, FINISH, PREPARE, Change, HostStep, Plan
 from runspec.plan.values import ABSENT, UNKNOWN
 
-WEIGHT = Change(target="foo1", path="linux.resources.cpu.weight", before=25, after=30, impact=1, cause="edited")
-ADDRESS = Change(target="foo1", path="interfaces[0].addresses", before=("10.0.0.1/24",), after=ABSENT, impact=1,
-                 cause="drifted")
+WEIGHT = Change(
+    target="foo1", path="linux.resources.cpu.weight", before=25, after=30, impact=1, cause="edited"
+)
+ADDRESS = Change(
+    target="foo1",
+    path="interfaces[0].addresses",
+    before=("10.0.0.1/24",),
+    after=ABSENT,
+    impact=1,
+    cause="drifted",
+)
 
 
 class Make(HostStep):
@@ -55,9 +63,11 @@ def test_diff_text_takes_the_nearest_mark() -> None:
 
 def test_diff_json_is_canonical() -> None:
     text = render.diff_json((ADDRESS,), {"foo1": {"": Mark("a.yaml", 1, 1)}})
-    assert text == ('{"changes":[{"after":null,"at":{"column":1,"file":"a.yaml","line":1},"before":["10.0.0.1/24"],'
-                    '"cause":"drifted","class":"inPlace","path":"interfaces[0].addresses","target":"foo1"}],'
-                    '"warnings":[]}')
+    assert text == (
+        '{"changes":[{"after":null,"at":{"column":1,"file":"a.yaml","line":1},"before":["10.0.0.1/24"],'
+        '"cause":"drifted","class":"inPlace","path":"interfaces[0].addresses","target":"foo1"}],'
+        '"warnings":[]}'
+    )
 
 
 def test_plan_text() -> None:
@@ -88,9 +98,21 @@ def test_plan_json() -> None:
     assert text == json.dumps(tree, sort_keys=True, separators=(",", ":"))
 
 
-@pytest.mark.parametrize(("value", "text"), [
-    (0, "0"), ("", '""'), (True, "true"), (ABSENT, "absent"), (UNKNOWN, "unknown"), ((1, 2), "[1, 2]"),
-    ({"a": ("b",)}, "{a: [b]}"), (frozenset("ba"), "[a, b]"), ("\x1b[31m", "\\x1b[31m"), (67108864, "67108864")])
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"),
+        ("", '""'),
+        (True, "true"),
+        (ABSENT, "absent"),
+        (UNKNOWN, "unknown"),
+        ((1, 2), "[1, 2]"),
+        ({"a": ("b",)}, "{a: [b]}"),
+        (frozenset("ba"), "[a, b]"),
+        ("\x1b[31m", "\\x1b[31m"),
+        (67108864, "67108864"),
+    ],
+)
 def test_value_text(value: object, text: str) -> None:
     assert render.value_text(value) == text
 

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 def names_of(bits: int) -> tuple[str, ...]:
     """The capability names of a mask of /proc/PID/status; a bit that runspec does not know is dropped."""
-    return tuple(name for name, number in sorted(abi.CAPS.items(), key=lambda one: one[1]) if bits >> number & 1)
+    return tuple(
+        name for name, number in sorted(abi.CAPS.items(), key=lambda one: one[1]) if bits >> number & 1
+    )
 
 
 def capabilities_of(status: Mapping[str, str]) -> Capabilities:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 
 from runspec.errors import UsageError
-from runspec.kernel.files import Files
 from runspec.kernel.groups import Groups
 from runspec.kernel.process import Child, Processes, Report
 from runspec.kernel.sockets import Sockets
@@ -20,7 +19,7 @@ __all__ = ["Child", "Kernel", "Report"]
 _SIGKILL = 9
 
 
-class Kernel(Files, Groups, Processes, Sockets):
+class Kernel(Groups, Processes, Sockets):
     """The facade that Steps, store and journal receive.
 
     Args:

@@ -105,6 +105,10 @@ class Files:
         except OSError as error:
             raise _fail("openat", path, error) from None
 
+    def open_dir(self, path: str) -> int:
+        """A descriptor of a directory, close-on-exec; the caller closes it."""
+        return self.open(path, os.O_RDONLY | os.O_DIRECTORY)
+
     def close(self, fd: int) -> None:
         """Close a descriptor, which gives up a lock it holds."""
         os.close(fd)
@@ -146,16 +150,17 @@ class Files:
             path = os.path.dirname(path)
         return [one for one in reversed(missing) if self.make_dir(one, mode)]
 
-    def remove_dir(self, path: str, busy: bool = False) -> bool:
+    def remove_dir(self, path: str, wait: bool = False) -> bool:
         """Remove an empty directory.
 
         Args:
             path: the directory.
-            busy: wait up to a second while it is busy: a cgroup whose processes are dying.
+            wait: it is a cgroup: wait up to a second while it is busy with dying processes, and
+                remove the groups that were made below it.
         Returns:
             False where it was gone already.
         """
-        end = time.monotonic() + _BUSY_SECONDS if busy else 0.0
+        end = time.monotonic() + _BUSY_SECONDS if wait else 0.0
         pause = 0.0005
         while True:
             self._act("rmdir")
@@ -167,6 +172,10 @@ class Files:
                     return False
                 if error.errno != errno.EBUSY or time.monotonic() >= end:
                     raise _fail("rmdir", path, error) from None
+            for below in self.list_dir(path):
+                found = self.stat(f"{path}/{below}", follow=False)
+                if found is not None and stat.S_ISDIR(found.st_mode):
+                    self.remove_dir(f"{path}/{below}", wait)
             time.sleep(pause)
             pause = min(pause * 2, 0.02)
 
@@ -261,7 +270,8 @@ class Files:
             if fd >= 0:
                 os.close(fd)
 
-    def create_file(self, path: str, data: bytes | str = b"", mode: int = 0o600, exclusive: bool = False) -> None:
+    def create_file(self, path: str, data: bytes | str = b"", mode: int = 0o600,
+                    exclusive: bool = False) -> None:
         """Make a file with this content; an older one is emptied first, a symlink refused.
 
         Args:

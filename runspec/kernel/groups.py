@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import _signal
 import errno
 import os
 import time
+from _signal import SIGKILL, pidfd_send_signal  # type: ignore[import-not-found]
 
+from runspec import abi
 from runspec.errors import SyscallError
+from runspec.kernel import native
 from runspec.kernel.files import Files
 
 _KILL_SECONDS = 10.0
@@ -43,13 +45,6 @@ class Groups(Files):
                 raise
             text = None
         return {int(word) for word in (text or b"").split()} - {0}
-
-    def remove_cgroup(self, path: str) -> bool:
-        """Remove a cgroup with the ones made below it; False where it was gone already."""
-        gone = False
-        for one in self.cgroup_dirs(path):
-            gone = self.remove_dir(one, busy=True)
-        return gone
 
     def kill_cgroup(self, paths: list[str], seconds: float = _KILL_SECONDS) -> set[int]:
         """Kill every process in these cgroups and below, thaw what is frozen, wait until they are empty.
@@ -100,7 +95,7 @@ class Groups(Files):
             for pid in self._procs(dirs) & set(opened) - {os.getpid()}:
                 self._act("pidfd_send_signal")
                 try:
-                    _signal.pidfd_send_signal(opened[pid], _signal.SIGKILL)
+                    pidfd_send_signal(opened[pid], SIGKILL)
                 except OSError as error:
                     if error.errno != errno.ESRCH:
                         raise SyscallError("pidfd_send_signal", str(pid), error.errno or errno.EIO) from None
@@ -125,3 +120,60 @@ class Groups(Files):
         except SyscallError as error:
             if error.errno not in (errno.ENOENT, errno.ENODEV):
                 raise
+
+    # device programs, cgroup v2
+
+    def attach_device_program(self, path: str, program: bytes) -> None:
+        """Put a device program on a cgroup in place of those it has, without a moment between.
+
+        Args:
+            path: a cgroup v2 directory.
+            program: struct bpf_insn, 8 bytes each.
+        Raises:
+            SyscallError: call "bpf".
+        See: bpf(2), cgroup-v2.rst "Device controller".
+        """
+        group, fds = self.open(path, os.O_DIRECTORY), []
+        try:
+            for number in native.bpf_query(group):
+                fds.append(native.bpf_open(number))
+            new = native.bpf_load(program)
+            fds.append(new)
+            flags = abi.BPF_F_ALLOW_MULTI | (abi.BPF_F_REPLACE if len(fds) > 1 else 0)
+            self._act("bpf")
+            native.bpf_attach(group, new, flags, fds[0] if len(fds) > 1 else -1)
+            for old in fds[1:-1]:       # programs are and-ed, so the new one already holds
+                self._act("bpf")
+                native.bpf_detach(group, old)
+        finally:
+            for fd in (*fds, group):
+                os.close(fd)
+
+    def detach_device_programs(self, path: str) -> None:
+        """Take every device program off a cgroup: all that its ancestors allow is allowed."""
+        group = self.open(path, os.O_DIRECTORY)
+        try:
+            for number in native.bpf_query(group):
+                fd = native.bpf_open(number)
+                try:
+                    self._act("bpf")
+                    native.bpf_detach(group, fd)
+                finally:
+                    os.close(fd)
+        finally:
+            os.close(group)
+
+    def device_program_tags(self, path: str) -> list[str]:
+        """The tags, hexadecimal, of the device programs on a cgroup itself; equal tags: equal programs."""
+        group = self.open(path, os.O_DIRECTORY)
+        out = []
+        try:
+            for number in native.bpf_query(group):
+                fd = native.bpf_open(number)
+                try:
+                    out.append(native.bpf_info(fd)[1].hex())
+                finally:
+                    os.close(fd)
+        finally:
+            os.close(group)
+        return out

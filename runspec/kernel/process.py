@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import _signal
 import _socket
 import errno
 import os
+import time
+from _signal import SIGKILL, pidfd_send_signal  # type: ignore[import-not-found]
 from struct import Struct
 
 from runspec import abi
 from runspec.errors import SyscallError
+from runspec.kernel import native, table
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 _HEADER = Struct("=IIiI")           # struct report: kind, index, error, length
-_PACKET = 1 << 20                   # more than any report; one buffer for all
+_PACKET = 1 << 17                   # more than any report: a header and 64 KiB; one buffer for all
 _TABLE_SECONDS = 10.0
 _buffer = bytearray()
 
@@ -31,14 +33,6 @@ def parse_state(text: bytes) -> str:
     return chr(text[text.rindex(b")") + 2])
 
 
-def op_name(number: int) -> str:
-    """The name of an operation in lower case: SETNS is "setns"."""
-    for name, value in vars(abi).items():
-        if name.startswith("OP_") and value == number:
-            return name[3:].lower()
-    return f"operation {number}"
-
-
 class Report:
     """One message of a child: kind is abi.REPORT_*, index the op's place in the table."""
 
@@ -48,7 +42,7 @@ class Report:
         self.kind, self.index, self.error, self.data, self.fd = kind, index, error, data, fd
 
     def __repr__(self) -> str:
-        return f"Report(kind={self.kind}, index={self.index}, error={self.error}, data={self.data!r}, fd={self.fd})"
+        return f"Report({self.kind}, index={self.index}, error={self.error}, data={self.data!r}, fd={self.fd})"
 
 
 class Child:
@@ -61,6 +55,7 @@ class Child:
 
     def __init__(self, pid: int, pidfd: int, control: int, act: Callable[[str], None]) -> None:
         self.pid, self.pidfd, self._act = pid, pidfd, act
+        self._status: int | None = None
         self._control: _socket.socket | None = _socket.socket(
             _socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, fileno=control)
         self.start_time = _start_time(pid) or 0
@@ -122,17 +117,18 @@ class Child:
             raise SyscallError("sendto", f"child {self.pid}", error.errno or errno.EIO) from None
 
     def kill(self) -> None:
-        """SIGKILL, for a child that failed; a dead one is fine."""
-        self._act("pidfd_send_signal")
-        try:
-            _signal.pidfd_send_signal(self.pidfd, _signal.SIGKILL)
-        except OSError as error:
-            if error.errno != errno.ESRCH:
-                raise SyscallError("pidfd_send_signal", f"child {self.pid}", error.errno or errno.EIO) from None
+        """SIGKILL, wait for its end, close: for a child that failed, or whose making is undone."""
+        if self.pidfd >= 0 and self._status is None:
+            self._act("pidfd_send_signal")
+            _kill(self.pidfd)
+            self.wait()
+        self.close()
 
     def wait(self) -> int:
         """Wait for its end; the exit status, 128 + N after signal N, as a shell counts."""
-        return _reap(self.pidfd)
+        if self._status is None:
+            self._status = _reap(self.pidfd)
+        return self._status
 
     def detach(self) -> tuple[int, int]:
         """Hand out (pidfd, control descriptor), which the caller closes from now on."""
@@ -149,6 +145,15 @@ class Child:
         if self.pidfd >= 0:
             os.close(self.pidfd)
             self.pidfd = -1
+
+
+def _kill(pidfd: int) -> None:
+    """SIGKILL; a dead process is fine."""
+    try:
+        pidfd_send_signal(pidfd, SIGKILL)
+    except OSError as error:
+        if error.errno != errno.ESRCH:
+            raise SyscallError("pidfd_send_signal", "SIGKILL", error.errno or errno.EIO) from None
 
 
 def _reap(pidfd: int) -> int:
@@ -208,7 +213,6 @@ class Processes:
             cgroup_fd: a cgroup v2 directory to be born in, -1 for ours.
             stdio: descriptors for 0, 1, 2 of the child, -1 for /dev/null.
         """
-        from runspec.kernel import native, table
         fd = table.memfd(table.pack(ops, len(slots)))
         try:
             self._act("clone3")
@@ -233,7 +237,6 @@ class Processes:
         Raises:
             SyscallError: the op that failed, its first text and its errno.
         """
-        from runspec.kernel import native, table
         fd = table.memfd(table.pack(ops, len(slots)))
         try:
             if changing:
@@ -251,8 +254,8 @@ class Processes:
                     raise SyscallError("table", f"child {child.pid} ended early", errno.ECHILD)
                 if report.kind == abi.REPORT_ERROR:
                     op = ops[report.index] if report.index < len(ops) else None
-                    raise SyscallError(op_name(op.number) if op else "table", _shown(op.s1) if op else "",
-                                       report.error)
+                    raise SyscallError(abi.OP_NAMES[op.number].lower() if op else "table",
+                                       _shown(op.s1) if op else "", report.error)
                 if report.kind == abi.REPORT_BARRIER:
                     raise SyscallError("table", "barrier", errno.EPROTO)
                 if report.kind in (abi.REPORT_DATA, abi.REPORT_FD):
@@ -262,10 +265,7 @@ class Processes:
             for report in out:
                 if report.fd >= 0:
                     os.close(report.fd)
-            try:                        # our own looking child: its end changes nothing
-                _signal.pidfd_send_signal(child.pidfd, _signal.SIGKILL)
-            except OSError:
-                pass
+            _kill(child.pidfd)          # our own looking child: its end changes nothing
             raise
         finally:
             try:
@@ -308,12 +308,39 @@ class Processes:
         """Send a signal; False where the process is gone."""
         self._act("pidfd_send_signal")
         try:
-            _signal.pidfd_send_signal(pidfd, number)
+            pidfd_send_signal(pidfd, number)
             return True
         except OSError as error:
             if error.errno == errno.ESRCH:
                 return False
             raise SyscallError("pidfd_send_signal", f"signal {number}", error.errno or errno.EIO) from None
+
+    def end_process(self, pidfd: int, seconds: float = _TABLE_SECONDS) -> bool:
+        """SIGKILL a process, wait until it is dead, reap it where it is our child, close the pidfd.
+
+        Args:
+            pidfd: taken over.
+            seconds: how long to wait, by the monotonic clock.
+        Returns:
+            False where it is still there: unkillable, or frozen.
+        """
+        import select
+        try:
+            self._act("pidfd_send_signal")
+            _kill(pidfd)
+            poll = select.poll()
+            poll.register(pidfd, select.POLLIN)
+            end = time.monotonic() + seconds
+            while not poll.poll(max(0, int((end - time.monotonic()) * 1000))):
+                if time.monotonic() >= end:
+                    return False
+            try:
+                os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG)
+            except ChildProcessError:
+                return True             # another's child, mostly init's
+            return True
+        finally:
+            os.close(pidfd)
 
     def set_rlimit(self, pid: int, limit: int, soft: int, hard: int) -> None:
         """Set a limit of a live process, prlimit(2).
@@ -331,6 +358,26 @@ class Processes:
             raise SyscallError("prlimit", f"{pid} limit {limit}", error.errno or errno.EIO) from None
         except ValueError:              # how Python words EINVAL and EPERM alike
             raise SyscallError("prlimit", f"{pid} limit {limit}", errno.EINVAL) from None
+
+    def stat_inside(self, pid: int, path: str) -> os.stat_result | None:
+        """lstat of a path in a process's root, None where there is nothing.
+
+        The path is walked with RESOLVE_IN_ROOT: a symlink of the image never leads to the host's
+        files, as /proc/PID/root/PATH would.
+        """
+        root = fd = -1
+        try:
+            root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            fd = native.openat2(root, path, os.O_PATH | os.O_NOFOLLOW, 0, abi.RESOLVE_IN_ROOT)
+            return os.fstat(fd)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ESRCH, errno.ELOOP):
+                return None
+            raise SyscallError("openat2", path, error.errno or errno.EIO) from None
+        finally:
+            for one in (fd, root):
+                if one >= 0:
+                    os.close(one)
 
     def get_rlimit(self, pid: int, limit: int) -> tuple[int, int]:
         """(soft, hard) of a live process; -1 is RLIM_INFINITY."""

@@ -6,9 +6,15 @@ import _socket
 import errno
 from struct import Struct
 
+from runspec import abi
 from runspec.errors import SyscallError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _socket import socket as Socket
+
 _HEADER = Struct("=IHHII")          # nlmsghdr: length, type, flags, sequence, port
+_ATTRIBUTE = Struct("=HH")          # nlattr: length, type
 _ACK_FLAG, _DUMP_INTR = 0x4, 0x10   # NLM_F_ACK; NLM_F_DUMP_INTR
 _ERROR, _DONE = 2, 3                # NLMSG_ERROR, NLMSG_DONE
 _ACK_TLVS = 0x200                   # NLM_F_ACK_TLVS
@@ -38,7 +44,7 @@ def _parse_error(flags: int, payload: bytes) -> tuple[int, str]:
     number = -int.from_bytes(payload[:4], "little", signed=True)
     words, at = "", 20                  # behind errno and the header of our message, NETLINK_CAP_ACK
     while number and flags & _ACK_TLVS and at + 4 <= len(payload):
-        length, kind = int.from_bytes(payload[at:at + 2], "little"), int.from_bytes(payload[at + 2:at + 4], "little")
+        length, kind = _ATTRIBUTE.unpack_from(payload, at)
         if length < 4:
             break
         if kind == 1:                   # NLMSGERR_ATTR_MSG
@@ -50,13 +56,13 @@ def _parse_error(flags: int, payload: bytes) -> tuple[int, str]:
 class Sockets:
     """The part of Kernel that talks netlink; one socket, opened at first use."""
 
-    _route: _socket.socket | None
+    _route: Socket | None
     _sequence = 0
 
     def _act(self, name: str) -> None:
         raise AssertionError(name)
 
-    def _socket(self) -> _socket.socket:
+    def _socket(self) -> Socket:
         if self._route is None:
             try:
                 route = _socket.socket(_socket.AF_NETLINK, _socket.SOCK_RAW | _socket.SOCK_CLOEXEC, 0)
@@ -68,7 +74,7 @@ class Sockets:
             self._route = route
         return self._route
 
-    def _send(self, message: bytes, what: str) -> tuple[_socket.socket, dict[int, int]]:
+    def _send(self, message: bytes, what: str) -> tuple[Socket, dict[int, int]]:
         """Send with fresh sequence numbers; returns them, with each message's flags."""
         data, at, sent = bytearray(message), 0, {}
         while at + _HEADER.size <= len(data):
@@ -86,7 +92,7 @@ class Sockets:
             raise SyscallError("sendto", what, error.errno or errno.EIO) from None
         return route, sent
 
-    def _receive(self, route: _socket.socket, what: str) -> bytes:
+    def _receive(self, route: Socket, what: str) -> bytes:
         try:
             data, _, flags, _ = route.recvmsg(_RECEIVE)
         except OSError as error:
@@ -95,12 +101,13 @@ class Sockets:
             raise SyscallError("recvmsg", what, errno.EMSGSIZE)
         return data
 
-    def netlink(self, message: bytes, what: str) -> None:
+    def netlink(self, message: bytes, what: str, ignore: int = 0) -> None:
         """Send one or more ready messages that change links, addresses or routes; wait for each ack.
 
         Args:
             message: nlmsghdr and payload, more of them behind, each padded to four bytes.
             what: the object, for the error: "bridge lan0".
+            ignore: an errno that is as good as success: EEXIST, ENODEV.
         Raises:
             SyscallError: call "netlink"; `why` holds the kernel's own words where it gave some.
         """
@@ -114,7 +121,7 @@ class Sockets:
                     continue
                 waiting.discard(sequence)
                 number, words = _parse_error(flags, payload)
-                if number and failed is None:
+                if number and number != ignore and failed is None:
                     failed = SyscallError("netlink", what, number)
                     failed.why = words
         if failed is not None:
@@ -151,3 +158,33 @@ class Sockets:
             if error.errno in (errno.ENODEV, errno.ENXIO) or error.errno is None:
                 return None
             raise SyscallError("ioctl", name, error.errno) from None
+
+    def link_alias(self, name: str) -> str | None:
+        """The alias (ip-link(8)) of a link of the host, "" without one; None where there is no link.
+
+        Asked by netlink: /sys/class/net shows the namespace it was mounted in, which may not be ours.
+        """
+        text = name.encode() + b"\0"
+        attribute = _ATTRIBUTE.pack(4 + len(text), abi.IFLA_IFNAME) + text + bytes(-len(text) % 4)
+        size = _HEADER.size + 16 + len(attribute)
+        route, sent = self._send(
+            _HEADER.pack(size, abi.RTM_GETLINK, abi.NLM_F_REQUEST, 0, 0) + bytes(16) + attribute,
+            f"link {name}")
+        while True:
+            for kind, flags, sequence, payload in parse_messages(self._receive(route, f"link {name}")):
+                if sequence not in sent:
+                    continue
+                if kind == _ERROR:
+                    number, _ = _parse_error(flags, payload)
+                    if number in (errno.ENODEV, errno.ERANGE):      # a name too long for any link
+                        return None
+                    raise SyscallError("netlink", f"link {name}", number or errno.EPROTO)
+                at = 16
+                while at + 4 <= len(payload):
+                    length, attribute_kind = _ATTRIBUTE.unpack_from(payload, at)
+                    if length < 4:
+                        break
+                    if attribute_kind == abi.IFLA_IFALIAS:
+                        return payload[at + 4:at + length].rstrip(b"\0").decode("utf-8", "replace")
+                    at += (length + 3) & ~3
+                return ""

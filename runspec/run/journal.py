@@ -139,8 +139,8 @@ class Journal:
     @property
     def ids(self) -> list[tuple[str, str]]:
         """The (kind, name) pairs its run had locked."""
-        head, _ = self._parsed()
-        return head.get("ids", [])
+        found: list[tuple[str, str]] = self._parsed()[0].get("ids", [])
+        return found
 
     def intent(self, index: int, step: Frozen) -> None:
         """Say that this Step is about to be done; must return before its act."""
@@ -185,8 +185,9 @@ class Journal:
             raise StateError(f"journal {self.id} is damaged", why=f"{self.path}: {error}",
                              fix="destroy what it names with --force, then remove the file") from None
         if head and head["version"] != VERSION:
-            raise StateError(f"journal {self.id} is of version {head['version']}, this runspec knows {VERSION}",
-                             why=self.path, fix="use the runspec that wrote it")
+            raise StateError(f"journal {self.id} is of version {head['version']}",
+                             why=f"{self.path}: this runspec knows version {VERSION}",
+                             fix="use the runspec that wrote it")
         return head, entries
 
 

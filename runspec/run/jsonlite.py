@@ -10,6 +10,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+make_scanner: Any
+make_encoder: Any
+encode_basestring_ascii: Any
 try:
     from _json import encode_basestring_ascii, make_encoder, make_scanner
 except ImportError:     # an interpreter without the accelerator: the module is slower, and right

@@ -57,9 +57,9 @@ class Record(Frozen):
     links: tuple[str, ...] = ()
 
 
-_TYPES: dict[str, type] = {"version": int, "kind": str, "name": str, "pid": int, "start_time": int, "boot_id": str,
-                           "spec": dict, "digest": str, "status": str, "created": str, "cgroups": list,
-                           "links": list}
+_TYPES: dict[str, type] = {
+    "version": int, "kind": str, "name": str, "pid": int, "start_time": int, "boot_id": str, "spec": dict,
+    "digest": str, "status": str, "created": str, "cgroups": list, "links": list}
 
 
 def parse_record(text: bytes) -> Record:
@@ -87,7 +87,8 @@ def parse_record(text: bytes) -> Record:
         raise ValueError(f"unknown keys: {', '.join(sorted(set(tree) - set(_TYPES)))}")
     if tree["kind"] not in KINDS or tree["pid"] < 0 or tree["start_time"] < 0:
         raise ValueError("kind, pid or start_time is wrong")
-    return Record(**{f: tuple(v) if isinstance(v, list) else v for f, v in tree.items()})
+    values: dict[str, Any] = {f: tuple(v) if isinstance(v, list) else v for f, v in tree.items()}
+    return Record(**values)
 
 
 def record_text(record: Record) -> str:
@@ -121,7 +122,8 @@ def status(kernel: Kernel, record: Record) -> str:
     """
     if not record.pid or record.boot_id != boot_id(kernel):
         return "stopped"
-    return "stopped" if kernel.process_state(record.pid, record.start_time) in (None, "Z", "X", "x") else record.status
+    state = kernel.process_state(record.pid, record.start_time)
+    return "stopped" if state in (None, "Z", "X", "x") else record.status
 
 
 class Locks:
@@ -189,7 +191,8 @@ class Store:
                  else f"it belongs to uid {found.st_uid}" if found.st_uid != os.geteuid()
                  else f"its mode is {stat.S_IMODE(found.st_mode):04o}" if found.st_mode & _SAFE else "")
         if wrong:
-            raise StateError(f"{self.root}: refused as state directory", why=f"{wrong}; others could plant state in it",
+            raise StateError(f"{self.root}: refused as state directory",
+                             why=f"{wrong}; others could plant state in it",
                              fix="remove it, or name another one with --root")
         return True
 
@@ -238,7 +241,8 @@ class Store:
                                               None if shared else 0o700)
                 except SyscallError as error:
                     if error.errno == errno.EAGAIN:
-                        raise StateError(f"{kind} {name} is busy", why=f"another runspec works on it for {timeout:g} s",
+                        raise StateError(f"{kind} {name} is busy",
+                                         why=f"another runspec has worked on it for {timeout:g} s",
                                          fix="try again when it is done") from None
                     if error.errno == errno.ENOENT and shared:
                         continue
@@ -283,7 +287,7 @@ class Store:
         """Forget a container or network; its lock must be held. False where there was nothing."""
         path = self.path(kind, name)
         names = self.kernel.list_dir(path)
-        for one in sorted(names, key=lambda one: one == _RECORD):   # the Record last: till then it is not forgotten
+        for one in sorted(names, key=lambda one: one == _RECORD):   # the Record last: it is what others see
             self.kernel.remove_file(f"{path}/{one}")
         self.kernel.remove_dir(path)
         return _RECORD in names

@@ -12,7 +12,6 @@ from runspec.errors import Mark, RunspecError, SpecError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
 
 DEPTH = 64                  # collections within collections
@@ -122,9 +121,8 @@ class Composer:
         """Composes all documents of a text; a syntax error ends it."""
         import yaml
 
-        new: Callable[[str], Any] = getattr(yaml, "CParser", None) or _pure
         self.line = line
-        parser = new(text)
+        parser = _parser(text)
         count = 0
         try:
             parser.get_event()                              # the stream's start
@@ -139,7 +137,7 @@ class Composer:
                 events, ends, targets = self.collect(parser)
                 self.document(text, events, ends, targets)
         except yaml.MarkedYAMLError as error:
-            self.faults.append(self.syntax(error))
+            self.faults.append(self.syntax(error, text))
         except _Stop as stop:
             self.faults.append(stop.fault)
         finally:
@@ -152,14 +150,12 @@ class Composer:
     def mark(self, mark: Any) -> Mark:
         return Mark(self.file, mark.line + 1 + self.line, mark.column + 1)
 
-    def syntax(self, error: Any) -> SpecError:
+    def syntax(self, error: Any, text: str) -> SpecError:
         """A scanner's or parser's complaint in our shape."""
         mark = error.problem_mark or error.context_mark
         problem = error.problem or "cannot be parsed"
-        if "'\\t'" in problem or "\\t" in repr(problem):
+        if mark and "start any token" in problem and text[mark.index:mark.index + 1] == "\t":
             what, fix = "not YAML: a tab where only spaces may stand", "indent with spaces"
-        elif "nknown anchor" in problem or "ndefined alias" in problem:
-            what, fix = f"not YAML: {problem}", ""
         elif "mapping values are not allowed" in problem:
             what, fix = f"not YAML: {problem}", "put text that holds `: ` in quotes, or check the indentation"
         else:
@@ -277,8 +273,8 @@ class Composer:
                 continue
             inner = child(path, key)
             if key in out:
-                self.faults.append(self.fault(event, f"{inner}: written twice",
-                                              f"it stands first at {self.keys[inner]}", "remove one of the two"))
+                why = f"it stands first at {self.keys[inner]}"
+                self.faults.append(self.fault(event, f"{inner}: written twice", why, "remove one of the two"))
                 at = self.ends.get(at, at) + 1
                 continue
             self.keys[inner] = self.mark(event.start_mark)
@@ -302,8 +298,8 @@ class Composer:
                 return None
             found = self.plain(event, path)
             if not isinstance(found, str):
-                self.faults.append(self.fault(at, f"{where}key {value or 'null'} is {kind(found)}, expected text",
-                                              fix=f'write it in quotes: "{value}"'))
+                what = f"{where}key {value or 'null'} is {kind(found)}, expected text"
+                self.faults.append(self.fault(at, what, fix=f'write it in quotes: "{value}"'))
                 return None
         elif not event.implicit[1] and event.tag not in (None, "!", _CORE + "str"):
             self.faults.append(self.refused(at, event.tag, child(path, value)))
@@ -327,7 +323,8 @@ class Composer:
         value = self.plain(event, path)
         if name == "float" and type(value) is int:
             value = float(value)
-        if kind(value) != {"int": "an integer", "float": "a number", "bool": "a boolean", "null": "null"}[name]:
+        wanted = {"int": "an integer", "float": "a number", "bool": "a boolean", "null": "null"}
+        if kind(value) != wanted[name]:
             self.faults.append(self.fault(event, f"{where}{quote(event.value)} is not a !!{name}"))
             return None
         return value
@@ -372,8 +369,17 @@ def _place(error: RunspecError) -> tuple[int, int]:
     return (error.at.line, error.at.column) if error.at else (0, 0)
 
 
+def _parser(text: str) -> Any:
+    """libyaml's parser; pyyaml's own, eight times slower, where it was built without."""
+    try:
+        from yaml._yaml import CParser
+    except ImportError:
+        return _pure(text)
+    return CParser(text)
+
+
 def _pure(text: str) -> Any:
-    """The parser for a pyyaml built without libyaml."""
+    """pyyaml's own parser."""
     import yaml
 
     class Pure(yaml.reader.Reader, yaml.scanner.Scanner, yaml.parser.Parser):

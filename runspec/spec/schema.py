@@ -23,15 +23,18 @@ if TYPE_CHECKING:
     Schema = dict[str, Any]
 
 KINDS = {"Container": "container", "Network": "network"}
-_TYPES: dict[str, tuple[type, ...]] = {"string": (str,), "integer": (int,), "number": (int, float),
-                                       "null": (type(None),), "boolean": (bool,), "array": (list,), "object": (dict,)}
+_TYPES: dict[str, tuple[type, ...]] = {
+    "string": (str,), "integer": (int,), "number": (int, float), "null": (type(None),), "boolean": (bool,),
+    "array": (list,), "object": (dict,)}
 _WORDS = {"string": "text", "integer": "an integer", "number": "a number", "null": "null",
           "boolean": "true or false", "array": "a list", "object": "a map"}
 # OCI's words that no schema here has yet: an unknown key all the same, but not a slip of the pen.
-_OCI = frozenset(("hooks", "terminal", "consoleSize", "scheduler", "ioPriority", "execCPUAffinity", "selinuxLabel",
-                  "apparmorProfile", "mountLabel", "intelRdt", "personality", "memoryPolicy", "netDevices", "blockIO",
-                  "hugepageLimits", "network", "rdma", "ociVersion", "realtimeRuntime", "realtimePeriod", "kernel",
-                  "kernelTCP", "username", "commandLine"))
+_OCI = frozenset((
+    "hooks", "terminal", "consoleSize", "scheduler", "ioPriority", "execCPUAffinity", "selinuxLabel",
+    "apparmorProfile", "mountLabel", "intelRdt", "personality", "memoryPolicy", "netDevices", "blockIO",
+    "hugepageLimits", "network", "rdma", "ociVersion", "realtimeRuntime", "realtimePeriod", "kernel",
+    "kernelTCP", "username", "commandLine"))
+_ANSWERS = {"yes": "true", "on": "true", "true": "true", "no": "false", "off": "false", "false": "false"}
 _MANY = 12      # known words that a message still lists
 
 _loaded: dict[str, Schema] = {}
@@ -84,8 +87,8 @@ def check(document: Document) -> list[SpecError]:
     """
     tree = document.tree
     if not isinstance(tree, dict):
-        return [SpecError(f"expected a map, found {_found(tree)}", "a document describes a container or a network",
-                          at=document.at(""))]
+        return [SpecError(f"expected a map, found {_found(tree)}",
+                          "a document describes a container or a network", at=document.at(""))]
     word = tree.get("kind", "Container")
     if not isinstance(word, str) or word not in KINDS:
         near = _near(word, list(KINDS)) if isinstance(word, str) else ""
@@ -127,7 +130,8 @@ def _place(error: SpecError) -> tuple[int, int]:
     return (error.at.line, error.at.column) if error.at else (0, 0)
 
 
-def _fault(document: Document, path: str, what: str, why: str = "", fix: str = "", key: bool = False) -> SpecError:
+def _fault(document: Document, path: str, what: str, why: str = "", fix: str = "",
+           key: bool = False) -> SpecError:
     at: Mark = document.mark_keys.get(path) or document.at(path) if key else document.at(path)
     return SpecError(f"{path}: {what}" if path else what, why, fix, at)
 
@@ -237,7 +241,8 @@ def _told(document: Document, name: str, broken: _Broken) -> SpecError:
     if word == "enum":
         return _fault(document, path, *_of_enum(here["enum"], value, why))
     if word == "type":
-        return _fault(document, path, f"expected {_expected(here)}, found {_found(value)}", why, _retype(here, value))
+        what = f"expected {_expected(here)}, found {_found(value)}"
+        return _fault(document, path, what, why, _retype(here, value))
     if word in ("pattern", "minimum", "maximum") and "x-unit" in here:
         try:
             getattr(units, "parse_" + here["x-unit"])(value)
@@ -247,7 +252,8 @@ def _told(document: Document, name: str, broken: _Broken) -> SpecError:
         return _fault(document, path, f"{value} is less than {here['minimum']}", why)
     if word == "maximum":
         return _fault(document, path, f"{value} is more than {here['maximum']}", why)
-    return _fault(document, path, f"expected {here.get('x-form', 'another value')}, found {_found(value)}", why)
+    form = here.get("x-form", "another value")
+    return _fault(document, path, f"expected {form}, found {_found(value)}", why)
 
 
 def _missing(document: Document, path: str, key: str, part: Schema) -> SpecError:
@@ -278,8 +284,8 @@ def _retype(here: Schema, value: Any) -> str:
     if "integer" in types and isinstance(value, str) and value.isascii() and value.isdigit() and (
             value == "0" or value[0] != "0"):
         return f"write it without quotes: {value}" if len(value) < 25 else ""
-    if "boolean" in types and isinstance(value, str) and value.lower() in ("yes", "no", "on", "off", "true", "false"):
-        return f"write {'true' if value.lower() in ('yes', 'on', 'true') else 'false'}"
+    if "boolean" in types and isinstance(value, str) and value.lower() in _ANSWERS:
+        return f"write {_ANSWERS[value.lower()]}"
     if "array" in types and isinstance(value, str) and value and len(value) < 60:
         return f"write a list: [{quote(value)}]"
     if value is None:
@@ -330,7 +336,9 @@ def _unknown(name: str, key: str, here: Schema, value: Schema) -> tuple[str, str
     far = _near(key, list(_elsewhere(name))) if len(key) < 100 else ""
     if far and len(_elsewhere(name)[far]) == 1 and abs(len(far) - len(key)) < 3:
         return "", f"did you mean {far}? it belongs {_elsewhere(name)[far][0]}"
-    return "", f"known here: {', '.join(known)}" if len(known) <= _MANY else "a key of your own begins with x-"
+    if len(known) > _MANY:
+        return "", "a key of your own begins with x-"
+    return "", f"known here: {', '.join(known)}"
 
 
 def _elsewhere(name: str) -> dict[str, tuple[str, ...]]:

@@ -6,6 +6,7 @@ import os
 import re
 import select
 import stat
+from itertools import pairwise
 
 from runspec.errors import Mark, SpecError
 from runspec.spec.compose import DOCUMENTS, Composer, Document, quote
@@ -160,9 +161,8 @@ def decode(data: bytes, file: str) -> str:
     bad = _BAD.search(text)
     if bad:
         shown = f"U+{ord(bad.group()):04X}"
-        raise SpecError(f"character {shown} is not allowed in YAML", "YAML 1.2 allows printable characters only",
-                        f'write "\\u{ord(bad.group()):04x}" in double quotes, if it is meant',
-                        _mark(text, bad.start(), file))
+        raise SpecError(f"character {shown} is not allowed in YAML", "it allows printable characters, tabs and line breaks",
+                        at=_mark(text, bad.start(), file))
     return text
 
 
@@ -196,7 +196,7 @@ def split(text: str) -> list[str] | None:
     if cuts and (cuts[0] == 0 or _IDLE.match(text[:cuts[0]])):
         cuts = cuts[1:]
     edges = [0, *cuts, len(text)]
-    return [text[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    return [text[start:end] for start, end in pairwise(edges)]
 
 
 def parse(text: str, file: str, line: int = 0) -> tuple[list[Document], list[SpecError]]:
@@ -212,8 +212,8 @@ def parse(text: str, file: str, line: int = 0) -> tuple[list[Document], list[Spe
     """
     pieces = split(text)
     if pieces is not None and len(pieces) > DOCUMENTS:
-        return [], [SpecError(f"more than {DOCUMENTS} documents in one file", fix="split it into several files",
-                              at=Mark(file, 0, 0))]
+        what = f"more than {DOCUMENTS} documents in one file"
+        return [], [SpecError(what, fix="split it into several files", at=Mark(file, 0, 0))]
     composer = Composer(file)
     for piece in [text] if pieces is None else pieces:
         composer.run(piece, line)

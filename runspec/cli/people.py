@@ -5,7 +5,7 @@ They ask the Kernel and the Store directly: nothing is planned, nothing is journ
 
 from __future__ import annotations
 
-import _signal
+import _signal  # type: ignore[import-not-found, unused-ignore]
 import os
 import time
 
@@ -13,7 +13,7 @@ from runspec.cli.words import nearest, plain, quoted
 from runspec.errors import HostError, StateError, UsageError
 from runspec.kernel import Kernel
 from runspec.run import jsonlite
-from runspec.run.store import Store, status
+from runspec.run.store import KINDS, Store, status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from runspec.run.store import Record
 
 OCI_VERSION = "1.3.0"
-CONTAINER = "container"
+CONTAINER = KINDS[0]
 BUNDLES = "/var/lib/runspec"
 STOP_SECONDS = 10.0
 

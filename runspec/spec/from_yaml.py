@@ -255,6 +255,8 @@ class _Reader:
             kind = None
         elif kind == "none" and bound:
             kind = None
+        if one.get("optional") and "optional" not in options:
+            options = (*options, "optional")
         return Mount(destination=one["destination"], type=kind, source=one.get("source"), options=options,
                      uid_mappings=self.mappings(one.get("uidMappings")),
                      gid_mappings=self.mappings(one.get("gidMappings")))
@@ -335,7 +337,7 @@ class _Reader:
 
     def time_offsets(self, tree: Tree) -> tuple[TimeOffset, ...]:
         raw: Tree = tree.get("timeOffsets") or {}
-        clocks = sorted(raw)
+        clocks = sorted(clock for clock in raw if not clock.startswith("x-"))
         if clocks:
             self.moves["linux.timeOffsets"] = {f".{clock}": f"[{index}]" for index,
                                                clock in enumerate(clocks)}
@@ -516,10 +518,11 @@ def config_tree(model: Spec | Network) -> Tree:
     for device in linux["devices"]:
         if "fileMode" in device:
             device["fileMode"] = f"{device['fileMode']:04o}"
-    masked = list(linux)
-    linux["seccomp"] = None
+    for mount in tree["mounts"]:
+        if "optional" in mount["options"]:
+            mount["options"].remove("optional")
+            mount["optional"] = True
     # The key keeps OCI's place among its neighbours.
-    tree["linux"] = {name: linux[name] for name in
-                     (*(n for n in masked if n not in ("maskedPaths", "readonlyPaths")), "seccomp",
-                      "maskedPaths", "readonlyPaths")}
+    masked, readonly = linux.pop("maskedPaths"), linux.pop("readonlyPaths")
+    tree["linux"] = {**linux, "seccomp": None, "maskedPaths": masked, "readonlyPaths": readonly}
     return {**head, **tree}

@@ -13,9 +13,14 @@ from runspec.spec.rules_mounts import IDS, Faults, check_mappings, check_mounts,
 from runspec.spec.rules_resources import MAJORS, MINORS, check_resources
 from runspec.spec.units import shown
 
-_FIRST = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from runspec.spec.source import Document
+
+_LETTERS = "abcdefghijklmnopqrstuvwxyz"
+_FIRST = frozenset(_LETTERS + _LETTERS.upper() + "0123456789")
 _LATER = _FIRST | frozenset("_.-")
-# A container's group lies beside the control files of the group above it, so it may not have such a file's name.
+# A container's group lies beside control files, so it may not have the name of one.
 _GROUP_FILES = ("tasks", "notify_on_release", "release_agent")
 _GROUP_PREFIXES = ("cgroup.", "cpu.", "cpuacct.", "cpuset.", "memory.", "pids.", "io.", "blkio.", "devices.",
                    "freezer.", "hugetlb.", "misc.", "rdma.", "net_cls.", "net_prio.", "perf_event.", "irq.")
@@ -50,6 +55,40 @@ def check(model: Spec | Network, marks: dict[str, Mark]) -> list[SpecError]:
         _interfaces(faults, model)
         _texts(faults, model)
     return in_file_order(faults.found, [""]) if faults.found else []
+
+
+def judge(documents: list[Document], unread: list[SpecError] | None = None, host: bool = False,
+          ) -> tuple[list[tuple[Spec | Network, Document]], list[SpecError]]:
+    """Everything that can be said about documents before anything is done: schema, units and rules together.
+
+    Args:
+        documents: as source.gather gives them.
+        unread: faults of files that could not be read as documents, as source.gather gives them.
+        host: also look for the files that the documents name.
+
+    Returns:
+        The models of documents without a fault of their schema, see from_yaml.gather; and every
+        fault, in file order.
+    """
+    from runspec.spec import from_yaml, rules_host, schema
+
+    faults, good = list(unread or ()), []
+    for document in documents:
+        found = schema.check(document)
+        faults += found
+        if not found:
+            good.append(document)
+    read, found = from_yaml.gather(good)
+    faults += found
+    for model, document in read:
+        found = check(model, document.marks)
+        if host and isinstance(model, Spec):
+            found = found + rules_host.check_host(model, document.marks)
+        faults += found
+    if faults:
+        files = [one.at.file for one in faults if one.at] if unread else []
+        faults = from_yaml.in_file_order(faults, [*(one.file for one in documents), *files])
+    return read, faults
 
 
 def name_fault(name: str) -> tuple[str, str, str] | None:
@@ -366,7 +405,7 @@ def link_fault(name: str) -> tuple[str, str, str] | None:
         return f"{shown(name)} is reserved", "the kernel has a meaning of its own for it", "choose another name"
     if len(name.encode(errors="surrogatepass")) > 15:
         return f"{shown(name)} is longer than 15 bytes", why, "shorten it"
-    if name[0] not in _FIRST or not _LATER.issuperset(name):
+    if name[0] in "-." or not _LATER.issuperset(name):
         return f"{shown(name)} is no name of a link", why, "use other characters"
     return None
 
@@ -489,8 +528,7 @@ def _interface(faults: Faults, at: str, one: Interface) -> None:
 
 
 def _network(faults: Faults, network: Network) -> None:
-    bad = link_fault(network.name) or name_fault(network.name)
-    if bad:
+    if bad := link_fault(network.name):
         faults.add("name", *bad)
     _mtu(faults, "mtu", network.mtu, network.addresses)
     _addresses(faults, "addresses", network.addresses)

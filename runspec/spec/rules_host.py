@@ -74,7 +74,7 @@ def check_host(spec: Spec, marks: dict[str, Mark]) -> list[SpecError]:
         if options.bind and not (options.optional and not os.path.lexists(mount.source)):
             _stat(faults, f"mounts[{index}].source", mount.source,
                   "a bind mount needs an existing source, mount(2)",
-                  "create it, or add `optional` to this mount's options")
+                  "create it, or set `optional: true` on this mount")
     for index, namespace in enumerate(spec.linux.namespaces):
         if namespace.path is not None and path_fault(namespace.path) is None:
             at = f"linux.namespaces[{index}].path"

@@ -51,14 +51,12 @@ def path_fault(path: str) -> tuple[str, str, str] | None:
         return None
     if not path:
         return "is empty", "a path names a file", "write an absolute path"
-    if "\0" in path:
-        return "holds a NUL character", "it would end the path for the kernel, path_resolution(7)", "remove it"
     if _control(path):
         return f"{shown(path)} holds a control character", "it would garble what people read", "remove it"
     try:
         size = len(path.encode())
     except UnicodeEncodeError:
-        return f"{shown(path)} is not UTF-8", "a file is text, and so are its paths", "rename the file or link to it"
+        return f"{shown(path)} is not UTF-8", "a file is text, and so are its paths", "rename it, or link to it"
     if path[0] != "/":
         return (f"{shown(path)} is not absolute", "nothing is read relative to where runspec happens to run",
                 "write the path from / on")
@@ -66,14 +64,14 @@ def path_fault(path: str) -> tuple[str, str, str] | None:
     if ".." in parts:
         return f"{shown(path)} holds `..`", "what it names would depend on links", "write the path without it"
     if path != "/" and ("" in parts or "." in parts):
-        clean = "/" + "/".join(part for part in parts if part not in ("", "."))
+        clean = shown("/" + "/".join(part for part in parts if part not in ("", ".")))
         return (f"{shown(path)} is not in its shortest form",
                 "one place has one spelling, so that two can be compared",
-                f"write {shown(clean)[1:-1] if len(clean) <= 80 else 'it without empty parts'}")
+                f"write {clean}" if clean.endswith("`") else "write it without empty parts")
     if size >= PATH_MAX:
-        return f"has {size} bytes", f"the kernel takes at most {PATH_MAX - 1}, path_resolution(7)", "shorten it"
+        return f"has {size} bytes", f"a path has at most {PATH_MAX - 1}, path_resolution(7)", "shorten it"
     if any(len(part.encode()) > NAME_MAX for part in parts):
-        return "has a part of more than 255 bytes", "a file name has at most 255, path_resolution(7)", "shorten it"
+        return "has a name of more than 255 bytes", "path_resolution(7)", "shorten it"
     return None
 
 
@@ -125,7 +123,7 @@ def _options(faults: Faults, at: str, mount: Mount, options: mount_options.Optio
         if word in mount_options.REFUSED:
             why, fix = mount_options.REFUSED[word]
             faults.add(here, f"{shown(word)} cannot be used", why, fix)
-        elif not word or _control(word) or "," in word:
+        elif not word or _control(word) or "," in word or not word.isascii():
             faults.add(here, f"{shown(word)} is no option", "each entry is one option",
                        "write one option per entry")
         elif options.bind and word in mount_options.SUPERBLOCK:

@@ -243,17 +243,29 @@ def _told(document: Document, name: str, broken: _Broken) -> SpecError:
     if word == "type":
         what = f"expected {_expected(here)}, found {_found(value)}"
         return _fault(document, path, what, why, _retype(here, value))
+    if word in ("pattern", "size") and "x-rule" in here:
+        said = _of_rule(here["x-rule"], value)
+        if said:
+            return _fault(document, path, *said)
     if word in ("pattern", "minimum", "maximum") and "x-unit" in here:
         try:
             getattr(units, "parse_" + here["x-unit"])(value)
-        except SpecError as said:
-            return _fault(document, path, said.what, said.why, said.fix)
+        except SpecError as error:
+            return _fault(document, path, error.what, error.why, error.fix)
     if word == "minimum":
         return _fault(document, path, f"{value} is less than {here['minimum']}", why)
     if word == "maximum":
         return _fault(document, path, f"{value} is more than {here['maximum']}", why)
     form = here.get("x-form", "another value")
     return _fault(document, path, f"expected {form}, found {_found(value)}", why)
+
+
+def _of_rule(rule: str, value: str) -> tuple[str, str, str] | None:
+    """What the rules say about a text: their words know which character is wrong."""
+    from runspec.spec.rules import link_fault, name_fault
+    from runspec.spec.rules_mounts import path_fault
+
+    return {"name": name_fault, "link": link_fault, "path": path_fault}[rule](value)
 
 
 def _missing(document: Document, path: str, key: str, part: Schema) -> SpecError:

@@ -161,8 +161,8 @@ def decode(data: bytes, file: str) -> str:
     bad = _BAD.search(text)
     if bad:
         shown = f"U+{ord(bad.group()):04X}"
-        raise SpecError(f"character {shown} is not allowed in YAML", "it allows printable characters, tabs and line breaks",
-                        at=_mark(text, bad.start(), file))
+        raise SpecError(f"character {shown} is not allowed in YAML",
+                        "it allows printable characters, tabs and line breaks", at=_mark(text, bad.start(), file))
     return text
 
 

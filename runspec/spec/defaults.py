@@ -11,7 +11,7 @@ from runspec.spec.names import NAMESPACES as KINDS
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 UMASK = 0o022
 PIDS = 4096
-WEIGHT = 100                            # written out so that a ratio is the same on v1, whose own default is 102.4
+WEIGHT = 100                            # written out: v1's own default would be 102.4 in these units
 PROPAGATION = "private"
 
 # Docker's fourteen: enough for an ordinary image's start-up, none reaches beyond the container.
@@ -118,7 +118,7 @@ def namespaces(asked: tuple[Namespace, ...]) -> tuple[tuple[Namespace, ...], tup
     The host's own namespace is asked for by its path, `{type: network, path: /proc/1/ns/net}`.
 
     Returns:
-        The namespaces in the kernel's order of joining (names.NAMESPACES), and for each its index in `asked`, -1 for a
+        The namespaces in the order of names.NAMESPACES, and for each its index in `asked`, -1 for a
         standard one. A kind that is asked for twice appears twice, for the rules to refuse.
     """
     given = {one.type for one in asked}

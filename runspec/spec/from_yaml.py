@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, TypeVar
 
-    from runspec.spec.source import Document
+    from runspec.spec.compose import Document
 
     Tree = dict[str, Any]
     T = TypeVar("T")

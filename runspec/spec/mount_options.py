@@ -40,7 +40,7 @@ REFUSED = {"remount": ("changes a mount that exists; here every mount is made an
            "tmpcopyup": ("copies files of the image into memory before the start, which is not offered",
                          "remove it; an image has a writable layer of its own")}
 
-# What each new file system takes beside these, by its kernel documentation; another type's options are its own.
+# What each new file system takes beside these; the options of a type that is not here are its own.
 DATA: dict[str, tuple[str, ...]] = {
     "proc": ("hidepid", "gid", "subset"), "sysfs": (), "mqueue": (), "cgroup": (), "cgroup2": ("nsdelegate",),
     "tmpfs": ("size", "nr_blocks", "nr_inodes", "mode", "uid", "gid", "mpol", "huge", "inode32", "inode64",

@@ -15,7 +15,7 @@ from runspec.spec.units import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from runspec.spec.source import Document
+    from runspec.spec.compose import Document
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _FIRST = frozenset(_LETTERS + _LETTERS.upper() + "0123456789")
@@ -116,7 +116,7 @@ def _name(faults: Faults, name: str) -> None:
         bad = (f"{shown(name)} is the name of a control file",
                "the container's control group lies beside such files, cgroups(7)", "choose another name")
     if bad is None and name in ("images", "networks"):
-        bad = f"{shown(name)} is reserved", "runspec keeps a directory of its own under it", "choose another name"
+        bad = f"{shown(name)} is reserved", "a directory of runspec's own has it", "choose another name"
     if bad:
         faults.add("name", *bad)
 
@@ -402,7 +402,7 @@ def link_fault(name: str) -> tuple[str, str, str] | None:
     if not name:
         return "is empty", why, "write a name such as eth0"
     if name in _LINK_WORDS or name in (".", ".."):
-        return f"{shown(name)} is reserved", "the kernel has a meaning of its own for it", "choose another name"
+        return f"{shown(name)} is reserved", "the kernel uses it itself", "choose another name"
     if len(name.encode(errors="surrogatepass")) > 15:
         return f"{shown(name)} is longer than 15 bytes", why, "shorten it"
     if name[0] in "-." or not _LATER.issuperset(name):

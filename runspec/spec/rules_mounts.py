@@ -56,7 +56,7 @@ def path_fault(path: str) -> tuple[str, str, str] | None:
     try:
         size = len(path.encode())
     except UnicodeEncodeError:
-        return f"{shown(path)} is not UTF-8", "a file is text, and so are its paths", "rename it, or link to it"
+        return f"{shown(path)} is not UTF-8", "a file is text, and so are its paths", "rename it"
     if path[0] != "/":
         return (f"{shown(path)} is not absolute", "nothing is read relative to where runspec happens to run",
                 "write the path from / on")

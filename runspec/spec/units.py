@@ -144,7 +144,7 @@ def parse_quota(value: object, period: int = PERIOD) -> int:
         return (2 * whole + scale) // (2 * scale) if not rest else round(float(text[:-1]) * period / scale)
     except (ValueError, SpecError):
         raise SpecError(f"{shown(value)} is no share of CPU time",
-                        "a quota is a percentage of one core (25%), thousandths of one (250m), or time per period",
+                        "a quota is a percentage of one core (25%), thousandths (250m) or time per period",
                         "write it like 25%, or -1 for no limit") from None
 
 

@@ -42,7 +42,7 @@ class Report:
         self.kind, self.index, self.error, self.data, self.fd = kind, index, error, data, fd
 
     def __repr__(self) -> str:
-        return f"Report({self.kind}, index={self.index}, error={self.error}, data={self.data!r}, fd={self.fd})"
+        return f"Report({self.kind}, {self.index}, error={self.error}, data={self.data!r}, fd={self.fd})"
 
 
 class Child:

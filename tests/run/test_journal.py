@@ -39,7 +39,8 @@ class MakeThing(Frozen):
     more: object = None
 
 
-STEP = MakeThing(target="foo1", parts=(Inner(size=3),), data=b"\0\xff", pairs=(("a", "b\udc80"),), more={"k": (1,)})
+STEP = MakeThing(target="foo1", parts=(Inner(size=3),), data=b"\0\xff", pairs=(("a", "b\udc80"),),
+                 more={"k": (1,)})
 CLASSES: dict[str, type] = {"Inner": Inner, "MakeThing": MakeThing}
 
 
@@ -108,7 +109,8 @@ def test_damage_inside(store: Store) -> None:
     mine = journal.begin(store, IDS)
     mine.intent(0, STEP)
     text = Path(mine.path).read_bytes()
-    for bad in (b"\0" * 20 + b"\n" + text, text.replace(b'"do"', b'"xx"'), b"[]\n", text + b'{"done":9,"memo":1}\n'):
+    for bad in (b"\0" * 20 + b"\n" + text, text.replace(b'"do"', b'"xx"'), b"[]\n",
+                text + b'{"done":9,"memo":1}\n'):
         Path(mine.path).write_bytes(bad)
         with pytest.raises(StateError, match="damaged"):
             mine.read()
@@ -154,13 +156,14 @@ print(kernel.acts)
 
 def test_killed_at_every_act(tmp_path: Path) -> None:
     """Whatever was made is named in the journal that is found; what is done was made."""
-    whole = subprocess.run([sys.executable, "-c", RUN, str(tmp_path), "count"], env=ENV, check=True, capture_output=True)
+    whole = subprocess.run([sys.executable, "-c", RUN, str(tmp_path), "count"], env=ENV, check=True,
+                           capture_output=True)
     acts = int(whole.stdout)
     assert acts == 4 + 2 + 9 + 1        # root and rooms, file and head, three Steps, unlink
     for n in range(1, acts + 1):
         place = tmp_path / f"kill{n}"
         place.mkdir()
-        run = subprocess.run([sys.executable, "-c", RUN, str(place), f"kill@{n}"], env=ENV, capture_output=True)
+        run = subprocess.run([sys.executable, "-c", RUN, str(place), f"kill@{n}"], env=ENV)
         assert run.returncode == -signal.SIGKILL
         found = journal.open_journals(Store(Kernel(), str(place / "state")))
         made = {name for name in os.listdir(place) if name != "state"}

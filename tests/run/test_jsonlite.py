@@ -45,9 +45,9 @@ def test_same_as_json(monkeypatch: pytest.MonkeyPatch, accelerated: bool) -> Non
 
 
 @pytest.mark.parametrize("text", [
-    b"", b" ", b"\0\0\0\0", b"{", b'{"a"', b'{"a":1', b'{"a":1}x', b"{} {}", b"[1,]", b'"a', b"nul", b"\xff", b"-",
-    b"NaN", b"Infinity", b"-Infinity", b'{"a":1}\0', b"\xef\xbb\xbf{}", b"[" * 100000, b'{"a":' * 100000,
-    b"'a'", b'"\n"', b"01"])
+    b"", b" ", b"\0\0\0\0", b"{", b'{"a"', b'{"a":1', b'{"a":1}x', b"{} {}", b"[1,]", b'"a', b"nul", b"\xff",
+    b"-", b"NaN", b"Infinity", b"-Infinity", b'{"a":1}\0', b"\xef\xbb\xbf{}", b"[" * 100000,
+    b'{"a":' * 100000, b"'a'", b'"\n"', b"01"])
 @pytest.mark.parametrize("accelerated", [True, False])
 def test_damage(monkeypatch: pytest.MonkeyPatch, text: bytes, accelerated: bool) -> None:
     if not accelerated:

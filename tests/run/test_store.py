@@ -26,7 +26,8 @@ FOO = ("container", "foo1")
 def record(kernel: Kernel, **more: object) -> Record:
     values: dict[str, object] = {
         "kind": "container", "name": "foo1", "pid": os.getpid(), "start_time": kernel.start_time(os.getpid()),
-        "boot_id": boot_id(kernel), "spec": {"name": "foo1", "interfaces": [{"name": "eth0", "network": "lan0"}]},
+        "boot_id": boot_id(kernel),
+        "spec": {"name": "foo1", "interfaces": [{"name": "eth0", "network": "lan0"}]},
         "digest": module.digest("kind: Container\n"), "created": module.now(),
         "cgroups": ("/sys/fs/cgroup/runspec/foo1",), "links": ("rs1234",)}
     return Record(**{**values, **more})
@@ -124,8 +125,8 @@ def test_names_that_are_none(store: Store, name: str) -> None:
 def test_damage(store: Store) -> None:
     text = record_text(record(store.kernel)).encode()
     tree = json.loads(text)
-    bad = [text[:0], text[:1], text[:len(text) // 2], text[:-2], bytes(len(text)), b"[]", b"null", text + text,
-           json.dumps({**tree, "more": 1}).encode(), json.dumps({**tree, "version": 0}).encode(),
+    bad = [text[:0], text[:1], text[:len(text) // 2], text[:-2], bytes(len(text)), b"[]", b"null",
+           text + text, json.dumps({**tree, "more": 1}).encode(), json.dumps({**tree, "version": 0}).encode(),
            json.dumps({**tree, "version": True}).encode(), json.dumps({**tree, "name": "other"}).encode(),
            json.dumps({**tree, "links": [1]}).encode(), json.dumps({**tree, "pid": -1}).encode()]
     bad += [json.dumps({k: v for k, v in tree.items() if k != key}).encode() for key in tree]

@@ -256,6 +256,11 @@ def test_child_kill_and_parent_death(kernel: Kernel) -> None:
     child.kill()
     child.kill()
     assert kernel.process_state(pid, start) is None
+    child = kernel.spawn([exec_op("sleep", "60")])
+    assert child.receive(10) is None
+    child.close()
+    child.kill()
+    assert kernel.process_state(child.pid, child.start_time) is None
     child = kernel.spawn([Op(abi.OP_BARRIER, a=1)])
     pidfd, control = child.detach()
     os.close(control)

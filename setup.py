@@ -1,3 +1,3 @@
-from runpy import run_path
-from setuptools import setup
-setup(cffi_modules=["runspec/kernel/native/build.py:ffi"], cmdclass={"build_py": run_path("runspec/kernel/native/build.py")["Build"]})
+from runpy import run_path; from setuptools import setup  # noqa: E702, I001
+build = run_path("runspec/kernel/native/build.py")["Build"]   # by path: the package needs the abi.py it makes
+setup(cffi_modules=["runspec/kernel/native/build.py:ffi"], cmdclass={"build_py": build})

@@ -26,7 +26,7 @@ def _load() -> tuple[Any, Any]:
     """(ffi, lib) of the extension."""
     global _loaded
     if _loaded is None:
-        from runspec.kernel.native import _native as module
+        from runspec.kernel.native import _native as module  # type: ignore[attr-defined]
         _loaded = (module.ffi, module.lib)
     return _loaded
 
@@ -84,8 +84,8 @@ def spawn(table_fd: int, slots: Sequence[int] = (), flags: int = 0, cgroup_fd: i
     """
     ffi, lib = _load()
     pid, pidfd, control = ffi.new("int *"), ffi.new("int *"), ffi.new("int *")
-    error = lib.runspec_spawn(init if init >= 0 else init_fd(), table_fd, ffi.new("int[]", list(slots)), len(slots),
-                              flags, cgroup_fd, ffi.new("int[]", list(stdio)), pid, pidfd, control)
+    error = lib.runspec_spawn(init if init >= 0 else init_fd(), table_fd, ffi.new("int[]", list(slots)),
+                              len(slots), flags, cgroup_fd, ffi.new("int[]", list(stdio)), pid, pidfd, control)
     _checked(-error, "clone3", "runspec")
     return pid[0], pidfd[0], control[0]
 

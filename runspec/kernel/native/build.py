@@ -76,28 +76,30 @@ HEADERS = """
 
 # Whole families where they are small; names where a family is not (abi.py is on every hot path).
 NAMES = re.compile(r"""
-    (?:CLONE|MOUNT_ATTR|MOVE_MOUNT|OPEN_TREE|AT|FSCONFIG|FSMOUNT|FSOPEN|RESOLVE|MS|MNT|UMOUNT|RLIMIT|CAP)_[A-Z0-9_]+
+    (?:CLONE|MOUNT_ATTR|MOVE_MOUNT|OPEN_TREE|AT|FSCONFIG|FSMOUNT|FSOPEN|RESOLVE|MS|MNT|UMOUNT)_[A-Z0-9_]+
+  | (?:RLIMIT|CAP)_[A-Z0-9_]+
   | (?:NLM_F|RT_SCOPE|RT_TABLE|RTPROT|RTN|IFA|RTA|RTNH_F|IFLA_INFO|IFLA_BR|VETH_INFO|BPF_DEVCG)_[A-Z0-9_]+
   | (?:MFD|F_SEAL|NUD|NDA|NTF)_[A-Z0-9_]+
   | IFF_[A-Z]+ | O_[A-Z]+ | S_I[A-Z]+ | SIG[A-Z0-9]+ | AF_(?:UNSPEC|UNIX|INET|INET6|BRIDGE|NETLINK)
   | NLMSG_(?:NOOP|ERROR|DONE|OVERRUN) | NLMSGERR_ATTR_[A-Z]+
   | RTM_(?:NEW|DEL|GET|SET)(?:LINK|ADDR|ROUTE|NEIGH|RULE|QDISC|NSID)
   | RTM_F_[A-Z_]+ | RTNLGRP_(?:LINK|IPV4_IFADDR|IPV6_IFADDR|IPV4_ROUTE|IPV6_ROUTE|NEIGH)
-  | IFLA_(?:ADDRESS|BROADCAST|IFNAME|MTU|LINK|QDISC|STATS|STATS64|MASTER|OPERSTATE|LINKINFO|LINKMODE|NET_NS_PID|NET_NS_FD
+  | IFLA_(?:ADDRESS|BROADCAST|IFNAME|MTU|LINK|QDISC|STATS|STATS64|MASTER|OPERSTATE|LINKINFO|LINKMODE
+     |NET_NS_PID|NET_NS_FD
      |IFALIAS|AF_SPEC|GROUP|TXQLEN|NUM_TX_QUEUES|NUM_RX_QUEUES|PROMISCUITY|EXT_MASK|TARGET_NETNSID|LINK_NETNSID
      |NEW_NETNSID|ALT_IFNAME|PROP_LIST|PERM_ADDRESS|PROTINFO|CARRIER|INET6_ADDR_GEN_MODE|INET6_FLAGS
      |BRPORT_(?:STATE|COST|MODE|GUARD|ISOLATED|LEARNING|UNICAST_FLOOD|MCAST_FLOOD|NEIGH_SUPPRESS)
      |VLAN_(?:ID|PROTOCOL)|MACVLAN_MODE|IPVLAN_(?:MODE|FLAGS))
   | MACVLAN_MODE_[A-Z]+ | IPVLAN_MODE_[A-Z0-9]+ | IN6_ADDR_GEN_MODE_[A-Z]+ | RTEXT_FILTER_[A-Z_]+
-  | PR_(?:SET|GET)_(?:DUMPABLE|NO_NEW_PRIVS|SECCOMP|NAME|PDEATHSIG|KEEPCAPS|SECUREBITS|CHILD_SUBREAPER|IO_FLUSHER|THP_DISABLE)
+  | PR_(?:SET|GET)_(?:DUMPABLE|NO_NEW_PRIVS|SECCOMP|NAME|KEEPCAPS|SECUREBITS|CHILD_SUBREAPER|THP_DISABLE)
   | PR_CAP_AMBIENT(?:_[A-Z_]+)? | PR_CAPBSET_[A-Z]+ | NETLINK_(?:ROUTE|EXT_ACK|GET_STRICT_CHK)
-  | BPF_(?:LD|LDX|ST|STX|ALU|ALU64|JMP|JMP32|RET|W|H|B|DW|IMM|ABS|IND|MEM|K|X|ADD|SUB|OR|AND|LSH|RSH|XOR|MOV|JA|JEQ|JNE|JGT|JGE
-     |JLT|JLE|JSET|EXIT|CALL|REG_[0-9]+|PROG_TYPE_CGROUP_DEVICE|CGROUP_DEVICE|F_ALLOW_OVERRIDE|F_ALLOW_MULTI|F_REPLACE)
+  | BPF_(?:LD|LDX|ST|STX|ALU|ALU64|JMP|JMP32|RET|W|H|B|DW|IMM|ABS|IND|MEM|K|X
+     |ADD|SUB|OR|AND|LSH|RSH|XOR|MOV|JA|JEQ|JNE|JGT|JGE|JLT|JLE|JSET|EXIT|CALL|REG_[0-9]+|PROG_TYPE_CGROUP_DEVICE|CGROUP_DEVICE|F_ALLOW_OVERRIDE|F_ALLOW_MULTI|F_REPLACE)
   | (?:PROC|SYSFS|TMPFS|DEVPTS|CGROUP|CGROUP2|OVERLAYFS|BPF_FS|NSFS|BTRFS|EXT4|XFS)_(?:SUPER_)?MAGIC | NSFS_MAGIC
   | REPORT_[A-Z]+ | TABLE_[A-Z_]+
 """, re.VERBOSE)
 # Upper bounds that move from kernel to kernel, sizes, and words of sigaction(2) that are no signals.
-UNWANTED = re.compile(r"(?:__)?\w+_(?:MAX|LAST_CAP)|CAP_(?:TO_\w+|VALID\w*)|S_IRWXUGO|SIG(?:STKSZ|RTMIN|RTMAX|UNUSED|LOST|EV\w*)|MS_RMT_MASK")
+UNWANTED = re.compile(r"\w+_(?:MAX|LAST_CAP)|CAP_(?:TO_\w+|VALID\w*)|SIG(?:STKSZ|RTMIN|RTMAX|UNUSED|LOST|EV\w*)")
 KEPT = {"TABLE_MAX_OPS", "TABLE_MAX_BYTES"}
 
 OP_CLASS = '''
@@ -163,7 +165,7 @@ def constant_names(header: str) -> list[str]:
     text = subprocess.run([*command, "-P"], check=True, capture_output=True, text=True).stdout
     for body in re.findall(r"\benum\b[^{;]*\{([^}]*)\}", text):
         found.update(re.findall(r"(?:^|,)\s*(\w+)", body))
-    return sorted(name for name in found if NAMES.fullmatch(name) and (name in KEPT or not UNWANTED.fullmatch(name)))
+    return sorted(name for name in found if name in KEPT or (NAMES.fullmatch(name) and not UNWANTED.fullmatch(name)))
 
 
 def read_constants(folder: str) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
@@ -177,14 +179,15 @@ def read_constants(folder: str) -> tuple[list[tuple[str, int]], list[tuple[str, 
         file.write(HEADERS)
     rows = "".join(f'  PRINT("{name}", {name});\n' for name in constant_names(header))
     with open(source, "w", encoding="ascii") as file:
-        file.write("#include <stdio.h>\n" + HEADERS + '#define PRINT(name, value) printf("%s %lld\\n", name, (long long)(value))\n'
+        file.write("#include <stdio.h>\n" + HEADERS
+                   + '#define PRINT(name, value) printf("%s %lld\\n", name, (long long)(value))\n'
                    "int main(void)\n{\n" + rows + '  PRINT("HEAD_BYTES", sizeof(struct table_head));\n'
                    '  PRINT("OP_BYTES", sizeof(struct op));\n  PRINT("REPORT_BYTES", sizeof(struct report));\n'
                    '  puts("");\n#define X(name, number) PRINT(#name, number);\n  OPS(X)\n  return 0;\n}\n')
 
     compile_c([source], program, ["-O0"])
-    first, second = subprocess.run([program], check=True, capture_output=True, text=True).stdout.split("\n\n")
-    constants, ops = ([(name, int(value)) for name, value in map(str.split, part.splitlines())] for part in (first, second))
+    parts = subprocess.run([program], check=True, capture_output=True, text=True).stdout.split("\n\n")
+    constants, ops = ([(name, int(value)) for name, value in map(str.split, part.splitlines())] for part in parts)
     return constants, ops
 
 

@@ -43,8 +43,7 @@ static long make_directories(int root, const char *path, size_t length, uint64_t
     if (next == -ENOENT) {
       next = is_dots(path + begin, end - begin) ? -EINVAL : SYS(mkdirat, here, prefix + begin, mode);
       if (next == 0 || next == -EEXIST)
-        next = open_below((int)here, prefix + begin, O_PATH | O_DIRECTORY | O_NOFOLLOW, 0,
-                          RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS);
+        next = open_below((int)here, prefix + begin, O_PATH | O_DIRECTORY, 0, RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS);
       made = 1;
     }
     if (end < length)

@@ -193,8 +193,8 @@ static long search_and_exec(const char **arguments, const char **environment)
   size_t length = strlen(name);
   long error = -ENOENT;
   int denied = 0;
-  if (length > 255)
-    return -ENAMETOOLONG;
+  if (!length || length > 255)
+    return length ? -ENAMETOOLONG : -ENOENT;
   for (const char *path = search_path(environment); ; path++) {
     size_t directory = 0;
     while (path[directory] && path[directory] != ':')

@@ -84,8 +84,9 @@ def spawn(table_fd: int, slots: Sequence[int] = (), flags: int = 0, cgroup_fd: i
     """
     ffi, lib = _load()
     pid, pidfd, control = ffi.new("int *"), ffi.new("int *"), ffi.new("int *")
-    error = lib.runspec_spawn(init if init >= 0 else init_fd(), table_fd, ffi.new("int[]", list(slots)),
-                              len(slots), flags, cgroup_fd, ffi.new("int[]", list(stdio)), pid, pidfd, control)
+    given, standard = ffi.new("int[]", list(slots)), ffi.new("int[]", list(stdio))
+    error = lib.runspec_spawn(init if init >= 0 else init_fd(), table_fd, given, len(slots), flags, cgroup_fd,
+                              standard, pid, pidfd, control)
     _checked(-error, "clone3", "runspec")
     return pid[0], pidfd[0], control[0]
 
@@ -99,7 +100,8 @@ class Report:
         self.kind, self.index, self.error, self.data, self.fd = kind, index, error, data, fd
 
     def __repr__(self) -> str:
-        return f"Report(kind={self.kind}, index={self.index}, error={self.error}, data={self.data!r}, fd={self.fd})"
+        words = (f"{field}={getattr(self, field)!r}" for field in ("kind", "index", "error", "data", "fd"))
+        return f"Report({', '.join(words)})"
 
 
 def receive(control: int, timeout: int = -1) -> Report | None:

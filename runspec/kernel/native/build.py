@@ -1,7 +1,7 @@
 """Builds the C layer: the static interpreter `init`, the extension `_native`, and `runspec/abi.py`.
 
-`python runspec/kernel/native/build.py` builds all three in place; setup.py calls the same functions. It is run
-by its path, since the package around it needs the abi.py that is made here.
+`python runspec/kernel/native/build.py` builds all three in place; setup.py calls the same functions. It is
+run by its path, since the package around it needs the abi.py that is made here.
 """
 
 from __future__ import annotations
@@ -95,11 +95,11 @@ NAMES = re.compile(r"""
   | PR_CAP_AMBIENT(?:_[A-Z_]+)? | PR_CAPBSET_[A-Z]+ | NETLINK_(?:ROUTE|EXT_ACK|GET_STRICT_CHK)
   | BPF_(?:LD|LDX|ST|STX|ALU|ALU64|JMP|JMP32|RET|W|H|B|DW|IMM|ABS|IND|MEM|K|X
      |ADD|SUB|OR|AND|LSH|RSH|XOR|MOV|JA|JEQ|JNE|JGT|JGE|JLT|JLE|JSET|EXIT|CALL|REG_[0-9]+|PROG_TYPE_CGROUP_DEVICE|CGROUP_DEVICE|F_ALLOW_OVERRIDE|F_ALLOW_MULTI|F_REPLACE)
-  | (?:PROC|SYSFS|TMPFS|DEVPTS|CGROUP|CGROUP2|OVERLAYFS|BPF_FS|NSFS|BTRFS|EXT4|XFS)_(?:SUPER_)?MAGIC | NSFS_MAGIC
+  | (?:PROC|SYSFS|TMPFS|DEVPTS|CGROUP|CGROUP2|OVERLAYFS|BPF_FS|NSFS|BTRFS|EXT4|XFS)_(?:SUPER_)?MAGIC
   | REPORT_[A-Z]+ | TABLE_[A-Z_]+
 """, re.VERBOSE)
 # Upper bounds that move from kernel to kernel, sizes, and words of sigaction(2) that are no signals.
-UNWANTED = re.compile(r"\w+_(?:MAX|LAST_CAP)|CAP_(?:TO_\w+|VALID\w*)|SIG(?:STKSZ|RTMIN|RTMAX|UNUSED|LOST|EV\w*)")
+UNWANTED = re.compile(r"\w+_(?:MAX|LAST_CAP)|CAP_(?:TO_\w+|VALID\w*)|SIG(?:STKSZ|RTM..|UNUSED|LOST|EV\w*)")
 KEPT = {"TABLE_MAX_OPS", "TABLE_MAX_BYTES"}
 
 OP_CLASS = '''
@@ -165,7 +165,8 @@ def constant_names(header: str) -> list[str]:
     text = subprocess.run([*command, "-P"], check=True, capture_output=True, text=True).stdout
     for body in re.findall(r"\benum\b[^{;]*\{([^}]*)\}", text):
         found.update(re.findall(r"(?:^|,)\s*(\w+)", body))
-    return sorted(name for name in found if name in KEPT or (NAMES.fullmatch(name) and not UNWANTED.fullmatch(name)))
+    wanted = {name for name in found if NAMES.fullmatch(name) and not UNWANTED.fullmatch(name)}
+    return sorted(wanted | (found & KEPT))
 
 
 def read_constants(folder: str) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
@@ -182,12 +183,14 @@ def read_constants(folder: str) -> tuple[list[tuple[str, int]], list[tuple[str, 
         file.write("#include <stdio.h>\n" + HEADERS
                    + '#define PRINT(name, value) printf("%s %lld\\n", name, (long long)(value))\n'
                    "int main(void)\n{\n" + rows + '  PRINT("HEAD_BYTES", sizeof(struct table_head));\n'
-                   '  PRINT("OP_BYTES", sizeof(struct op));\n  PRINT("REPORT_BYTES", sizeof(struct report));\n'
+                   '  PRINT("OP_BYTES", sizeof(struct op));\n'
+                   '  PRINT("REPORT_BYTES", sizeof(struct report));\n'
                    '  puts("");\n#define X(name, number) PRINT(#name, number);\n  OPS(X)\n  return 0;\n}\n')
 
     compile_c([source], program, ["-O0"])
     parts = subprocess.run([program], check=True, capture_output=True, text=True).stdout.split("\n\n")
-    constants, ops = ([(name, int(value)) for name, value in map(str.split, part.splitlines())] for part in parts)
+    constants, ops = ([(name, int(value)) for name, value in map(str.split, part.splitlines())]
+                      for part in parts)
     return constants, ops
 
 
@@ -195,8 +198,9 @@ def write_abi(out: str) -> None:
     """Writes abi.py: Op, operation numbers and kernel constants."""
     with tempfile.TemporaryDirectory() as folder:
         constants, ops = read_constants(folder)
-    lines = ['"""Operations of the child\'s table and kernel constants; made by kernel/native/build.py from ops.h and',
-             'the kernel\'s headers, not to be edited."""', "", "from __future__ import annotations", ""]
+    lines = ['"""Operations of the child\'s table and kernel constants; made by kernel/native/build.py from',
+             'ops.h and the kernel\'s headers, not to be edited."""', "",
+             "from __future__ import annotations", ""]
     lines += [f"OP_{name} = {number}" for name, number in ops]
     lines += [f"OP_NAMES = {{{', '.join(f'{number}: {name!r}' for name, number in ops)}}}", ""]
     plain = [(name, value) for name, value in constants if not name.startswith(("CAP_", "SIG"))]

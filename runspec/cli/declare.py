@@ -20,30 +20,30 @@ if TYPE_CHECKING:
     from runspec.spec.source import Document
 
 
-def judge(documents: list[Document]) -> list[tuple[Spec | Network, Document]]:
+def judge(documents: list[Document], unread: list[SpecError] | None = None,
+          host: bool = True) -> list[tuple[Spec | Network, Document]]:
     """Documents -> models that the schema and every rule accept.
+
+    Args:
+        unread: faults of files that could not be read, reported together with the others.
+        host: whether the files that the documents name must be there.
 
     Raises:
         SpecError: every fault of every document, in file order.
     """
-    from runspec.run.apply import together
-    from runspec.spec import from_yaml, rules, schema
+    from runspec.spec import rules, source
 
-    faults = [fault for document in documents for fault in schema.check(document)]
+    read, faults = rules.judge(documents, unread, host)
     if faults:
-        raise together(faults)
-    read = from_yaml.read(documents)
-    faults = [fault for model, document in read for fault in rules.check(model, document.marks)]
-    if faults:
-        raise together(faults)
+        raise source.join(faults)
     return read
 
 
-def read_specs(paths: tuple[str, ...]) -> list[tuple[Spec | Network, Document]]:
+def read_specs(paths: tuple[str, ...], host: bool = False) -> list[tuple[Spec | Network, Document]]:
     """Files -> models."""
     from runspec.spec import source
 
-    return judge(source.load(list(paths), sys.stdin.buffer))
+    return judge(*source.gather(list(paths), sys.stdin.buffer), host)
 
 
 def validate(words: Words, root: str) -> int:
@@ -119,9 +119,9 @@ def apply(words: Words, root: str) -> int:
 
     kernel, store = machine(words, root)
     wanted = request(words, store)
+    Session.recover(kernel, store)
     with store.lock(ids_of(wanted)):
         session = Session(kernel, store)
-        session.recover()
         work = session.look(wanted, [])
         if work.plan.steps:
             hard = [one for one in work.plan.changes if one.impact >= fields.RESTART and one.cause != "new"
@@ -141,10 +141,10 @@ def destroy(words: Words, root: str) -> int:
     from runspec.run.apply import Session
 
     kernel, store = machine(words, root)
+    Session.recover(kernel, store)
     gone, unknown = targets(words, store)
     with store.lock(gone):
         session = Session(kernel, store)
-        session.recover()
         work = session.look([], gone, data=words.flag("data"))
         if work.plan.steps:
             confirm(words, list(work.plan.changes), "remove")
@@ -161,7 +161,7 @@ def destroy(words: Words, root: str) -> int:
 
 def targets(words: Words, store: Store) -> tuple[list[tuple[str, str]], list[str]]:
     """(kind, name) that a destroy names by file or by name, and names that are not there."""
-    from runspec.run.apply import together
+    from runspec.spec import source
 
     files = tuple(word for word in words.operands if word == "-" or os.path.exists(word) or "/" in word
                   or word.endswith((".yaml", ".yml")))
@@ -184,7 +184,7 @@ def targets(words: Words, store: Store) -> tuple[list[tuple[str, str]], list[str
             faults.append(SpecError(f"{word}: no container, network or file of this name",
                                     fix=render.near(word, store.names("container") + store.names("network"))))
     if faults:
-        raise together(faults)
+        raise source.join(faults)
     return list(dict.fromkeys(gone)), unknown
 
 

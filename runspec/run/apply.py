@@ -16,7 +16,7 @@ from runspec.run.engine import Run, perform, recover
 from runspec.run.journal import begin, open_journals
 from runspec.run.observe import Observer, read_host
 from runspec.run.store import Record, Store, now, status
-from runspec.spec import fields, from_yaml
+from runspec.spec import fields, from_yaml, source
 from runspec.spec.model import Network, Spec, from_tree, to_tree
 
 TYPE_CHECKING = False
@@ -161,7 +161,7 @@ class Session:
                         "no given document declares it and none of that name is applied",
                         f"add its document to the command, or apply it first"))
         if faults:
-            raise together(faults)
+            raise source.join(faults)
 
     def _refusals(self, wanted: list[Wanted]) -> None:
         """What this machine's control groups cannot do, named before any step."""
@@ -169,7 +169,7 @@ class Session:
                   if isinstance(one.model, Spec)
                   for path, what, why, fix in cgroup.refusals(one.model.linux.resources, self.host)]
         if faults:
-            raise together(faults)
+            raise source.join(faults)
 
     def _interrupted(self) -> int:
         count = 0
@@ -180,13 +180,17 @@ class Session:
 
     # -- doing it --
 
-    def recover(self) -> int:
-        """Undo what runs that died left; returns how many Steps were taken back."""
+    @staticmethod
+    def recover(kernel: Kernel, store: Store) -> int:
+        """Undo what runs that died left; returns how many Steps were taken back.
+
+        Must be called without any lock held: it takes those that the dead run had.
+        """
         count = 0
-        for left in open_journals(self.store):
+        for left in open_journals(store):
             steps = left.read()
-            run = Run(self.kernel, self.store, None, {}, {})
-            failed = recover(run, steps)
+            with store.lock(left.ids):
+                failed = recover(Run(kernel, store, None, {}, {}), steps)
             if failed:
                 left.release()
                 raise StateError(f"an interrupted run could not be undone: {'; '.join(failed)}",
@@ -205,11 +209,7 @@ class Session:
         ids = [(kind, item.name) for kind, items in (("network", work.networks), ("container", work.containers))
                for item in items if item.name in names]
         journal = begin(self.store, ids)
-        try:
-            perform(Run(self.kernel, self.store, work.plan, records, live), work.plan, journal, marks)
-        except Exception:
-            journal.close()     # perform has undone everything
-            raise
+        perform(Run(self.kernel, self.store, work.plan, records, live), work.plan, journal, marks)
         journal.close()
         again = self.look([one for one in wanted if one.model.name in names], [])
         left = [change for item in (*again.networks, *again.containers) for change in item.changes]
@@ -249,9 +249,3 @@ class Lazy(dict[str, "dict[str, Mark]"]):
         """The marks of one target, empty where no document declares it."""
         one = self._wanted.get(name)
         return one.marks if one is not None else {}
-
-
-def together(faults: list[SpecError]) -> SpecError:
-    """One error that carries all others."""
-    first = faults[0]
-    return SpecError(first.what, first.why, first.fix, first.at, tuple(faults[1:]))

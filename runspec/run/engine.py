@@ -39,6 +39,10 @@ class Run:
         self.tables: dict[str, Table] = {}
         self.kept: dict[str, dict[str, int]] = {}
         self._groups: set[str] = set()
+        self._inside: dict[str, list[ChildStep]] = {}
+        for step in plan.steps if plan is not None else ():
+            if isinstance(step, ChildStep):
+                self._inside.setdefault(step.target, []).append(step)
 
     # -- what Steps ask --
 
@@ -57,7 +61,6 @@ class Run:
 
     def spawn(self, step: SpawnInit) -> dict[str, int]:
         """Clone the child of a SpawnInit with the table of its ChildSteps."""
-        assert self.plan is not None
         given: dict[str, int] = dict(self.kept.get(step.target, {}))
         opened: list[int] = []
         try:
@@ -68,8 +71,7 @@ class Run:
                 opened.append(fd)
                 given[f"ns:{kind}"] = fd
             table = Table(tuple(given))
-            table.fill([one for one in self.plan.steps
-                        if isinstance(one, ChildStep) and one.target == step.target])
+            table.fill(self._inside[step.target])
             cgroup = -1
             if step.unified:
                 cgroup = self.kernel.open_dir(step.unified)
@@ -240,6 +242,10 @@ def perform(run: Run, plan: Plan, journal: Journal, marks: dict[str, dict[str, M
             journal.done(index, memo)
     except BaseException as error:
         failed = undo(run, done)
+        if failed:
+            journal.release()   # what is left stays written down, to be undone by the next run
+        else:
+            journal.close()
         if isinstance(error, RunspecError):
             raise _placed(error, done[-1][0] if done else None, failed, marks) from error
         raise

@@ -10,9 +10,9 @@ from hashlib import sha256
 
 from runspec import __version__
 from runspec.errors import Mark, SpecError
-from runspec.run.apply import Wanted, together
+from runspec.run.apply import Wanted
 from runspec.spec import source
-from runspec.spec.model import Network, Spec
+from runspec.spec.model import Network, Spec, from_tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from runspec.run.store import Store
     from runspec.spec.source import Document
 
-    Judge = Callable[[list[Document]], list[tuple[Spec | Network, Document]]]
+    Judge = Callable[[list[Document], list[SpecError] | None], list[tuple[Spec | Network, Document]]]
 
 
 class Piece:
@@ -48,7 +48,7 @@ def read_request(paths: tuple[str, ...], store: Store, judge: Judge, stdin: Any)
     """Every document of these files, as models with their positions.
 
     Args:
-        judge: documents -> models, raising every fault of theirs together.
+        judge: documents and faults found before -> models, raising every fault together.
         stdin: a binary stream for `-`.
 
     Raises:
@@ -69,9 +69,20 @@ def read_request(paths: tuple[str, ...], store: Store, judge: Judge, stdin: Any)
         for one in source.split(text) or [text]:
             pieces.append(Piece(one, file, line))
             line += one.count("\n")
-    known = {} if faults else store.digests()
+    known = {} if faults else digests(store)
     wanted = compose(pieces, known, judge, faults)
     return wanted if wanted is not None else compose(pieces, {}, judge, []) or []
+
+
+def digests(store: Store) -> dict[str, Spec | Network]:
+    """Digest -> model of everything applied."""
+    out: dict[str, Spec | Network] = {}
+    for kind in ("network", "container"):
+        for name in store.names(kind):
+            record = store.load(kind, name)
+            if record is not None and record.digest:
+                out[record.digest] = from_tree(Spec if kind == "container" else Network, record.spec)
+    return out
 
 
 def compose(pieces: list[Piece], known: dict[str, Spec | Network], judge: Judge,
@@ -87,14 +98,7 @@ def compose(pieces: list[Piece], known: dict[str, Spec | Network], judge: Judge,
             faults += bad
             fresh += found
         order.append((piece, model, len(found)))
-    if faults:
-        # The judge finds what is wrong with the rest, so that all is said at once.
-        try:
-            judge(fresh)
-        except SpecError as error:
-            faults += [error, *error.also]
-        raise together([SpecError(one.what, one.why, one.fix, one.at) for one in faults])
-    judged = {id(document): model for model, document in judge(fresh)}
+    judged = {id(document): model for model, document in judge(fresh, faults)}
     out: dict[tuple[str, str], Wanted] = {}
     rest = iter(fresh)
     for piece, model, count in order:
@@ -118,6 +122,6 @@ def later(piece: Piece, judge: Judge) -> Callable[[], dict[str, Mark]]:
     """Positions of a document that was not parsed: it is, when somebody asks."""
     def marks() -> dict[str, Mark]:
         found, _ = piece.parse()
-        judge(found)
+        judge(found, None)
         return found[0].marks if found else {}
     return marks

@@ -7,7 +7,7 @@ from runspec.plan.host import Host
 from runspec.plan.steps.base import ChildStep, Table
 from runspec.plan.steps.cgroup import CONTROLLERS
 from runspec.spec.model import Mount, Spec
-from runspec.spec.mount_options import parse
+from runspec.spec.mount_options import Options, parse
 
 PROPAGATION = {"private": abi.MS_PRIVATE, "slave": abi.MS_SLAVE, "shared": abi.MS_SHARED,
                "unbindable": abi.MS_UNBINDABLE}
@@ -53,32 +53,32 @@ class MakeMount(ChildStep):
         table.add(abi.OP_FSMOUNT, slot=tree, dir=fs, a=attributes)
         return tree
 
-    def _bind(self, table: Table, options: object) -> None:
+    def _bind(self, table: Table, options: Options) -> None:
         if self.kind == "missing":
             return      # `optional`: rules refuse a missing source without it
         tree = table.slot(f"mount:{self.index}")
         table.add(abi.OP_OPEN_TREE, slot=tree, s1=self.mount.source or "",
-                  a=CLONE | (abi.AT_RECURSIVE if options.recursive else 0))    # type: ignore[attr-defined]
+                  a=CLONE | (abi.AT_RECURSIVE if options.recursive else 0))
         self._target(table, self.kind)
         self._before(table, tree, options)
         table.add(abi.OP_MOVE_MOUNT, slot=tree, dir=table.slot("target"))
         self._propagate(table, tree, options)
 
-    def _before(self, table: Table, tree: int, options: object) -> None:
+    def _before(self, table: Table, tree: int, options: Options) -> None:
         add = table.add
         add(abi.OP_MOUNT_SETATTR, slot=tree, pad=1, c=abi.MS_PRIVATE)
-        if options.set or options.clear:    # type: ignore[attr-defined]
-            add(abi.OP_MOUNT_SETATTR, slot=tree, a=flags(options.set), b=flags(options.clear))  # type: ignore[attr-defined]
-        if options.rset or options.rclear:  # type: ignore[attr-defined]
-            add(abi.OP_MOUNT_SETATTR, slot=tree, pad=1, a=flags(options.rset), b=flags(options.rclear))  # type: ignore[attr-defined]
+        if options.set or options.clear:
+            add(abi.OP_MOUNT_SETATTR, slot=tree, a=flags(options.set), b=flags(options.clear))
+        if options.rset or options.rclear:
+            add(abi.OP_MOUNT_SETATTR, slot=tree, pad=1, a=flags(options.rset), b=flags(options.rclear))
 
-    def _after(self, table: Table, tree: int, options: object) -> None:
-        if options.rset or options.rclear:  # type: ignore[attr-defined]
-            table.add(abi.OP_MOUNT_SETATTR, slot=tree, pad=1, a=flags(options.rset), b=flags(options.rclear))  # type: ignore[attr-defined]
+    def _after(self, table: Table, tree: int, options: Options) -> None:
+        if options.rset or options.rclear:
+            table.add(abi.OP_MOUNT_SETATTR, slot=tree, pad=1, a=flags(options.rset), b=flags(options.rclear))
         self._propagate(table, tree, options)
 
-    def _propagate(self, table: Table, tree: int, options: object) -> None:
-        for word in options.propagation:    # type: ignore[attr-defined]
+    def _propagate(self, table: Table, tree: int, options: Options) -> None:
+        for word in options.propagation:
             recursive = word[0] == "r" and word[1:] in PROPAGATION
             table.add(abi.OP_MOUNT_SETATTR, slot=tree, pad=1 if recursive else 0,
                       c=PROPAGATION[word[1:] if recursive else word])
@@ -89,9 +89,9 @@ class MakeMount(ChildStep):
                   dir=table.slot("root"), s1=where.lstrip("/"), a=0o644 if kind == "file" else 0o755,
                   b=1 if where in STRICT or where.startswith(("/proc/", "/sys/")) else 0)
 
-    def _cgroup(self, table: Table, options: object) -> None:
+    def _cgroup(self, table: Table, options: Options) -> None:
         """v1 shows one directory per controller below a tmpfs; cgroup_namespaces(7) hides what is above."""
-        attributes = flags(options.set)     # type: ignore[attr-defined]
+        attributes = flags(options.set) 
         if not self.hierarchies:
             tree = self._new(table, "cgroup2", attributes, ())
             self._target(table, "directory")

@@ -86,8 +86,6 @@ class EnterNamespaces(ChildStep):
             add(abi.OP_WRITE, s1=f"{group}/tasks", s2="0")
         if not self.new_time:
             add(abi.OP_PRCTL, a=abi.PR_SET_DUMPABLE, b=0)
-        add(abi.OP_OPEN, slot=table.slot("null"), s1="/dev/null", a=abi.O_RDWR | abi.O_CLOEXEC)
-        add(abi.OP_CHECK_NULL, slot=table.slot("null"))
         for one in self.joins:
             if one.path:
                 add(abi.OP_OPEN, slot=table.slot("ns:" + one.type), s1=one.path, a=abi.O_RDONLY | abi.O_CLOEXEC)

@@ -54,8 +54,9 @@ class CreateBridge(HostStep):
 
     def apply(self, kernel: Any, run: Any) -> Any:
         """ip-link(8) type bridge."""
-        kernel.netlink(rtnetlink.create_bridge(self.target, self.mtu, alias=alias(self.target)),
-                       f"bridge {self.target}")
+        # The kernel heeds an alias only on a link that exists: both messages go in one call.
+        kernel.netlink(rtnetlink.create_bridge(self.target, self.mtu)
+                       + rtnetlink.set_link(self.target, alias=alias(self.target)), f"bridge {self.target}")
 
     def undo(self, kernel: Any, run: Any, memo: Any) -> None:
         """Only a link that carries our mark is removed."""
@@ -125,7 +126,8 @@ class AddVeth(HostStep):
             try:
                 kernel.netlink(rtnetlink.create_veth(
                     self.link, bridge, one.name, peer_pid=run.pid(self.target), mac=one.mac, mtu=one.mtu,
-                    alias=alias(self.target, one.name), index=index, peer_index=self.index), f"veth {self.link}")
+                    index=index, peer_index=self.index)
+                    + rtnetlink.set_link(index, alias=alias(self.target, one.name)), f"veth {self.link}")
                 return
             except SyscallError as error:
                 if error.errno not in (EEXIST, EBUSY) or kernel.link_index(self.link) is not None or attempt == 7:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from os import makedev
+
 from runspec import abi
 from runspec.plan.host import Host
 from runspec.plan.steps.base import HOST_CWD, ChildStep, HostStep, Table
@@ -90,6 +92,9 @@ class PrepareRoot(ChildStep):
     def ops(self, table: Table) -> None:
         """fsopen(2), open_tree(2), move_mount(2); nothing is looked up twice."""
         add, root, base = table.add, table.slot("root"), base_dir(self.target)
+        # Opened here, in the new mount namespace: only mounts of one's own can be cloned.
+        add(abi.OP_OPEN, slot=table.slot("null"), s1="/dev/null", a=abi.O_RDWR | abi.O_CLOEXEC)
+        add(abi.OP_CHECK_NULL, slot=table.slot("null"))
         # Nothing that follows may travel back to the host's mounts.
         add(abi.OP_OPEN, slot=table.slot("host"), s1="/", a=abi.O_PATH | abi.O_CLOEXEC)
         receive = self.propagation.lstrip("r") in ("slave", "shared")
@@ -201,7 +206,7 @@ class MakeDevices(ChildStep):
                 continue
             kind = {"b": abi.S_IFBLK, "c": abi.S_IFCHR, "u": abi.S_IFCHR, "p": abi.S_IFIFO}[one.type]
             add(abi.OP_MKNOD, dir=where, s1=name, a=kind | ((one.file_mode or 0o666) & 0o7777),
-                b=(one.major or 0) << 32 | (one.minor or 0), c=(one.uid or 0) | (one.gid or 0) << 32)
+                b=makedev(one.major or 0, one.minor or 0), c=(one.uid or 0) | (one.gid or 0) << 32)
         if self.standard:
             for name, points_to in LINKS:
                 add(abi.OP_SYMLINK, dir=dev, s1=name, s2=points_to)
@@ -270,9 +275,13 @@ def plan(spec: Spec, host: Host, image: str | None, sources: dict[str, str],
     if not is_new(spec, "mount"):
         return []
     name, root, propagation = spec.name, spec.root, spec.linux.rootfs_propagation or "private"
+    overlay = root.overlay
+    if root.image and overlay is None:
+        # Missing mount points must not be made in an image that others share.
+        overlay = Overlay(volatile=True)
     steps: list[ChildStep] = [PrepareRoot(
         target=name, path="root.image" if root.image else "root.path", source=image or root.path,
-        overlay=root.overlay, host=root.image == "host", kept=kept, propagation=propagation)]
+        overlay=overlay, host=root.image == "host", kept=kept, propagation=propagation)]
     steps += plan_mounts(spec, host, sources)
     own_dev = any(m.destination == "/dev" and m.type == "tmpfs" for m in spec.mounts)
     if own_dev or spec.linux.devices:

@@ -54,7 +54,8 @@ class Netns:
 
     def run(self, *command: str | os.PathLike[str], **options: Any) -> subprocess.CompletedProcess[str]:
         """Run a command inside; text in and out, 60 s (scaled in the VM) unless `timeout` says else."""
-        options = {"capture_output": True, "text": True, "timeout": 60 * SLOWER, "stdin": subprocess.DEVNULL} | options
+        options = {"capture_output": True, "text": True, "timeout": 60 * SLOWER,
+                   "stdin": subprocess.DEVNULL} | options
         if "input" in options:
             del options["stdin"]
         return subprocess.run(self.enter(*command), **options)
@@ -89,8 +90,8 @@ class Cli:
         self.netns, self.root = netns, root
         self.argv = [*command(), "--root", str(root)]
 
-    def __call__(self, *words: str | os.PathLike[str], status: int | None = 0, env: dict[str, str] | None = None,
-                 **options: Any) -> subprocess.CompletedProcess[str]:
+    def __call__(self, *words: str | os.PathLike[str], status: int | None = 0,
+                 env: dict[str, str] | None = None, **options: Any) -> subprocess.CompletedProcess[str]:
         """Run runspec and check its exit status (None: any)."""
         done = self.netns.run(*self.argv, *words, env={**os.environ, **(env or {})}, **options)
         assert status is None or done.returncode == status, (

@@ -1,4 +1,4 @@
-"""What this machine can do, asked of its kernel and tools, and the pytest plugin that runs each test where it can.
+"""What this machine can do, asked of it, and the pytest plugin that runs each test where it can.
 
 A test says `@requires("root", "cgroup_v2")`. Without `--vm`, a test that lacks a word here is
 skipped. With `--vm`, all such tests, and those marked `both`, run in one VM with another kernel
@@ -47,14 +47,15 @@ def _try(*command: str) -> str:
         done = subprocess.run(command, capture_output=True, text=True, timeout=30 * SLOWER)
     except (OSError, subprocess.TimeoutExpired) as error:
         return str(error)
-    return "" if done.returncode == 0 else (done.stderr.strip() or f"{command[0]}: status {done.returncode}")
+    return "" if not done.returncode else done.stderr.strip() or f"{command[0]}: status {done.returncode}"
 
 
 def _link(kind: str) -> str:
     """Whether the kernel makes a link of this kind, in a network namespace of its own."""
-    words = {"vlan": "link e0 type vlan id 5", "macvlan": "link e0 type macvlan", "ipvlan": "link e0 type ipvlan"}
+    words = {"vlan": "link e0 type vlan id 5", "macvlan": "link e0 type macvlan",
+             "ipvlan": "link e0 type ipvlan"}.get(kind, f"type {kind}")
     parent = "" if kind == "veth" else "ip link add e0 type veth peer name e1; "
-    return _try("unshare", "-n", "sh", "-ec", f"{parent}ip link add x0 {words.get(kind, 'type ' + kind)}")
+    return _try("unshare", "-n", "sh", "-ec", f"{parent}ip link add x0 {words}")
 
 
 @functools.cache
@@ -67,18 +68,22 @@ def lacks(word: str) -> str:
     if word in LINKS:
         return _link(word)
     if word == "busybox":
-        return "" if shutil.which("busybox") and not interpreter(shutil.which("busybox") or "") else "no static busybox"
+        path = shutil.which("busybox")
+        return interpreter(path) if path else "no busybox in PATH"
     if word in TOOLS:
         return "" if shutil.which(word) else f"no {word} in PATH"
-    return {"root": _root, "machine": _machine, "vm": _vm, "cgroup_v1": _cgroup_v1, "cgroup_v2": _cgroup_v2,
+    return {"root": _root, "machine": _machine, "vm": _vm,
+            "cgroup_v1": _cgroup_v1, "cgroup_v2": _cgroup_v2,
             "time_namespace": functools.partial(_try, "unshare", "-T", "true"),
             "user_namespace": functools.partial(_try, "unshare", "-U", "-r", "true"),
             "overlay": _overlay, "installed": _installed}[word]()
 
 
 def interpreter(path: str) -> str:
-    """The program interpreter a file names (PT_INTERP), nothing for a static one."""
-    return _try("sh", "-c", '! readelf -lW "$1" | grep -q INTERP', "sh", path) if shutil.which("readelf") else ""
+    """Why a program needs a loader (PT_INTERP), nothing for a static one or where no readelf tells."""
+    if not shutil.which("readelf"):
+        return ""
+    return _try("sh", "-c", '! readelf -lW "$1" | grep -q INTERP', "sh", path)
 
 
 def _root() -> str:
@@ -94,8 +99,8 @@ def _vm() -> str:
 
 
 def _cgroup_v1() -> str:
-    return "" if any(kind == "cgroup" and "cpu" in options.split(",") for kind, _, options in cgroup_mounts()) \
-        else "no v1 cpu controller is mounted"
+    found = any(kind == "cgroup" and "cpu" in options.split(",") for kind, _, options in cgroup_mounts())
+    return "" if found else "no v1 cpu controller is mounted"
 
 
 def _cgroup_v2() -> str:
@@ -106,8 +111,9 @@ def _cgroup_v2() -> str:
 
 
 def _overlay() -> str:
-    return _try("unshare", "-m", "sh", "-ec", "mount -t tmpfs t /mnt; mkdir /mnt/l /mnt/u /mnt/w /mnt/m; "
-                "mount -t overlay o -o lowerdir=/mnt/l,upperdir=/mnt/u,workdir=/mnt/w /mnt/m")
+    return _try("unshare", "-m", "sh", "-ec",
+                "mount -t tmpfs t /mnt; mkdir /mnt/l /mnt/u /mnt/w /mnt/m; mount -t overlay o "
+                "-o lowerdir=/mnt/l,upperdir=/mnt/u,workdir=/mnt/w /mnt/m")
 
 
 def _installed() -> str:
@@ -140,7 +146,7 @@ def missing(item: pytest.Item) -> list[tuple[str, str]]:
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("kernels")
     group.addoption("--vm", action="store_true", help="run what this kernel cannot in tests/vm/run-in-vm")
-    group.addoption("--must", action="store_true", help="fail where a word of tests/kernels.ini does not hold")
+    group.addoption("--must", action="store_true", help="fail where a word of kernels.ini does not hold")
     group.addoption("--chosen", metavar="FILE", help="run the tests named in FILE only")
     group.addoption("--results", metavar="FILE", help="write each report to FILE as a line of JSON")
 
@@ -157,7 +163,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
             raise pytest.UsageError(f"kernel {kernel()} must satisfy " + "; ".join(unmet))
 
 
-def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     chosen = config.getoption("--chosen")
     if chosen:
         names = set(Path(chosen).read_text().splitlines())
@@ -173,7 +179,8 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
             if item.get_closest_marker("both"):
                 vm.append(item)
         if lacking:
-            item.add_marker(pytest.mark.skip(reason="; ".join(f"needs {word}: {why}" for word, why in lacking)))
+            reason = "; ".join(f"needs {word}: {why}" for word, why in lacking)
+            item.add_marker(pytest.mark.skip(reason=reason))
 
 
 VM_ITEMS: pytest.StashKey[list[pytest.Item]] = pytest.StashKey()
@@ -218,8 +225,8 @@ def _run_in_vm(session: pytest.Session, items: list[pytest.Item]) -> None:
         chosen.write_text("".join(item.nodeid + "\n" for item in items))
         results.touch()
         done = subprocess.run(
-            [str(HERE / "vm" / "run-in-vm"), "--mem", "3G", "--timeout", os.environ.get("RUNSPEC_VM_TIMEOUT", "1500"),
-             "--", sys.executable, "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider", "--must",
+            [str(HERE / "vm" / "run-in-vm"), "--mem", "3G",
+             "--timeout", os.environ.get("RUNSPEC_VM_TIMEOUT", "1500"), "--", sys.executable, "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider", "--must",
              "--chosen", str(chosen), "--results", str(results)],
             cwd=root, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         reports: dict[str, list[dict[str, Any]]] = {}
@@ -229,7 +236,8 @@ def _run_in_vm(session: pytest.Session, items: list[pytest.Item]) -> None:
     for item in items:
         nodeid = f"{item.nodeid} [vm]"
         session.testscollected += 1
-        phases = reports.get(item.nodeid) or [_failed("setup", f"the VM gave no result:\n{done.stdout[-4000:]}")]
+        silence = f"the VM gave no result:\n{done.stdout[-4000:]}"
+        phases = reports.get(item.nodeid) or [_failed("setup", silence)]
         if not any(one["when"] == "call" or one["outcome"] == "failed" for one in phases) and not any(
                 item.iter_markers("skip")):
             phases = [_failed("setup", f"ran on neither kernel: {phases[0]['text']}")]

@@ -27,7 +27,8 @@ def photograph(pid: int, root: Path) -> Picture:
             "state": _files(Path(f"/proc/{pid}/root{root}")), "nft": _nft(pid)}
 
 
-def assert_nothing_leaked(before: Picture, after: Picture | Callable[[], Picture], patience: float = 5.0) -> None:
+def assert_nothing_leaked(before: Picture, after: Picture | Callable[[], Picture],
+                          patience: float = 5.0) -> None:
     """Fail unless the two photographs are equal; `after` as a function is retried for `patience` seconds.
 
     The kernel frees namespaces, links and cgroups behind the exit of their last process.
@@ -61,7 +62,7 @@ def _cgroups() -> frozenset[str]:
 def _links(pid: int) -> frozenset[str]:
     """Links with their addresses, and routes; without what changes by itself."""
     found = set()
-    for words in (["-d", "addr"], ["-4", "route", "show", "table", "all"], ["-6", "route", "show", "table", "all"]):
+    for words in (["-d", "addr"], *([family, "route", "show", "table", "all"] for family in ("-4", "-6"))):
         done = subprocess.run(["nsenter", f"--net=/proc/{pid}/ns/net", "ip", "-j", *words],
                               capture_output=True, text=True, check=False)
         for one in json.loads(done.stdout or "[]"):

@@ -318,6 +318,41 @@ class Files:
             self.remove_file(temporary)
             raise _fail("rename", path, error) from None
 
+    def symlink(self, target: str, path: str) -> None:
+        """Make a symbolic link at `path` that holds `target`."""
+        self._act("symlink")
+        try:
+            os.symlink(target, path)
+        except OSError as error:
+            raise _fail("symlink", path, error) from None
+
+    def make_fifo(self, path: str, mode: int = 0o600) -> None:
+        """Make a named pipe with no more than this mode, mkfifo(3)."""
+        self._act("mknodat")
+        try:
+            os.mkfifo(path, mode)
+        except OSError as error:
+            raise _fail("mknodat", path, error) from None
+
+    def set_mode(self, path: str, mode: int) -> None:
+        """Give a file exactly this mode, whatever the umask was when it was made."""
+        self._act("chmod")
+        try:
+            os.chmod(path, mode)
+        except OSError as error:
+            raise _fail("chmod", path, error) from None
+
+    def rename(self, path: str, new: str) -> bool:
+        """Rename within one file system, rename(2); False where a directory with content is there already."""
+        self._act("rename")
+        try:
+            os.rename(path, new)
+            return True
+        except OSError as error:
+            if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
+                return False
+            raise _fail("rename", path, error) from None
+
     def append(self, fd: int, data: bytes, path: str = "") -> None:
         """One write(2) at the end of a file; what a full disk cut short is taken back.
 

@@ -237,7 +237,7 @@ class Processes:
         ours, theirs = os.pipe2(os.O_CLOEXEC)
         try:
             self._act("clone")
-            pid = os.posix_spawn(argv[0], argv, {}, file_actions=[
+            pid = os.posix_spawn(argv[0], list(argv), {}, file_actions=[
                 (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0), (os.POSIX_SPAWN_DUP2, theirs, 1)])
         except OSError as error:
             os.close(ours)

@@ -1,129 +1,189 @@
-"""What files below /proc say, as values: pure functions on bytes, proc(5)."""
+"""What proc(5) says of a process and of mounts: parsers from bytes, pure and quick."""
 
 from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable
 
-INFINITY = -1
+INFINITY = 2**64 - 1
+
+# proc(5)'s words for getrlimit(2)'s names.
+_LIMITS = {
+    b"Max cpu time": "RLIMIT_CPU", b"Max file size": "RLIMIT_FSIZE", b"Max data size": "RLIMIT_DATA",
+    b"Max stack size": "RLIMIT_STACK", b"Max core file size": "RLIMIT_CORE", b"Max resident set": "RLIMIT_RSS",
+    b"Max processes": "RLIMIT_NPROC", b"Max open files": "RLIMIT_NOFILE", b"Max locked memory": "RLIMIT_MEMLOCK",
+    b"Max address space": "RLIMIT_AS", b"Max file locks": "RLIMIT_LOCKS",
+    b"Max pending signals": "RLIMIT_SIGPENDING", b"Max msgqueue size": "RLIMIT_MSGQUEUE",
+    b"Max nice priority": "RLIMIT_NICE", b"Max realtime priority": "RLIMIT_RTPRIO",
+    b"Max realtime timeout": "RLIMIT_RTTIME",
+}
 
 
 class Mount:
-    """One line of mountinfo, proc_pid_mountinfo(5).
+    """One line of mountinfo.
 
     Attributes:
-        id, device: of the mount, "major:minor" of its super block.
-        root, mount_point: paths in its file system and in its namespace, unescaped.
-        options, propagation: of the mount; super_options: of its super block.
-        fstype, source: as mounted.
+        device: "major:minor".
+        options, super_options: words of the mount and of its super block.
+        propagation: optional fields, "shared:1", "master:2", "unbindable".
     """
 
-    __slots__ = ("device", "fstype", "id", "mount_point", "options", "propagation", "root", "source",
+    __slots__ = ("device", "fstype", "id", "mount_point", "options", "parent", "propagation", "root", "source",
                  "super_options")
 
-    def __init__(self, words: list[str], dash: int) -> None:
-        self.id, self.device = int(words[0]), words[2]
-        self.root, self.mount_point = unescape(words[3]), unescape(words[4])
-        self.options, self.propagation = tuple(words[5].split(",")), tuple(words[6:dash])
-        self.fstype = words[dash + 1]
-        self.source = unescape(words[dash + 2])
-        self.super_options = tuple(unescape(words[dash + 3]).split(",")) if len(words) > dash + 3 else ()
+    def __init__(self, id: int, parent: int, device: str, root: str, mount_point: str, options: tuple[str, ...],
+                 propagation: tuple[str, ...], fstype: str, source: str, super_options: tuple[str, ...]) -> None:
+        self.id, self.parent, self.device, self.root, self.mount_point = id, parent, device, root, mount_point
+        self.options, self.propagation, self.fstype, self.source = options, propagation, fstype, source
+        self.super_options = super_options
 
-
-def unescape(text: str) -> str:
-    """`\\040` and its like, by which the kernel writes blanks, tabs, newlines and backslashes."""
-    if "\\" not in text:
-        return text
-    head, *rest = text.split("\\")
-    return head + "".join(chr(int(one[:3], 8)) + one[3:] if one[:3].isdigit() else "\\" + one for one in rest)
-
-
-def parse_mountinfo(data: bytes) -> list[Mount]:
-    """The mounts of a namespace, in the order in which they were made."""
-    out = []
-    for line in data.decode("utf-8", "surrogateescape").split("\n"):
-        words = line.split(" ")
-        if len(words) > 8 and "-" in words[6:]:
-            out.append(Mount(words, words.index("-", 6)))
-    return out
+    def __repr__(self) -> str:
+        return f"Mount({', '.join(f'{name}={getattr(self, name)!r}' for name in self.__slots__)})"
 
 
 class Status:
-    """The fields of /proc/PID/status that runspec compares, proc_pid_status(5); capability sets are bit masks."""
+    """What runspec compares of /proc/PID/status; capability sets are bit masks.
 
-    __slots__ = ("cap_ambient", "cap_bounding", "cap_effective", "cap_inheritable", "cap_permitted", "gid", "groups",
-                 "no_new_privs", "ns_pid", "parent", "state", "uid", "umask")
+    Attributes:
+        uid, gid: real, effective, saved, file system.
+        nspid: the pid in each nested pid namespace, outermost first.
+        umask: None where the process is a zombie.
+    """
+
+    __slots__ = ("cap_ambient", "cap_bounding", "cap_effective", "cap_inheritable", "cap_permitted", "gid",
+                 "groups", "name", "no_new_privs", "nspid", "pid", "ppid", "seccomp", "state", "threads", "uid",
+                 "umask")
 
     def __init__(self) -> None:
-        self.cap_ambient = self.cap_bounding = self.cap_effective = self.cap_inheritable = self.cap_permitted = 0
-        self.uid = self.gid = self.umask = self.parent = self.ns_pid = 0
+        self.name = self.state = ""
+        self.pid = self.ppid = self.seccomp = self.threads = 0
+        self.uid: tuple[int, ...] = ()
+        self.gid: tuple[int, ...] = ()
         self.groups: tuple[int, ...] = ()
+        self.nspid: tuple[int, ...] = ()
+        self.umask: int | None = None
         self.no_new_privs = False
-        self.state = ""
+        self.cap_inheritable = self.cap_permitted = self.cap_effective = 0
+        self.cap_bounding = self.cap_ambient = 0
 
 
-_CAPS = {"CapInh": "cap_inheritable", "CapPrm": "cap_permitted", "CapEff": "cap_effective",
-         "CapBnd": "cap_bounding", "CapAmb": "cap_ambient"}
+_NUMBERS = {b"Uid": "uid", b"Gid": "gid", b"Groups": "groups", b"NSpid": "nspid"}
+_NUMBER = {b"Pid": "pid", b"PPid": "ppid", b"Seccomp": "seccomp", b"Threads": "threads"}
+_MASKS = {b"CapInh": "cap_inheritable", b"CapPrm": "cap_permitted", b"CapEff": "cap_effective",
+          b"CapBnd": "cap_bounding", b"CapAmb": "cap_ambient"}
+
+
+def unescape(text: bytes) -> str:
+    """A path with proc(5)'s octal escapes taken back: blank, tab, newline, backslash, '#'."""
+    if b"\\" not in text:
+        return text.decode("utf-8", "surrogateescape")
+    first, *rest = text.split(b"\\")
+    out = bytearray(first)
+    for part in rest:
+        code = part[:3]
+        if len(code) == 3 and all(48 <= c < 56 for c in code) and code[0] < 52:
+            out.append(int(code, 8))
+            out += part[3:]
+        else:
+            out += b"\\" + part
+    return out.decode("utf-8", "surrogateescape")
+
+
+def parse_mountinfo(data: bytes) -> list[Mount]:
+    """The lines of /proc/PID/mountinfo, in order; broken lines are left out.
+
+    See: proc_pid_mountinfo(5).
+    """
+    out = []
+    for line in data.split(b"\n"):
+        words = line.split(b" ")
+        # The separator comes after any number of optional fields; a path cannot be it, blanks are escaped.
+        try:
+            end = words.index(b"-", 6)
+            fstype, source, options = words[end + 1:end + 4]
+            number, parent = int(words[0]), int(words[1])
+        except ValueError:
+            continue
+        out.append(Mount(number, parent, words[2].decode(), unescape(words[3]), unescape(words[4]),
+                         _words(words[5].split(b",")), _words(words[6:end]), fstype.decode(), unescape(source),
+                         _words(options.split(b","))))
+    return out
+
+
+def _words(words: Iterable[bytes]) -> tuple[str, ...]:
+    return tuple(unescape(word) for word in words if word)
 
 
 def parse_status(data: bytes) -> Status:
-    """Read it; what a dead process's file lacks stays zero."""
+    """The fields of /proc/PID/status that runspec knows; missing ones keep their zero.
+
+    See: proc_pid_status(5).
+    """
     out = Status()
-    for line in data.decode("utf-8", "replace").split("\n"):
-        name, _, value = line.partition(":\t")
-        if name in _CAPS:
-            setattr(out, _CAPS[name], int(value, 16))
-        elif name == "Uid":
-            out.uid = int(value.split()[1])
-        elif name == "Gid":
-            out.gid = int(value.split()[1])
-        elif name == "Groups":
-            out.groups = tuple(map(int, value.split()))
-        elif name == "Umask":
-            out.umask = int(value, 8)
-        elif name == "NoNewPrivs":
-            out.no_new_privs = value.strip() == "1"
-        elif name == "NSpid":
-            out.ns_pid = int(value.split()[-1])
-        elif name == "PPid":
-            out.parent = int(value)
-        elif name == "State":
-            out.state = value[:1]
+    for line in data.split(b"\n"):
+        name, _, text = line.partition(b":")
+        if name in _NUMBERS:
+            setattr(out, _NUMBERS[name], tuple(map(int, text.split())))
+        elif name in _MASKS:
+            setattr(out, _MASKS[name], int(text, 16))
+        elif name in _NUMBER:
+            setattr(out, _NUMBER[name], int(text))
+        elif name == b"NoNewPrivs":
+            out.no_new_privs = text.strip() == b"1"
+        elif name == b"Umask":
+            out.umask = int(text, 8)
+        elif name == b"State":
+            out.state = text.split()[0].decode()
+        elif name == b"Name":
+            out.name = text.strip(b"\t").decode("utf-8", "replace")
     return out
 
 
-_LIMITS = {
-    "Max cpu time": "CPU", "Max file size": "FSIZE", "Max data size": "DATA", "Max stack size": "STACK",
-    "Max core file size": "CORE", "Max resident set": "RSS", "Max processes": "NPROC", "Max open files": "NOFILE",
-    "Max locked memory": "MEMLOCK", "Max address space": "AS", "Max file locks": "LOCKS",
-    "Max pending signals": "SIGPENDING", "Max msgqueue size": "MSGQUEUE", "Max nice priority": "NICE",
-    "Max realtime priority": "RTPRIO", "Max realtime timeout": "RTTIME"}
+def parse_stat(data: bytes) -> tuple[str, str, int, int]:
+    """(comm, state, parent's pid, start time in clock ticks after boot) of /proc/PID/stat.
+
+    Raises:
+        ValueError: this is no such line.
+
+    See: proc_pid_stat(5).
+    """
+    # The command name may hold blanks and parentheses of its own: its end is the last one.
+    start, end = data.index(b"("), data.rindex(b")")
+    words = data[end + 2:].split()
+    if len(words) < 20:
+        raise ValueError("a cut line of /proc/PID/stat")
+    return data[start + 1:end].decode("utf-8", "replace"), words[0].decode(), int(words[1]), int(words[19])
+
+
+def parse_start_time(data: bytes) -> int:
+    """Field 22 of /proc/PID/stat, clock ticks after boot: with the pid it names a process for ever."""
+    return parse_stat(data)[3]
 
 
 def parse_limits(data: bytes) -> dict[str, tuple[int, int]]:
-    """RLIMIT_* -> (soft, hard), -1 for unlimited, proc_pid_limits(5)."""
+    """Name -> (soft, hard) of /proc/PID/limits; without limit is 2**64-1.
+
+    See: proc_pid_limits(5).
+    """
     out = {}
-    for line in data.decode("ascii", "replace").split("\n"):
+    for line in data.split(b"\n"):
         name = _LIMITS.get(line[:26].rstrip())
-        words = line[26:].split()
-        if name and len(words) >= 2:
-            out["RLIMIT_" + name] = (_limit(words[0]), _limit(words[1]))
+        if name is not None:
+            soft, hard = line[26:].split()[:2]
+            out[name] = (_limit(soft), _limit(hard))
     return out
 
 
-def _limit(word: str) -> int:
-    return INFINITY if word == "unlimited" else int(word)
+def _limit(word: bytes) -> int:
+    return INFINITY if word == b"unlimited" else int(word)
 
 
 def parse_id_map(data: bytes) -> tuple[tuple[int, int, int], ...]:
-    """Lines of uid_map or gid_map as (inside, outside, size), user_namespaces(7)."""
-    rows = (line.split() for line in data.decode("ascii", "replace").splitlines())
-    return tuple((int(a), int(b), int(c)) for a, b, c in rows)
-
-
-def parse_cgroup(data: bytes) -> Iterator[tuple[tuple[str, ...], str]]:
-    """(controllers, path) of each line of /proc/PID/cgroup; no controllers: the unified one, cgroups(7)."""
-    for line in data.decode("utf-8", "surrogateescape").splitlines():
-        _, names, path = line.split(":", 2)
-        yield tuple(names.split(",")) if names else (), path
+    """(inside, outside, size) lines of uid_map or gid_map, user_namespaces(7)."""
+    out = []
+    for line in data.split(b"\n"):
+        words = line.split()
+        if len(words) == 3:
+            out.append((int(words[0]), int(words[1]), int(words[2])))
+    return tuple(out)

@@ -7,8 +7,6 @@ import sys
 
 from runspec.cli import render
 from runspec.errors import SpecError, UsageError
-from runspec.kernel import Kernel
-from runspec.run.store import Store
 from runspec.spec.model import Network, Spec
 
 TYPE_CHECKING = False
@@ -16,7 +14,9 @@ if TYPE_CHECKING:
     from runspec.cli.words import Words
     from runspec.errors import Mark
     from runspec.plan.steps.base import Change
+    from runspec.kernel import Kernel
     from runspec.run.apply import Wanted, Work
+    from runspec.run.store import Store
     from runspec.spec.source import Document
 
 
@@ -46,7 +46,7 @@ def read_specs(paths: tuple[str, ...], host: bool = False) -> list[tuple[Spec | 
     return judge(*source.gather(list(paths), sys.stdin.buffer), host)
 
 
-def validate(words: Words, root: str) -> int:
+def validate(words: Words, kernel: Kernel, store: None) -> int:
     """Every fault of every file; needs no privilege."""
     read = read_specs(words.operands)
     if words.json:
@@ -56,7 +56,7 @@ def validate(words: Words, root: str) -> int:
     return 0
 
 
-def config(words: Words, root: str) -> int:
+def config(words: Words, kernel: Kernel, store: None) -> int:
     """The normalized form, every default spelled out."""
     from runspec.spec import from_yaml, source
 
@@ -75,17 +75,10 @@ def request(words: Words, store: Store) -> list[Wanted]:
     return read_request(words.operands, store, judge, sys.stdin.buffer)
 
 
-def machine(words: Words, root: str) -> tuple[Kernel, Store]:
-    """The real door to the machine, built here and in cli.people alone."""
-    kernel = Kernel(words.fault or None)
-    return kernel, Store(kernel, root)
-
-
-def plan(words: Words, root: str) -> int:
+def plan(words: Words, kernel: Kernel, store: Store) -> int:
     """The ordered steps, each with its reason; nothing is done."""
     from runspec.run.apply import Session
 
-    kernel, store = machine(words, root)
     wanted = request(words, store)
     with store.lock(ids_of(wanted), shared=True):
         work = Session(kernel, store).look(wanted, [], images_too=False)
@@ -94,11 +87,10 @@ def plan(words: Words, root: str) -> int:
     return 0
 
 
-def diff(words: Words, root: str) -> int:
+def diff(words: Words, kernel: Kernel, store: Store) -> int:
     """File against live kernel."""
     from runspec.run.apply import Session
 
-    kernel, store = machine(words, root)
     wanted = request(words, store)
     with store.lock(ids_of(wanted), shared=True):
         work = Session(kernel, store).look(wanted, [], images_too=False)
@@ -112,12 +104,11 @@ def diff(words: Words, root: str) -> int:
     return 1 if changes else 0
 
 
-def apply(words: Words, root: str) -> int:
+def apply(words: Words, kernel: Kernel, store: Store) -> int:
     """Make the machine match the files."""
     from runspec.run.apply import Session
     from runspec.spec import fields
 
-    kernel, store = machine(words, root)
     wanted = request(words, store)
     Session.recover(kernel, store)
     with store.lock(ids_of(wanted)):
@@ -136,11 +127,10 @@ def apply(words: Words, root: str) -> int:
     return 0
 
 
-def destroy(words: Words, root: str) -> int:
+def destroy(words: Words, kernel: Kernel, store: Store) -> int:
     """Plan towards nothing."""
     from runspec.run.apply import Session
 
-    kernel, store = machine(words, root)
     Session.recover(kernel, store)
     gone, unknown = targets(words, store)
     with store.lock(gone):

@@ -7,7 +7,7 @@ A path that only `expect_` names cannot be told by the kernel; there the Record'
 
 from __future__ import annotations
 
-from runspec.plan.cgroup import resources as cgroup
+from runspec.plan import cgroup
 from runspec.plan.facts import Facts
 from runspec.plan.host import Host
 from runspec.plan.steps.network import interface_view, links_seen

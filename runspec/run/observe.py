@@ -13,7 +13,7 @@ from runspec.plan.steps.base import Table
 from runspec.plan.steps.cgroup import groups
 from runspec.plan.steps.namespaces import KINDS, inside, is_new
 from runspec.plan.steps.process import sysctl_path
-from runspec.run.store import boot_id, status
+from runspec.run.store import status
 from runspec.spec.model import Network, Spec
 from runspec.spec.mount_options import parse
 
@@ -31,14 +31,7 @@ def read_host(kernel: Kernel) -> Host:
 
     See: proc(5) /proc/self/mountinfo, cgroup-v2.rst "cgroup.controllers".
     """
-    first, unified = cgroupfs.read_layout(kernel)
-    cpuset = first.get("cpuset")
-    names = ("cpuset.cpus", "cpuset.mems") if cpuset else ("cpuset.cpus.effective", "cpuset.mems.effective")
-    cpus, mems = ((kernel.try_read(f"{cpuset or unified}/{name}") or b"").decode().strip() for name in names)
-    return Host(
-        hierarchies=tuple(sorted(first.items())), unified=unified, cpus=cpus or "0", mems=mems or "0",
-        controllers2=tuple(kernel.read_text(f"{unified}/cgroup.controllers").split()) if unified else (),
-        last_cap=int(kernel.read_text("/proc/sys/kernel/cap_last_cap")), boot_id=boot_id(kernel))
+    return Host(**cgroupfs.host_facts(kernel))
 
 
 class Observer:

@@ -18,6 +18,7 @@ DEPTH = 64                  # collections within collections
 NODES = 100_000             # nodes of one document, aliases counted as often as they are used
 ALIASED = 100_000           # nodes which aliases add, in all documents of a file together
 DOCUMENTS = 10_000          # documents of one file
+KEY = 1024                  # characters of one key, YAML's own bound where no `?` stands before it
 DIGITS = 40                 # of one number: int() takes quadratic time
 
 
@@ -289,6 +290,9 @@ class Composer:
         value = getattr(event, "value", None)
         if value is None:
             self.faults.append(self.fault(at, f"{where}a key is text, never a list or a map"))
+            return None
+        if len(value) > KEY:
+            self.faults.append(self.fault(at, f"{where}a key of more than {KEY} characters"))
             return None
         if event.implicit[0] and event.style in (None, ""):
             if value == "<<":

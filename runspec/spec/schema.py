@@ -102,30 +102,6 @@ def check(document: Document) -> list[SpecError]:
     return sorted((_told(document, name, one) for one in _walk(schema(name), tree, "")), key=_place)
 
 
-def check_all(documents: list[Document], faults: list[SpecError]) -> list[SpecError]:
-    """Judges all documents and joins the faults with those of source.gather.
-
-    Args:
-        documents: what source.gather could read.
-        faults: what it could not.
-
-    Returns:
-        All faults, by file as given, line and column; at one place only the earlier one.
-    """
-    order: dict[str, int] = {}
-    for file in [*(one.at.file for one in faults if one.at), *(document.file for document in documents)]:
-        order.setdefault(file, len(order))
-    places = {str(one.at) for one in faults}
-    told = [one for document in documents for one in check(document) if str(one.at) not in places]
-    given = {document.file: number for number, document in enumerate(documents)}
-    if not faults:
-        return told
-    # Files without a document come where the faults name them.
-    rank = {file: (given.get(file, -1), number) for file, number in order.items()}
-    return sorted([*faults, *told], key=lambda one: (
-        (rank[one.at.file], one.at.line, one.at.column) if one.at else ((len(given), 0), 0, 0)))
-
-
 def _place(error: SpecError) -> tuple[int, int]:
     return (error.at.line, error.at.column) if error.at else (0, 0)
 
@@ -256,7 +232,8 @@ def _told(document: Document, name: str, broken: _Broken) -> SpecError:
         return _fault(document, path, f"{value} is less than {here['minimum']}", why)
     if word == "maximum":
         return _fault(document, path, f"{value} is more than {here['maximum']}", why)
-    form = here.get("x-form", "another value")
+    several = word == "pattern" and len(_types(here)) > 1
+    form = _expected(here) if several else here.get("x-form", "another value")
     return _fault(document, path, f"expected {form}, found {_found(value)}", why)
 
 
@@ -284,14 +261,18 @@ def _types(here: Schema) -> list[str]:
 def _expected(here: Schema) -> str:
     """What a key takes, for people."""
     types = _types(here)
-    form = here.get("x-form", "text") if "pattern" in here else "text"
+    form = here.get("x-form", "text") if "pattern" in here and len(types) > 1 else "text"
     return " or ".join(form if one == "string" else _WORDS[one] for one in types)
 
 
 def _retype(here: Schema, value: Any) -> str:
     """How to write a value so that it has the type it was meant to have."""
     types = _types(here)
-    if "string" in types and isinstance(value, bool | int | float):
+    if "integer" in types and isinstance(value, float):
+        return "write a whole number"
+    if "string" in types and isinstance(value, float):
+        return "write it in quotes"
+    if "string" in types and isinstance(value, bool | int):
         return f'write it in quotes: "{str(value).lower() if isinstance(value, bool) else value}"'
     if "integer" in types and isinstance(value, str) and value.isascii() and value.isdigit() and (
             value == "0" or value[0] != "0"):
@@ -325,15 +306,16 @@ def _near(word: str, known: list[str]) -> str:
             return one
     found = difflib.get_close_matches(word[:100], known, 1, 0.7)
     if not found and len(plain) > 2:
-        found = [one for one in known if one.lower().startswith(plain) or one.lower().endswith("_" + plain)]
+        found = [one for one in known if one.lower().startswith(plain) or one.lower().endswith("_" + plain)
+                 or (len(one) > 2 and plain.startswith(one.lower()))]
     return found[0] if found else ""
 
 
 def _unknown(name: str, key: str, here: Schema, value: Schema) -> tuple[str, str]:
     """why and fix for a key that the schema lacks at this place."""
     known = list(here.get("properties", {}))
-    free = [one for one in known if one not in value] or known
-    alike = _near(key, free) if len(key) < 100 else ""
+    free = [one for one in known if one not in value]
+    alike = (_near(key, free) or _near(key, known)) if len(key) < 100 else ""
     if alike and alike.lower() == key.lower().replace("_", "").replace("-", ""):
         return "", f"did you mean {alike}?"
     homes = _elsewhere(name).get(key, ())

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
+__all__ = ["Document", "decode", "files", "gather", "join", "load", "parse", "split"]
+
 SIZE = 10 * 1024 * 1024     # bytes of one file
 
 
@@ -161,8 +163,9 @@ def decode(data: bytes, file: str) -> str:
     bad = _BAD.search(text)
     if bad:
         shown = f"U+{ord(bad.group()):04X}"
+        at = _mark(text, bad.start(), file)
         raise SpecError(f"character {shown} is not allowed in YAML",
-                        "it allows printable characters, tabs and line breaks", at=_mark(text, bad.start(), file))
+                        "it allows printable characters, tabs and line breaks", at=at)
     return text
 
 

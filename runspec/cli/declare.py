@@ -160,7 +160,7 @@ def targets(words: Words, store: Store) -> tuple[list[tuple[str, str]], list[str
     faults: list[SpecError] = []
     if files:
         for model, _ in read_specs(files):
-            kind = "container" if isinstance(model, Spec) else "Network"
+            kind = "container" if isinstance(model, Spec) else "network"
             if model.name in store.names(kind):
                 gone.append((kind, model.name))
             else:

@@ -1,0 +1,61 @@
+"""Every field has a class, and a path finds its row."""
+
+from __future__ import annotations
+
+import pytest
+
+from runspec.spec import fields
+from runspec.spec.model import _HOLDS, PAIRS, Network, Spec, fields_of, key
+
+# Fields whose row stands for all that is below.
+WHOLE = {"root.overlay", "process.rlimits", "process.user", "linux.namespaces", "linux.uidMappings",
+         "linux.gidMappings",
+         "linux.timeOffsets", "linux.devices", "linux.resources.devices", "mounts[].uidMappings",
+         "mounts[].gidMappings",
+         "interfaces[].routes"}
+LISTS = {"mounts", "interfaces"}
+
+
+def leaves(cls: type, path: str = "") -> list[str]:
+    out = []
+    for field in fields_of(cls):
+        at = f"{path}.{key(field)}" if path else key(field)
+        holds = _HOLDS.get((cls, field))
+        if holds is None or at in WHOLE or field in PAIRS:
+            out.append(at)
+        else:
+            out += leaves(holds, f"{at}[]" if at in LISTS else at)
+    return out
+
+
+@pytest.mark.parametrize("path", sorted({*leaves(Spec), *leaves(Network)} - {"process.user"}))
+def test_every_field_of_the_model_is_listed(path: str) -> None:
+    row = fields.row(path)
+    assert row.path == path
+    assert row.observed and row.man
+
+
+@pytest.mark.parametrize(("path", "found", "impact"), [
+    ("linux.resources.cpu.weight", "linux.resources.cpu.weight", fields.IN_PLACE),
+    ("mounts[12].options[3]", "mounts[].options", fields.RESTART),
+    ("mounts[3]", "mounts", fields.RESTART),
+    ("interfaces[0].addresses[1]", "interfaces[].addresses", fields.IN_PLACE),
+    ("interfaces[0].routes[1].via", "interfaces[].routes", fields.IN_PLACE),
+    ("linux.sysctl.net.ipv4.ip_forward", "linux.sysctl", fields.IN_PLACE),
+    ("linux.namespaces[4]", "linux.namespaces", fields.RECREATE),
+    ("process.rlimits[0].soft", "process.rlimits", fields.IN_PLACE),
+    ("process.user.uid", "process.user.uid", fields.RESTART),
+    ("root.path", "root.path", fields.RECREATE),
+    ("root.readonly", "root.readonly", fields.RESTART),
+    ("whatever.else", "", fields.RECREATE),
+    ("", "", fields.RECREATE),
+])
+def test_row(path: str, found: str, impact: int) -> None:
+    assert (fields.row(path).path, fields.row(path).impact) == (found, impact)
+
+
+def test_classes_are_ordered_and_have_words() -> None:
+    assert fields.NONE < fields.IN_PLACE < fields.RESTART < fields.RECREATE
+    assert fields.WORDS[fields.IN_PLACE] == "in place"
+    assert fields.JSON_WORDS[fields.IN_PLACE] == "inPlace"
+    assert len({row.path for row in fields.ROWS}) == len(fields.ROWS)

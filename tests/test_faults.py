@@ -2,8 +2,8 @@
 
 An entry is `{name, class, input, expect | model}`. The text may also be `input_b64`, or `make`:
 `{prefix, repeat, count, suffix}` for what is too long to write down. `expect` is the whole error text with
-the file called t.yaml; `model` maps paths of the model as a tree to values, `count` is the number of
-documents. Files whose entries have none of these belong to other tests.
+the file called t.yaml; `model` maps paths of `runspec config`'s tree to values, `count` is the number
+of documents. Files whose entries have none of these belong to other tests.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ import pytest
 import yaml
 
 from runspec.errors import SpecError
-from runspec.spec import rules, source
+from runspec.spec import from_yaml, rules, source
 from runspec.spec.compose import child
-from runspec.spec.model import to_tree
 
 FOLDER = Path(__file__).parent / "faults"
 Entry = dict[str, Any]
@@ -74,7 +73,7 @@ def test_fault(entry: Entry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         return
     assert len(models) == entry.get("count", 1)
     for path, value in entry.get("model", {}).items():
-        assert flat(to_tree(models[0]))[path] == value, path
+        assert flat(from_yaml.config_tree(models[0]))[path] == value, path
 
 
 def test_counts() -> None:

@@ -1,0 +1,115 @@
+"""Device rules as a BPF program of type BPF_PROG_TYPE_CGROUP_DEVICE, cgroup-v2.rst "Device controller".
+
+Each of the bits asked for (read, write, mknod) is judged by the last rule that names the device and that
+bit; what no rule allows is denied. So a file cannot be opened for reading and writing after a later rule
+took writing away.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from runspec import abi
+from runspec.errors import SpecError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from runspec.spec.model import DeviceRule
+
+MAX_INSTRUCTIONS = 4096     # what every kernel takes
+NUMBER_MAX = 2**32 - 1
+
+_INSN = struct.Struct("=BBhi")
+
+_TYPES = {"b": abi.BPF_DEVCG_DEV_BLOCK, "c": abi.BPF_DEVCG_DEV_CHAR}
+_BITS = {"r": abi.BPF_DEVCG_ACC_READ, "w": abi.BPF_DEVCG_ACC_WRITE, "m": abi.BPF_DEVCG_ACC_MKNOD}
+_ALL = sum(_BITS.values())
+
+# What the program keeps in registers: the device's type, the bits not yet allowed, its two numbers.
+_TYPE, _LEFT, _MAJOR, _MINOR = abi.BPF_REG_2, abi.BPF_REG_3, abi.BPF_REG_4, abi.BPF_REG_5
+_CONTEXT, _ANSWER = abi.BPF_REG_1, abi.BPF_REG_0
+
+
+def _insn(code: int, to: int = 0, source: int = 0, offset: int = 0, value: int = 0) -> bytes:
+    signed = value - 2**32 if value >= 2**31 else value
+    return _INSN.pack(code, to | source << 4, offset, signed)
+
+
+def _jump(condition: int, register: int, value: int, offset: int) -> bytes:
+    # 32-bit comparisons: the 64-bit ones would extend a number's sign.
+    return _insn(abi.BPF_JMP32 | condition | abi.BPF_K, register, 0, offset, value)
+
+
+def _leave(answer: int) -> bytes:
+    return (_insn(abi.BPF_ALU64 | abi.BPF_MOV | abi.BPF_K, _ANSWER, value=answer)
+            + _insn(abi.BPF_JMP | abi.BPF_EXIT))
+
+
+_LOAD = abi.BPF_LDX | abi.BPF_MEM | abi.BPF_W
+_START = (_insn(_LOAD, _TYPE, _CONTEXT, 0)              # struct bpf_cgroup_dev_ctx: access << 16 | type,
+          + _insn(abi.BPF_ALU | abi.BPF_MOV | abi.BPF_X, _LEFT, _TYPE)
+          + _insn(abi.BPF_ALU | abi.BPF_AND | abi.BPF_K, _TYPE, value=0xFFFF)
+          + _insn(abi.BPF_ALU | abi.BPF_RSH | abi.BPF_K, _LEFT, value=16)
+          + _insn(_LOAD, _MAJOR, _CONTEXT, 4)           # then major
+          + _insn(_LOAD, _MINOR, _CONTEXT, 8))          # and minor
+
+
+def _verdict(allow: bool, bits: int) -> bytes:
+    """What a rule does to a device that it names."""
+    if not allow:
+        return _jump(abi.BPF_JSET, _LEFT, bits, 1) + _insn(abi.BPF_JMP | abi.BPF_JA, offset=2) + _leave(0)
+    return (_insn(abi.BPF_ALU | abi.BPF_AND | abi.BPF_K, _LEFT, value=_ALL & ~bits)
+            + _jump(abi.BPF_JNE, _LEFT, 0, 2) + _leave(1))
+
+
+def _rule(rule: DeviceRule) -> bytes:
+    if rule.type not in ("a", *_TYPES):
+        raise SpecError(f"linux.resources.devices: type {rule.type!r} is none of a, b, c")
+    bits = 0
+    for letter in rule.access:
+        if letter not in _BITS:
+            raise SpecError(f"linux.resources.devices: access {rule.access!r} has letters beside r, w, m")
+        bits |= _BITS[letter]
+    body = _verdict(rule.allow, bits)
+    for register, number in ((_MINOR, rule.minor), (_MAJOR, rule.major),
+                             (_TYPE, _TYPES.get(rule.type))):
+        if number is not None and number != -1:
+            if not 0 <= number <= NUMBER_MAX:
+                raise SpecError(f"linux.resources.devices: device number {number} is out of range",
+                                f"it goes from 0 to {NUMBER_MAX}; -1 means any")
+            # Another device: over the rest of this rule.
+            body = _jump(abi.BPF_JNE, register, number, len(body) // 8) + body
+    return body
+
+
+def program(rules: tuple[DeviceRule, ...]) -> bytes:
+    """The program for these rules, struct bpf_insn after struct bpf_insn.
+
+    Raises:
+        SpecError: a rule cannot be expressed, or there are more than a program may hold.
+
+    See: bpf(2).
+    """
+    parts = [_START]
+    # The last word counts, so the last rule is asked first.
+    for rule in reversed(rules):
+        if (rule.type == "a" and rule.major in (None, -1) and rule.minor in (None, -1)
+                and set(_BITS) <= set(rule.access)):
+            # It decides everything left; code behind it would be refused as out of reach.
+            parts.append(_leave(int(rule.allow)))
+            break
+        parts.append(_rule(rule))
+    else:
+        parts.append(_leave(0))
+    code = b"".join(parts)
+    if len(code) // 8 > MAX_INSTRUCTIONS:
+        raise SpecError(f"linux.resources.devices: {len(rules)} rules make {len(code) // 8} instructions",
+                        f"a device program holds at most {MAX_INSTRUCTIONS}, bpf(2)", "put rules together")
+    return code
+
+
+def tags(code: bytes) -> tuple[str, str]:
+    """The tags that kernels give a program, 16 hexadecimal digits: by SHA-1, and as newer ones by SHA-256."""
+    import hashlib
+
+    return (hashlib.sha1(code, usedforsecurity=False).hexdigest()[:16], hashlib.sha256(code).hexdigest()[:16])

@@ -1,0 +1,80 @@
+"""The shape that v1.py and v2.py share: one Knob per value of a control file."""
+
+from __future__ import annotations
+
+from runspec.spec.model import Frozen, Resources
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from runspec.plan.host import Host
+
+PAGE = 4096
+UNLIMITED = -1
+
+
+class Write(Frozen):
+    """One write into a container's group.
+
+    Args:
+        controller: whose group; "" is the cgroup2 one.
+        path: the spec path it serves.
+        program: a device program in hexadecimal, instead of file and value.
+    """
+
+    controller: str
+    file: str = ""
+    value: str = ""
+    path: str
+    program: str = ""
+
+
+class Knob:
+    """One value that a spec path sets in one file.
+
+    Args:
+        want: what the file should say, canonical; None where nothing is asked and nothing compared.
+        parse: the file's text -> the same canonical form.
+        fresh: what a new group says: then no write is needed. None: always written.
+        text: all of what is written into the file; knobs of one file give the same text.
+    """
+
+    __slots__ = ("controller", "file", "fresh", "parse", "path", "text", "want")
+
+    def __init__(self, path: str, controller: str, file: str, want: Callable[[Resources, Host], Any],
+                 parse: Callable[[str], Any], text: Callable[[Resources, Host], str], fresh: Any = None) -> None:
+        self.path, self.controller, self.file = f"linux.resources.{path}", controller, file
+        self.want, self.parse, self.text, self.fresh = want, parse, text, fresh
+
+
+def limit(text: str) -> int:
+    """A limit of either version as a number, -1 for none."""
+    if text == "max":
+        return UNLIMITED
+    number = int(text)
+    # PAGE_COUNTER_MAX in bytes, as a 64-bit kernel prints it on v1.
+    return UNLIMITED if number >= 2**63 - PAGE or number < 0 else number
+
+
+def pages(value: int | None) -> int:
+    """Bytes as the kernel keeps them: whole pages, rounded down; -1 for none."""
+    return UNLIMITED if value is None or value < 0 else value // PAGE * PAGE
+
+
+def cpu_list(text: str) -> str:
+    """A list such as "0,1-3" in the kernel's own form "0-3", cpuset(7)."""
+    numbers: set[int] = set()
+    for part in text.split(","):
+        first, _, last = part.strip().partition("-")
+        if first:
+            numbers.update(range(int(first), int(last or first) + 1))
+    out: list[str] = []
+    run: list[int] = []
+    for number in [*sorted(numbers), -2]:
+        if run and number != run[-1] + 1:
+            out.append(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}")
+            run = []
+        run.append(number)
+    return ",".join(out)

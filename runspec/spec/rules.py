@@ -7,11 +7,16 @@ from __future__ import annotations
 
 from runspec.errors import Mark, SpecError
 from runspec.spec import defaults, units
-from runspec.spec.model import Capabilities, Interface, Linux, Network, Process, Spec
+from runspec.spec.model import Capabilities, Linux, Network, Process, Spec
 from runspec.spec.names import CAPABILITIES, NAMESPACES, PROPAGATIONS, RLIMITS, nearest
+from runspec.spec.rules_links import LATER as _LATER
+from runspec.spec.rules_links import LETTERS as _FIRST
+from runspec.spec.rules_links import check_interfaces, check_network, is_new, link_fault
 from runspec.spec.rules_mounts import IDS, Faults, check_mappings, check_mounts, check_path
 from runspec.spec.rules_resources import MAJORS, MINORS, check_resources
 from runspec.spec.units import shown
+
+__all__ = ["check", "judge", "link_fault", "name_fault"]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,14 +24,10 @@ if TYPE_CHECKING:
 
     from runspec.spec.compose import Document
 
-_LETTERS = "abcdefghijklmnopqrstuvwxyz"
-_FIRST = frozenset(_LETTERS + _LETTERS.upper() + "0123456789")
-_LATER = _FIRST | frozenset("_.-")
 # A container's group lies beside control files, so it may not have the name of one.
 _GROUP_FILES = ("tasks", "notify_on_release", "release_agent")
 _GROUP_PREFIXES = ("cgroup.", "cpu.", "cpuacct.", "cpuset.", "memory.", "pids.", "io.", "blkio.", "devices.",
                    "freezer.", "hugetlb.", "misc.", "rdma.", "net_cls.", "net_prio.", "perf_event.", "irq.")
-_LINK_WORDS = ("lo", "all", "default")
 _SYSCTL_IPC = ("kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem", "kernel.shmall",
                "kernel.shmmax",
                "kernel.shmmni", "kernel.shm_rmid_forced")
@@ -46,7 +47,8 @@ def check(model: Spec | Network, marks: dict[str, Mark]) -> list[SpecError]:
 
     faults = Faults(marks)
     if isinstance(model, Network):
-        _network(faults, model)
+        check_network(faults, model)
+        _texts(faults, model)
     else:
         _name(faults, model.name)
         _hostname(faults, model)
@@ -54,7 +56,7 @@ def check(model: Spec | Network, marks: dict[str, Mark]) -> list[SpecError]:
         _process(faults, model.process)
         check_mounts(faults, model)
         _linux(faults, model)
-        _interfaces(faults, model)
+        check_interfaces(faults, model)
         _texts(faults, model)
     return in_file_order(faults.found, [""]) if faults.found else []
 
@@ -166,10 +168,6 @@ def _name(faults: Faults, name: str) -> None:
         faults.add("name", *bad)
 
 
-def _new(linux: Linux, kind: str) -> bool:
-    return any(one.type == kind and one.path is None and one.container is None for one in linux.namespaces)
-
-
 def _hostname(faults: Faults, spec: Spec) -> None:
     for at, text in (("hostname", spec.hostname), ("domainname", spec.domainname)):
         if text is None:
@@ -178,7 +176,7 @@ def _hostname(faults: Faults, spec: Spec) -> None:
             faults.add(at, f"{shown(text)} is no name of a host",
                        "it is 1 to 64 letters, digits, `-`, `.` or `_`, hostname(7)",
                        "write it like foo1.example")
-        elif not _new(spec.linux, "uts"):
+        elif not is_new(spec.linux, "uts"):
             faults.add(at, "needs a uts namespace of the container's own",
                        "the name would change for everybody who shares it, uts_namespaces(7)",
                        f"remove {at}, or the entry for uts in linux.namespaces")
@@ -304,7 +302,7 @@ def _linux(faults: Faults, spec: Spec) -> None:
     linux = spec.linux
     if linux.namespaces is not defaults.NAMESPACES:
         _namespaces(faults, spec)
-    user = _new(linux, "user")
+    user = is_new(linux, "user")
     for at, maps in (("linux.uidMappings", linux.uid_mappings), ("linux.gidMappings", linux.gid_mappings)):
         if maps and not user:
             faults.add(at, "needs a user namespace of the container's own",
@@ -322,7 +320,7 @@ def _linux(faults: Faults, spec: Spec) -> None:
                 faults.add(f"process.user.{at}", f"{number} is in no mapping",
                            "a process needs an id in its namespace",
                            f"map it in linux.{at}Mappings")
-    if linux.time_offsets and not _new(linux, "time"):
+    if linux.time_offsets and not is_new(linux, "time"):
         faults.add("linux.timeOffsets", "needs a time namespace of the container's own", "time_namespaces(7)",
                    "add {type: time} to linux.namespaces")
     for index, one in enumerate(linux.time_offsets):
@@ -435,149 +433,10 @@ def _sysctl(faults: Faults, linux: Linux) -> None:
 
 
 def _needs(faults: Faults, linux: Linux, at: str, kind: str) -> None:
-    if not _new(linux, kind):
+    if not is_new(linux, kind):
         faults.add(at, f"needs a {kind} namespace of the container's own",
                    "the change would reach everybody who shares it",
                    f"remove it, or the entry for {kind} in linux.namespaces")
-
-
-def link_fault(name: str) -> tuple[str, str, str] | None:
-    """What is wrong with the name of a link, as (what, why, fix)."""
-    why = "a link's name is 1 to 15 letters, digits, `_`, `.` or `-`, ip-link(8)"
-    if not name:
-        return "is empty", why, "write a name such as eth0"
-    if name in _LINK_WORDS or name in (".", ".."):
-        return f"{shown(name)} is reserved", "the kernel uses it itself", "choose another name"
-    if len(name.encode(errors="surrogatepass")) > 15:
-        return f"{shown(name)} is longer than 15 bytes", why, "shorten it"
-    if name[0] in "-." or not _LATER.issuperset(name):
-        return f"{shown(name)} is no name of a link", why, "use other characters"
-    return None
-
-
-def _mtu(faults: Faults, at: str, mtu: int | None, addresses: tuple[str, ...]) -> None:
-    if mtu is None:
-        return
-    if not 68 <= mtu <= 65535:
-        faults.add(at, f"{mtu} is out of range", "it goes from 68 to 65535 bytes, ip-link(8)", "write 1500")
-    elif mtu < 1280 and any(":" in one for one in addresses):
-        faults.add(at, f"{mtu} is too small for IPv6", "IPv6 needs 1280 bytes, RFC 8200",
-                   "write 1280 or more")
-
-
-def _addresses(faults: Faults, at: str, addresses: tuple[str, ...]) -> None:
-    seen: set[str] = set()
-    for index, one in enumerate(addresses):
-        if not one:
-            continue                    # could not be read, and was reported
-        here, plain = f"{at}[{index}]", one.partition("/")[0]
-        first = units.network_of(f"{plain}/{128 if ':' in plain else 32}")[1]
-        length = int(one.partition("/")[2])
-        multicast = first >> 120 == 0xFF if ":" in plain else first >> 28 == 0xE
-        if first == 0 or multicast or (":" not in plain and first >> 28 == 0xF):
-            faults.add(here, f"{shown(one)} is no address of one host",
-                       "zero, multicast and broadcast addresses belong to nobody", "write another one")
-        elif ":" in plain and first >> 32 == 0xFFFF:
-            faults.add(here, f"{shown(one)} is an IPv4 address in IPv6 form", "no link answers to it",
-                       f"write {plain.rpartition(':')[2]}/{max(length - 96, 0)}")
-        elif ":" not in plain and length < 31 and first in (net := units.network_of(one)[1],
-                                                            net + (1 << 32 - length) - 1):
-            kind = "network" if first == net else "broadcast"
-            faults.add(here, f"{shown(one)} is the {kind} address", "it belongs to no host",
-                       f"write an address between the first and the last of {units.network_text(one)}")
-        elif plain in seen:
-            faults.add(here, f"{shown(plain)} is given twice", "an address belongs to one link", "remove one")
-        seen.add(plain)
-
-
-def _interfaces(faults: Faults, spec: Spec) -> None:
-    if not spec.interfaces:
-        return
-    if not _new(spec.linux, "network"):
-        faults.add("interfaces", "need a network namespace of the container's own",
-                   "the links would be those of everybody who shares it",
-                   "remove interfaces, or the entry for network in linux.namespaces")
-    names: set[str] = set()
-    macs: set[str] = set()
-    addresses: set[str] = set()
-    for index, one in enumerate(spec.interfaces):
-        at = f"interfaces[{index}]"
-        if bad := link_fault(one.name):
-            faults.add(f"{at}.name", *bad)
-        elif one.name in names:
-            faults.add(f"{at}.name", f"{shown(one.name)} is given twice", "a link's name is its own",
-                       "choose another name")
-        names.add(one.name)
-        if one.network is not None and (bad := link_fault(one.network)):
-            faults.add(f"{at}.network", *bad)
-        if one.mac is not None:
-            if int(one.mac[:2], 16) & 1 or one.mac == "00:00:00:00:00:00":
-                faults.add(f"{at}.mac", f"{one.mac} is no address of one station",
-                           "an odd first byte means a group, ip-link(8)", f"write 02{one.mac[2:]}")
-            elif one.mac in macs:
-                faults.add(f"{at}.mac", f"{one.mac} is given twice", "a bridge tells links apart by it",
-                           "change one")
-            macs.add(one.mac)
-        _interface(faults, at, one)
-        for number, address in enumerate(one.addresses):
-            plain = address.partition("/")[0]
-            if plain and plain in addresses and one.addresses.index(address) == number:
-                faults.add(f"{at}.addresses[{number}]",
-                           f"{shown(plain)} is on another link of this container",
-                           "an address belongs to one link", "remove one")
-        addresses.update(address.partition("/")[0] for address in one.addresses)
-
-
-def _interface(faults: Faults, at: str, one: Interface) -> None:
-    _mtu(faults, f"{at}.mtu", one.mtu, one.addresses)
-    _addresses(faults, f"{at}.addresses", one.addresses)
-    good = [address for address in one.addresses if address]
-    families: set[int] = set()
-    for index, gateway in enumerate(one.gateway):
-        here = f"{at}.gateway[{index}]"
-        if not gateway:
-            continue
-        if units.family(gateway) in families:
-            faults.add(here, "is a second gateway of one family", "a link has one default route of each",
-                       "remove one")
-        families.add(units.family(gateway))
-        # A router's link-local address is on every link.
-        if not gateway.startswith("fe80:") and not any(units.within(gateway, address) for address in good):
-            faults.add(here, f"{gateway} is in no network of this link",
-                       "it could not be reached, ip-route(8)",
-                       "write a gateway within one of the addresses' networks")
-        elif any(address.partition("/")[0] == gateway for address in good):
-            faults.add(here, f"{gateway} is this link's own address", "packets would be sent to itself",
-                       "name the router")
-    seen: set[tuple[str, int | None]] = set()
-    for index, route in enumerate(one.routes):
-        here = f"{at}.routes[{index}]"
-        if route.to != "default":
-            if units.network_text(route.to) != route.to:
-                faults.add(f"{here}.to", f"{shown(route.to)} has bits beyond its prefix",
-                           "a route leads to a network, ip-route(8)",
-                           f"write {units.network_text(route.to)}")
-            if route.via is not None and units.family(route.via) != units.family(route.to):
-                faults.add(f"{here}.via", f"{route.via} is of another family than {route.to}", "ip-route(8)",
-                           "write a router of the same family")
-        elif route.via is not None and units.family(route.via) in families and not route.metric:
-            faults.add(f"{here}.to", "default is what gateway says", "one thing is said in one place",
-                       "remove one")
-        if (route.to, route.metric) in seen and route.to != "default":
-            faults.add(f"{here}.to", f"{route.to} is given twice", "routes differ in destination or metric",
-                       "remove one")
-        seen.add((route.to, route.metric))
-        if route.metric is not None and not 0 <= route.metric < IDS:
-            faults.add(f"{here}.metric", f"{route.metric} is out of range", f"it goes from 0 to {IDS - 1}",
-                       "write 100")
-
-
-def _network(faults: Faults, network: Network) -> None:
-    if bad := link_fault(network.name):
-        faults.add("name", *bad)
-    _mtu(faults, "mtu", network.mtu, network.addresses)
-    _addresses(faults, "addresses", network.addresses)
-    _texts(faults, network)
 
 
 def _texts(faults: Faults, model: Spec | Network) -> None:

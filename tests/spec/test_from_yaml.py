@@ -56,7 +56,8 @@ linux:
 annotations: {k: v}
 interfaces:
 - {name: eth0, type: veth, network: lan0, mac: "02:00:0A:4D:00:0B", mtu: 1400,
-   addresses: [10.77.0.11/24, "FD00::1/64"], gateway: 10.77.0.1, routes: [{to: 10.9.0.0/16, via: 10.77.0.2, metric: 5}]}
+   addresses: [10.77.0.11/24, "FD00::1/64"], gateway: 10.77.0.1,
+   routes: [{to: 10.9.0.0/16, via: 10.77.0.2, metric: 5}]}
 """
 
 

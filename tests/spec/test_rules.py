@@ -103,7 +103,7 @@ def test_sysctl_keys_of_the_host_are_refused(key: str, what: str) -> None:
     assert [one.what for one in rules.check(spec(linux=linux), {})] == [f"linux.sysctl.{key}: {what}"]
 
 
-LINK = {"name": "eth0", "type": "veth", "network": "lan0", "addresses": ("10.77.0.11/24", "fd00::b/64")}
+LINK: dict[str, Any] = {"name": "eth0", "type": "veth", "network": "lan0", "addresses": ("10.77.0.11/24", "fd00::b/64")}
 
 
 @pytest.mark.parametrize(("link", "what"), [
@@ -130,7 +130,7 @@ def test_links_need_a_network_namespace_of_their_own() -> None:
     joined = Linux(namespaces=(Namespace(type="network", container="b"),))
     assert "interfaces: need a network namespace of the container's own" in [
         one.what for one in rules.check(spec(linux=joined, interfaces=(Interface(**LINK),)),
-                                        {})]  # type: ignore[arg-type]
+                                        {})]
 
 
 def test_options_are_sorted_by_what_serves_them() -> None:
@@ -144,7 +144,8 @@ def test_options_are_sorted_by_what_serves_them() -> None:
 # What OCI's table "Linux mount options" lists.
 OCI = """
 async atime bind defaults dev diratime dirsync exec iversion lazytime loud mand noatime nodev nodiratime
-noexec noiversion nolazytime nomand norelatime nostrictatime nosuid nosymfollow private ratime rbind rdev rdiratime
+noexec noiversion
+nolazytime nomand norelatime nostrictatime nosuid nosymfollow private ratime rbind rdev rdiratime
 relatime remount rexec rnoatime rnodev rnodiratime rnoexec rnorelatime rnostrictatime rnosuid rnosymfollow ro
 rprivate rrelatime rro rrw rshared rslave rstrictatime rsuid rsymfollow runbindable rw shared silent slave
 strictatime suid symfollow sync tmpcopyup unbindable idmap ridmap
@@ -190,7 +191,8 @@ def test_root_is_a_directory(odd: Path, name: str, what: str) -> None:
     text = f"apiVersion: runspec/v1\nname: a\nroot:\n  path: {odd}/{name}\nprocess: {{args: [sh]}}\n"
     assert host_faults(text) == ([
         f"t.yaml:4:9: root.path: {odd}/{name} {what}\n"
-        "  why: the root file system is a directory of the host\n  fix: create it, or write image: busybox"] if what else [])
+        "  why: the root file system is a directory of the host\n"
+        "  fix: create it, or write image: busybox"] if what else [])
 
 
 @pytest.mark.parametrize(("name", "what"), [
@@ -202,7 +204,8 @@ def test_sources_of_binds_exist(odd: Path, name: str, what: str) -> None:
             f"mounts:\n- destination: /a\n  type: bind\n  source: {odd}/{name}\n")
     assert host_faults(text) == ([
         f"t.yaml:8:11: mounts[0].source: {odd}/{name} {what}\n"
-        "  why: a bind mount needs an existing source, mount(2)\n  fix: create it, or set `optional: true` on this mount"] if what else [])
+        "  why: a bind mount needs an existing source, mount(2)\n"
+        "  fix: create it, or set `optional: true` on this mount"] if what else [])
 
 
 def test_an_optional_source_may_be_missing(odd: Path) -> None:

@@ -103,7 +103,8 @@ def test_sysctl_keys_of_the_host_are_refused(key: str, what: str) -> None:
     assert [one.what for one in rules.check(spec(linux=linux), {})] == [f"linux.sysctl.{key}: {what}"]
 
 
-LINK: dict[str, Any] = {"name": "eth0", "type": "veth", "network": "lan0", "addresses": ("10.77.0.11/24", "fd00::b/64")}
+LINK: dict[str, Any] = {"name": "eth0", "type": "veth", "network": "lan0",
+                        "addresses": ("10.77.0.11/24", "fd00::b/64")}
 
 
 @pytest.mark.parametrize(("link", "what"), [

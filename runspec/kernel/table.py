@@ -38,6 +38,7 @@ def pack(ops: Sequence[abi.Op], given: int = 0) -> bytes:
     texts = bytearray(4)   # offset 0 means none
     offsets = {b"": 0}
     rows = []
+    names, slots, own = abi.OP_NAMES, abi.TABLE_SLOTS, abi.HOST_CWD
     for op in ops:
         for text in (op.s1, op.s2):
             if text not in offsets:
@@ -45,11 +46,12 @@ def pack(ops: Sequence[abi.Op], given: int = 0) -> bytes:
                 texts += _LENGTH.pack(_within(op, "text length", len(text), 0, abi.TABLE_MAX_BYTES))
                 texts += text
                 texts += bytes(4 - len(text) % 4)   # at least the NUL
-        rows.append(_OP.pack(
-            _known(op), _within(op, "slot", op.slot, -1, abi.TABLE_SLOTS - 1),
-            op.dir if op.dir == abi.HOST_CWD else _within(op, "dir", op.dir, -1, abi.TABLE_SLOTS - 1),
-            offsets[op.s1], offsets[op.s2], _within(op, "pad", op.pad, 0, 2**32 - 1),
-            *(_within(op, name, getattr(op, name), 0, 2**64 - 1) for name in "abc")))
+        if op.number not in names or not -1 <= op.slot < slots or not (-1 <= op.dir < slots or op.dir == own):
+            _refuse(op)
+        try:        # struct itself holds each number against its field's width
+            rows.append(_OP.pack(op.number, op.slot, op.dir, offsets[op.s1], offsets[op.s2], op.pad, op.a, op.b, op.c))
+        except struct.error:
+            _refuse(op)
     size = _HEAD.size + len(rows) * _OP.size + len(texts)
     if size > abi.TABLE_MAX_BYTES:
         raise HostError(f"{size} bytes of operations for one process, at most {abi.TABLE_MAX_BYTES}",
@@ -62,10 +64,16 @@ def memfd(data: bytes) -> int:
     return native.sealed(b"runspec-table", data)
 
 
-def _known(op: abi.Op) -> int:
+def _refuse(op: abi.Op) -> None:
+    """Say which number of an operation does not fit."""
     if op.number not in abi.OP_NAMES:
         raise ValueError(f"no operation {op.number}")
-    return op.number
+    _within(op, "slot", op.slot, -1, abi.TABLE_SLOTS - 1)
+    if op.dir != abi.HOST_CWD:
+        _within(op, "dir", op.dir, -1, abi.TABLE_SLOTS - 1)
+    _within(op, "pad", op.pad, 0, 2**32 - 1)
+    for name in "abc":
+        _within(op, name, getattr(op, name), 0, 2**64 - 1)
 
 
 def _within(op: abi.Op, field: str, value: int, low: int, high: int) -> int:

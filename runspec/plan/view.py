@@ -44,15 +44,13 @@ def expected(spec: Spec, host: Host, facts: Facts) -> View:
     return view
 
 
-def seen(spec: Spec, last: Spec | None, host: Host, facts: Facts) -> View:
-    """What the kernel shows now, for the paths that `spec` and `last` name."""
-    told: View = {}
-    if last is not None:
-        told = {path: value for path, value in expected(last, host, facts).items() if path in RECORDED
-                or path.split("[")[0] in RECORDED}
-        for path in expected(spec, host, facts):
-            if (path in RECORDED or path.split("[")[0] in RECORDED) and path not in told:
-                told[path] = ABSENT
+def seen(spec: Spec, last: Spec | None, host: Host, facts: Facts, before: View) -> View:
+    """What the kernel shows now, for the paths that `spec` and `last` name.
+
+    Args:
+        before: what was expected of `last`; it stands in for what the kernel cannot tell.
+    """
+    told: View = {path: before.get(path, ABSENT) for path in RECORDED}
     see_names(spec, facts, told)
     see_namespaces(spec, facts, told)
     see_root(spec, facts, told)

@@ -80,7 +80,12 @@ class Session:
         specs = [one.model for one in wanted if isinstance(one.model, Spec)]
         records = {spec.name: self.store.load("container", spec.name) for spec in specs}
         self._refusals(wanted)
-        lasts = {name: spec_of(record) if record is not None else None for name, record in records.items()}
+        digests = {one.model.name: one for one in wanted if one.digest}
+        lasts: dict[str, Spec | None] = {}
+        for spec in specs:
+            record, given = records[spec.name], digests.get(spec.name)
+            same = record is not None and given is not None and given.digest == record.digest
+            lasts[spec.name] = spec if same else spec_of(record) if record is not None else None
         facts = observer.containers([(spec, lasts[spec.name], records[spec.name]) for spec in specs])
         containers = [self._item(spec, lasts[spec.name], records[spec.name], one, images_too)
                       for spec, one in zip(specs, facts, strict=True)]
@@ -122,7 +127,7 @@ class Session:
             return Item(spec, last, facts, (change,), image, where)
         expected = view.expected(spec, self.host, facts)
         before = expected if last == spec or last is None else view.expected(last, self.host, facts)
-        seen = view.seen(spec, last, self.host, facts)
+        seen = view.seen(spec, last, self.host, facts, before)
         return Item(spec, last, facts, diff.changes(spec.name, expected, before, seen), image, where)
 
     def _network(self, wanted: Network, observer: Observer) -> Item:

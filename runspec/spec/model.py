@@ -55,7 +55,7 @@ class Frozen(metaclass=_Meta):
         raise AttributeError(f"{type(self).__name__}.{name} is frozen")
 
     def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and all(
+        return self is other or type(self) is type(other) and all(
             getattr(self, f) == getattr(other, f) for f in fields_of(type(self)))
 
     def __hash__(self) -> int:
@@ -81,7 +81,7 @@ def items(value: Any) -> Iterator[tuple[str, Any]]:
         yield field, getattr(value, field)
 
 
-# camelCase spellings that the plain rule (snake_case -> camelCase) does not give.
+# camelCase spellings: those the plain rule (snake_case -> camelCase) does not give, then every one asked for.
 _SPELLED = {"container_id": "containerID", "host_id": "hostID", "disable_oom_killer": "disableOOMKiller",
             "uid_mappings": "uidMappings", "oom_score_adj": "oomScoreAdj"}
 
@@ -90,8 +90,9 @@ def key(field: str) -> str:
     """The spelling of a field in a file: `masked_paths` -> `maskedPaths`."""
     if field in _SPELLED:
         return _SPELLED[field]
-    first, *rest = field.rstrip("_").split("_")
-    return first + "".join(word.capitalize() for word in rest)
+    first, *rest = field.split("_")
+    spelled = _SPELLED[field] = first + "".join(word.capitalize() for word in rest)
+    return spelled
 
 
 class Overlay(Frozen):

@@ -87,6 +87,9 @@ class Options:
         self.data: tuple[str, ...] = ()
 
 
+_PARSED: dict[tuple[str, ...], Options] = {}     # most containers have the same few
+
+
 def parse(options: tuple[str, ...]) -> Options:
     """Sorts options by what serves them; what is in no table is the file system's own.
 
@@ -95,7 +98,10 @@ def parse(options: tuple[str, ...]) -> Options:
 
     See: mount_setattr(2)
     """
-    out = Options()
+    known = _PARSED.get(options)
+    if known is not None:
+        return known
+    out = _PARSED[options] = Options()
     for word in options:
         if word in ATTRIBUTES:
             names, cleared = ATTRIBUTES[word]

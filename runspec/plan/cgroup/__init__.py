@@ -19,13 +19,18 @@ __all__ = ["Write", "expected", "files", "judges_devices", "refusals", "seen", "
 DEVICES = "linux.resources.devices"
 
 
+_CHOSEN: dict[tuple[object, ...], list[Knob]] = {}
+
+
 def knobs(resources: Resources, host: Host) -> list[Knob]:
     """What can be set for a container here: each controller's knobs of the version that serves it."""
-    chosen = [one for one in v1.KNOBS if host.version_of(one.controller) == 1]
-    chosen += [one for one in v2.KNOBS if host.version_of(one.file.split(".")[0]) == 2]
-    if host.unified:
-        chosen += v2.unified(resources)
-    return chosen
+    here = (host.hierarchies, host.controllers2)
+    chosen = _CHOSEN.get(here)
+    if chosen is None:
+        chosen = _CHOSEN[here] = [
+            *(one for one in v1.KNOBS if host.version_of(one.controller) == 1),
+            *(one for one in v2.KNOBS if host.version_of(one.file.split(".")[0]) == 2)]
+    return [*chosen, *v2.unified(resources)] if host.unified and resources.unified else chosen
 
 
 def judges_devices(host: Host) -> bool:

@@ -161,7 +161,7 @@ def create(item: Item, host: Host) -> list[Step]:
     spec: Spec = item.wanted
     name, path = spec.name, spec.linux.cgroups_path or f"/runspec/{spec.name}"
     steps: list[Step] = list(directories(spec))
-    steps += groups.make_steps(name, host, path)
+    steps.append(groups.make_step(name, host, path))
     steps += group_writes(item, host, {}, fresh=True)
     links = network.create_links(spec)
     maps = id_maps(spec)
@@ -280,7 +280,10 @@ def group_writes(item: Item, host: Host, files: dict[tuple[str, str], str], path
         if paths is not None and not any(path == one.path or path.startswith(one.path) for path in paths):
             continue
         why = "" if fresh else reason(item, one.path)
-        if one.program:
+        if one.deny or one.allow:
+            steps.append(groups.SetDeviceRules(target=item.name, path=one.path, reason=why,
+                                               directory=where[one.controller], deny=one.deny, allow=one.allow))
+        elif one.program:
             steps.append(groups.AttachDeviceProgram(target=item.name, path=one.path, reason=why,
                                                     directory=where[one.controller], program=one.program))
         else:

@@ -122,8 +122,9 @@ class Session:
         path = spec.linux.cgroups_path or f"/runspec/{spec.name}"
         where = record.cgroups if record is not None else tuple(d for _, d in groups(self.host, path))
         if facts.status != "running":
-            change = Change(target=spec.name, path="", before=facts.status, after="running", cause="new"
-                            if facts.status == "absent" else "drifted", impact=fields.RESTART)
+            new = facts.status == "absent"
+            change = Change(target=spec.name, path="", before=facts.status, after="running",
+                            cause="new" if new else "drifted", impact=fields.IN_PLACE if new else fields.RESTART)
             return Item(spec, last, facts, (change,), image, where)
         expected = view.expected(spec, self.host, facts)
         before = expected if last == spec or last is None else view.expected(last, self.host, facts)

@@ -22,6 +22,7 @@ class Write(Frozen):
         controller: whose group; "" is the cgroup2 one.
         path: the spec path it serves.
         program: a device program in hexadecimal, instead of file and value.
+        deny, allow: v1 device rules, instead of file and value.
     """
 
     controller: str
@@ -29,6 +30,8 @@ class Write(Frozen):
     value: str = ""
     path: str
     program: str = ""
+    deny: tuple[str, ...] = ()
+    allow: tuple[str, ...] = ()
 
 
 class Knob:

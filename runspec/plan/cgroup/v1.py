@@ -106,18 +106,10 @@ def seen_devices(text: str) -> tuple[str, ...]:
 
 
 def device_writes(rules: tuple[DeviceRule, ...], now: str | None) -> list[Write]:
-    """From what devices.list says to what it should; from nothing where the group is new."""
-    wanted, path = device_lines(rules), "linux.resources.devices"
-    if wanted == (ALL,):
-        return [] if now is None or seen_devices(now) == wanted else [
-            Write(controller="devices", file="devices.allow", value="a", path=path)]
-    have = () if now is None else seen_devices(now)
-    out = []
-    if now is None or have == (ALL,):
-        out.append(Write(controller="devices", file="devices.deny", value="a", path=path))
-        have = ()
-    out += [Write(controller="devices", file="devices.deny", value=line, path=path)
-            for line in have if line not in wanted]
-    out += [Write(controller="devices", file="devices.allow", value=line, path=path)
-            for line in wanted if line not in have]
-    return out
+    """From what devices.list says to what it should; None where the group is new and allows all."""
+    wanted, have = device_lines(rules), (ALL,) if now is None else seen_devices(now)
+    if wanted == have:
+        return []
+    deny: tuple[str, ...] = ("a",) if have == (ALL,) else tuple(one for one in have if one not in wanted)
+    allow = ("a",) if wanted == (ALL,) else tuple(one for one in wanted if one not in have)
+    return [Write(controller="devices", path="linux.resources.devices", deny=deny, allow=allow)]

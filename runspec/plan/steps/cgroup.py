@@ -37,41 +37,45 @@ def unified(host: Host, path: str) -> str:
     return next((directory for name, directory in groups(host, path) if not name), "")
 
 
-def parents(host: Host, directory: str) -> list[str]:
-    """Directories between a hierarchy's root and this group, outermost first."""
-    roots = [mount for _, mount in host.hierarchies] + ([host.unified] if host.unified else [])
-    root = max((one for one in roots if directory.startswith(one + "/")), key=len)
+def parents(mounts: tuple[str, ...], directory: str) -> list[str]:
+    """Directories between a hierarchy's mount and this group, outermost first."""
+    root = max((one for one in mounts if directory.startswith(one + "/")), key=len)
     words = directory[len(root) + 1:].split("/")
     return [root + "/" + "/".join(words[:i]) for i in range(1, len(words))]
 
 
-class MakeCgroup(HostStep):
-    """Makes one group and the parents it lacks, with what a parent must hold before its child works."""
+class MakeCgroups(HostStep):
+    """Makes a container's groups and the parents they lack, with what a parent must hold before its child works.
+
+    Args:
+        groups: (controller, directory); "" is cgroup2.
+        mounts: where the hierarchies begin: no parent is looked for above.
+        enable: controllers to hand down in cgroup2.
+    """
 
     PHASE = PREPARE
-    controller: str             # "" is cgroup2
-    directory: str
-    parents: tuple[str, ...] = ()
-    enable: tuple[str, ...] = ()    # controllers to hand down, cgroup2
-    root: str = ""
+    groups: tuple[tuple[str, str], ...]
+    mounts: tuple[str, ...] = ()
+    enable: tuple[str, ...] = ()
 
     def apply(self, kernel: Any, run: Any) -> Any:
         """Returns the directories that were made.
 
         See: cgroup-v1/cpusets.rst (cpus and mems start empty), cgroup-v2.rst "Enabling and Disabling".
         """
-        made = []
-        for directory in (*self.parents, self.directory):
-            if run.known_group(directory):
-                continue
-            if self.controller == "":
-                self._hand_down(kernel, directory.rsplit("/", 1)[0])
-            if kernel.make_dir(directory):
-                made.append(directory)
-                if self.controller == "cpuset":
-                    self._inherit(kernel, directory)
-            if directory != self.directory:
-                run.note_group(directory)
+        made: list[str] = []
+        for controller, group in self.groups:
+            for directory in (*parents(self.mounts, group), group):
+                if run.known_group(directory):
+                    continue
+                if controller == "":
+                    self._hand_down(kernel, directory.rsplit("/", 1)[0])
+                if kernel.make_dir(directory):
+                    made.append(directory)
+                    if controller == "cpuset":
+                        self._inherit(kernel, directory)
+                if directory != group:
+                    run.note_group(directory)
         return made
 
     def _hand_down(self, kernel: Any, parent: str) -> None:
@@ -87,11 +91,13 @@ class MakeCgroup(HostStep):
 
     def undo(self, kernel: Any, run: Any, memo: Any) -> None:
         """Ends what runs inside, then removes what was made; parents only when empty."""
-        kernel.kill_cgroup([self.directory])
-        remove_groups(kernel, [self.directory], memo or [])
+        directories = [directory for _, directory in self.groups]
+        kernel.kill_cgroup(directories)
+        remove_groups(kernel, directories, memo or [])
 
     def __str__(self) -> str:
-        return f"make cgroup {self.directory}"
+        names = ", ".join(name for name, _ in self.groups if name)
+        return f"make cgroups {self.groups[0][1].rsplit('/', 2)[-1]}" + (f" ({names})" if names else "")
 
 
 class WriteCgroupFile(HostStep):
@@ -113,6 +119,25 @@ class WriteCgroupFile(HostStep):
 
     def __str__(self) -> str:
         return f"write {self.value!r} to {self.file}"
+
+
+class SetDeviceRules(HostStep):
+    """Denies and allows devices to a v1 group, devices.rst."""
+
+    PHASE = PREPARE
+    directory: str
+    deny: tuple[str, ...] = ()
+    allow: tuple[str, ...] = ()
+
+    def apply(self, kernel: Any, run: Any) -> Any:
+        """One rule a write; what is denied first cannot take away what is allowed after."""
+        for file, rules in (("devices.deny", self.deny), ("devices.allow", self.allow)):
+            for rule in rules:
+                kernel.write(f"{self.directory}/{file}", rule)
+
+    def __str__(self) -> str:
+        said = [f"{word} {', '.join(rules)}" for word, rules in (("deny", self.deny), ("allow", self.allow)) if rules]
+        return "devices: " + "; ".join(said)
 
 
 class AttachDeviceProgram(HostStep):
@@ -174,10 +199,9 @@ def remove_groups(kernel: Any, directories: list[str], made: list[str]) -> None:
             parent = parent.rsplit("/", 1)[0]
 
 
-def make_steps(name: str, host: Host, path: str) -> list[HostStep]:
+def make_step(name: str, host: Host, path: str) -> MakeCgroups:
     """The groups of a new container."""
-    return [MakeCgroup(
-        target=name, path="linux.cgroupsPath", controller=controller, directory=directory,
-        parents=tuple(parents(host, directory)),
-        enable=tuple(one for one in host.controllers2 if one in (*CONTROLLERS, "io")) if not controller else ())
-        for controller, directory in groups(host, path)]
+    return MakeCgroups(
+        target=name, path="linux.cgroupsPath", groups=groups(host, path),
+        mounts=tuple(mount for _, mount in host.hierarchies) + ((host.unified,) if host.unified else ()),
+        enable=tuple(one for one in host.controllers2 if one in (*CONTROLLERS, "io")))

@@ -41,8 +41,8 @@ class Netns:
         # The holder ends with our end of its pipe, even when pytest is killed.
         self.holder = subprocess.Popen(
             ["unshare", "-n", "-m", "sh", "-ec",
-             "mkdir -p /run/runspec /var/lib/runspec; mount -t tmpfs state /run/runspec;"
-             "mount -t tmpfs images /var/lib/runspec; ip link set lo up; echo ready; exec cat"],
+             "mkdir -p /run/runspec /var/lib/runspec; mount -t tmpfs -o mode=700 state /run/runspec;"
+             "mount -t tmpfs -o mode=755 images /var/lib/runspec; ip link set lo up; echo ready; exec cat"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert self.holder.stdout is not None and self.holder.stdout.readline() == "ready\n"
         self.pid = self.holder.pid

@@ -98,7 +98,8 @@ def compose(pieces: list[Piece], known: dict[str, Spec | Network], judge: Judge,
             faults += bad
             fresh += found
         order.append((piece, model, len(found)))
-    judged = {id(document): model for model, document in judge(fresh, faults)}
+    # By the tree: a document whose positions shifted comes back as another one around the same tree.
+    judged = {id(document.tree): (model, document) for model, document in judge(fresh, faults)}
     out: dict[tuple[str, str], Wanted] = {}
     rest = iter(fresh)
     for piece, model, count in order:
@@ -109,9 +110,10 @@ def compose(pieces: list[Piece], known: dict[str, Spec | Network], judge: Judge,
                 return None
         for _ in range(count):
             document = next(rest)
-            if id(document) not in judged:
+            if id(document.tree) not in judged:
                 continue        # equal to one before it
-            one = Wanted(judged[id(document)], piece.digest if count == 1 else "", lambda d=document: d.marks)
+            model, placed = judged[id(document.tree)]
+            one = Wanted(model, piece.digest if count == 1 else "", lambda d=placed: d.marks)
             before = out.setdefault((one.kind, one.model.name), one)
             if before.model != one.model:
                 return None
@@ -122,6 +124,6 @@ def later(piece: Piece, judge: Judge) -> Callable[[], dict[str, Mark]]:
     """Positions of a document that was not parsed: it is, when somebody asks."""
     def marks() -> dict[str, Mark]:
         found, _ = piece.parse()
-        judge(found, None)
-        return found[0].marks if found else {}
+        judged = judge(found, None)
+        return judged[0][1].marks if judged else {}
     return marks

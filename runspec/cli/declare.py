@@ -13,8 +13,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runspec.cli.words import Words
     from runspec.errors import Mark
-    from runspec.plan.steps.base import Change
     from runspec.kernel import Kernel
+    from runspec.plan.steps.base import Change
     from runspec.run.apply import Wanted, Work
     from runspec.run.store import Store
     from runspec.spec.source import Document
@@ -141,7 +141,7 @@ def destroy(words: Words, kernel: Kernel, store: Store) -> int:
             session.perform(work, [])
         done = {name: "removed" for _, name in gone if any(one.name == name for one in
                                                            (*work.networks, *work.containers))}
-        done.update({name: "was not there" for name in unknown})
+        done.update(dict.fromkeys(unknown, "was not there"))
     if words.json:
         print(render.done_json(done, work.plan.changes, work.notes))
     else:

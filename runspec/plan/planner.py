@@ -303,10 +303,10 @@ def warnings(items: list[Item]) -> list[str]:
     weighted = [item.wanted for item in items if item.wanted is not None
                 and item.wanted.linux.resources.cpu.weight is not None]
     out = []
-    for words, of in (("parent groups", lambda s: (s.linux.cgroups_path or "").rsplit("/", 1)[0]),
-                      ("cores", lambda s: s.linux.resources.cpu.cpus)):
-        if len({of(spec) for spec in weighted}) > 1:
+    parents = {(spec.linux.cgroups_path or "").rsplit("/", 1)[0] for spec in weighted}
+    cores = {spec.linux.resources.cpu.cpus for spec in weighted}
+    for words, values in (("parent groups", parents), ("cores", cores)):
+        if len(values) > 1:
             names = ", ".join(spec.name for spec in weighted)
             out.append(f"warning: the weights of {names} do not compare: their {words} differ")
     return out
-

@@ -165,7 +165,7 @@ class Session:
                     faults.append(from_yaml.fault(
                         one.marks, path, f"there is no {word} {name}",
                         "no given document declares it and none of that name is applied",
-                        f"add its document to the command, or apply it first"))
+                        "add its document to the command, or apply it first"))
         if faults:
             raise source.join(faults)
 
@@ -207,7 +207,7 @@ class Session:
 
     def perform(self, work: Work, wanted: list[Wanted]) -> None:
         """Run the plan of `work`, look again, and leave no open journal."""
-        marks = Lazy(wanted)
+        places = Places(wanted)
         records = {(one.kind, one.model.name): self._record(one) for one in wanted}
         live = {item.name: (item.facts.pid, item.facts.start_time) for item in work.containers
                 if item.facts.status == "running"}
@@ -215,7 +215,7 @@ class Session:
         ids = [(kind, item.name) for kind, items in (("network", work.networks), ("container", work.containers))
                for item in items if item.name in names]
         journal = begin(self.store, ids)
-        perform(Run(self.kernel, self.store, work.plan, records, live), work.plan, journal, marks)
+        perform(Run(self.kernel, self.store, work.plan, records, live), work.plan, journal, places)
         journal.close()
         again = self.look([one for one in wanted if one.model.name in names], [])
         left = [change for item in (*again.networks, *again.containers) for change in item.changes]
@@ -244,14 +244,13 @@ def network_of(record: Record) -> Network:
     return from_tree(Network, record.spec)
 
 
-class Lazy(dict[str, "dict[str, Mark]"]):
+class Places:
     """target -> marks, asked only when an error is to be placed."""
 
     def __init__(self, wanted: list[Wanted]) -> None:
-        super().__init__()
         self._wanted = {one.model.name: one for one in wanted}
 
-    def get(self, name: str, default: object = None) -> dict[str, Mark]:    # type: ignore[override]
+    def __call__(self, name: str) -> dict[str, Mark]:
         """The marks of one target, empty where no document declares it."""
         one = self._wanted.get(name)
         return one.marks if one is not None else {}

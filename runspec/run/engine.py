@@ -12,6 +12,7 @@ from runspec.run.store import Record, parse_record, record_text, status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from runspec.kernel import Child, Kernel, Report
@@ -216,11 +217,11 @@ def step_error(step: Step | None, cause: RunspecError) -> StepError:
     return error
 
 
-def perform(run: Run, plan: Plan, journal: Journal, marks: dict[str, dict[str, Mark]]) -> None:
+def perform(run: Run, plan: Plan, journal: Journal, places: Callable[[str], dict[str, Mark]]) -> None:
     """Run a plan to its end, or take back what it did.
 
     Args:
-        marks: target -> spec path -> place in the user's file, for errors.
+        places: target -> spec path -> place in the user's file, asked when an error is to be placed.
 
     Raises:
         StepError: with the Step, its position, its cause, and what failed while undoing.
@@ -247,7 +248,7 @@ def perform(run: Run, plan: Plan, journal: Journal, marks: dict[str, dict[str, M
         else:
             journal.close()
         if isinstance(error, RunspecError):
-            raise _placed(error, done[-1][0] if done else None, failed, marks) from error
+            raise _placed(error, done[-1][0] if done else None, failed, places) from error
         raise
     finally:
         run.finish()
@@ -273,11 +274,11 @@ def undo(run: Run, done: list[tuple[HostStep, Any]]) -> list[str]:
 
 
 def _placed(error: RunspecError, step: Step | None, failed: list[str],
-            marks: dict[str, dict[str, Mark]]) -> StepError:
+            places: Callable[[str], dict[str, Mark]]) -> StepError:
     if not isinstance(error, StepError):
         error = step_error(step, error)
     if error.at is None and step is not None:
-        error.at = place(marks.get(step.target, {}), step.path)
+        error.at = place(places(step.target), step.path)
     if failed:
         error.why += "\n  and while undoing: " + "; ".join(failed)
     return error

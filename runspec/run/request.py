@@ -81,7 +81,8 @@ def digests(store: Store) -> dict[str, Spec | Network]:
         for name in store.names(kind):
             record = store.load(kind, name)
             if record is not None and record.digest:
-                out[record.digest] = from_tree(Spec if kind == "container" else Network, record.spec)
+                out[record.digest] = (from_tree(Spec, record.spec) if kind == "container"
+                                      else from_tree(Network, record.spec))
     return out
 
 
@@ -113,11 +114,16 @@ def compose(pieces: list[Piece], known: dict[str, Spec | Network], judge: Judge,
             if id(document.tree) not in judged:
                 continue        # equal to one before it
             model, placed = judged[id(document.tree)]
-            one = Wanted(model, piece.digest if count == 1 else "", lambda d=placed: d.marks)
+            one = Wanted(model, piece.digest if count == 1 else "", placed_at(placed))
             before = out.setdefault((one.kind, one.model.name), one)
             if before.model != one.model:
                 return None
     return list(out.values())
+
+
+def placed_at(document: Document) -> Callable[[], dict[str, Mark]]:
+    """Positions of a document that was parsed."""
+    return lambda: document.marks
 
 
 def later(piece: Piece, judge: Judge) -> Callable[[], dict[str, Mark]]:

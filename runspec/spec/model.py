@@ -55,8 +55,8 @@ class Frozen(metaclass=_Meta):
         raise AttributeError(f"{type(self).__name__}.{name} is frozen")
 
     def __eq__(self, other: object) -> bool:
-        return self is other or type(self) is type(other) and all(
-            getattr(self, f) == getattr(other, f) for f in fields_of(type(self)))
+        return self is other or (type(self) is type(other) and all(
+            getattr(self, f) == getattr(other, f) for f in fields_of(type(self))))
 
     def __hash__(self) -> int:
         return hash((type(self), *(getattr(self, f) for f in fields_of(type(self)))))

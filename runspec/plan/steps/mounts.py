@@ -91,7 +91,7 @@ class MakeMount(ChildStep):
 
     def _cgroup(self, table: Table, options: Options) -> None:
         """v1 shows one directory per controller below a tmpfs; cgroup_namespaces(7) hides what is above."""
-        attributes = flags(options.set) 
+        attributes = flags(options.set)
         if not self.hierarchies:
             tree = self._new(table, "cgroup2", attributes, ())
             self._target(table, "directory")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from runspec import abi
-from runspec.plan.steps.base import ATTACH, HOST_CWD, SPAWN, ChildStep, HostStep, Table
+from runspec.plan.steps.base import ATTACH, SPAWN, ChildStep, HostStep, Table
 from runspec.spec.model import IDMapping, Namespace, Spec, TimeOffset
 
 TYPE_CHECKING = False
@@ -220,6 +220,3 @@ def plan(spec: Spec, unified: str, tasks: tuple[str, ...], attach: bool,
     if "user" in new:
         steps.append(BecomeRoot(target=spec.name, path="linux.uidMappings"))
     return spawn, steps
-
-
-__all__ = ["HOST_CWD", "KINDS", "SpawnInit", "EnterNamespaces", "WriteIDMaps", "plan", "inside", "is_new"]

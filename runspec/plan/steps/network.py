@@ -311,8 +311,9 @@ def change_links(spec: Spec, last: Spec | None, facts: Facts, changes: tuple[Cha
             steps.append(inside(name, mine[0], link_messages(one, index), f"configure {one.name}"))
             continue
         assert link is not None
-        messages = _differences(one, link, facts, {path.rsplit(".", 1)[1] for path in mine})
-        steps.append(inside(name, mine[0], messages, f"set {', '.join(sorted(p.rsplit('.', 1)[1] for p in mine))} of {one.name}"))
+        leaves = {path.rsplit(".", 1)[1] for path in mine}
+        messages = _differences(one, link, facts, leaves)
+        steps.append(inside(name, mine[0], messages, f"set {', '.join(sorted(leaves))} of {one.name}"))
     return steps
 
 
@@ -330,11 +331,13 @@ def _differences(one: Interface, link: Any, facts: Facts, leaves: set[str]) -> l
     # A link that went down, or lost an address, lost the routes through it as well.
     wanted = wanted_routes(one)
     shown = routes_of(facts, link.index)
-    for route in shown:
-        if route not in map(_plain, wanted):
-            out.append(route_message(rtnetlink.delete_route, Route(to=route[0], via=route[1], metric=route[2]), link.index))
+    plain = [_plain(route) for route in wanted]
+    for to, via, metric in shown:
+        if (to, via, metric) not in plain:
+            gone = Route(to=to, via=via or None, metric=metric or None)
+            out.append(route_message(rtnetlink.delete_route, gone, link.index))
     lost = leaves & {"addresses", "up"}
-    out += [route_message(rtnetlink.replace_route, route, link.index) for route in wanted
+    out += [route_message(rtnetlink.add_route, route, link.index) for route in wanted
             if lost or _plain(route) not in shown]
     return out
 

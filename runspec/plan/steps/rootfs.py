@@ -6,7 +6,7 @@ from os import makedev
 
 from runspec import abi
 from runspec.plan.host import Host
-from runspec.plan.steps.base import HOST_CWD, ChildStep, HostStep, Table
+from runspec.plan.steps.base import ChildStep, HostStep, Table
 from runspec.plan.steps.mounts import SealMounts, plan_mounts
 from runspec.plan.steps.namespaces import is_new
 from runspec.spec.model import Device, Overlay, Spec
@@ -175,7 +175,7 @@ class PrepareRoot(ChildStep):
             return "make a root from the host's /usr, read-only"
         if self.overlay is None:
             return f"take {self.source} as root"
-        kind = "in memory" if self.overlay.volatile else f"kept in {self.overlay.upper or base_dir(self.target) + '/rootfs'}"
+        kind = "in memory" if self.overlay.volatile else f"kept in {self.overlay.upper}"
         return f"mount overlay above {self.source}, changes {kind}"
 
 
@@ -294,6 +294,3 @@ def plan(spec: Spec, host: Host, image: str | None, sources: dict[str, str],
                            readonly=spec.linux.readonly_paths))
     steps.append(PivotRoot(target=name, path="root.readonly", readonly=root.readonly, propagation=propagation))
     return steps
-
-
-__all__ = ["HOST_CWD", "MakeDirectory", "RemoveDirectory", "PrepareRoot", "plan", "base_dir"]

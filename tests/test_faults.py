@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from runspec.errors import SpecError
-from runspec.spec import from_yaml, rules, source
+from runspec.spec import rules, source, to_yaml
 from runspec.spec.compose import child
 
 FOLDER = Path(__file__).parent / "faults"
@@ -73,7 +73,7 @@ def test_fault(entry: Entry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         return
     assert len(models) == entry.get("count", 1)
     for path, value in entry.get("model", {}).items():
-        assert flat(from_yaml.config_tree(models[0]))[path] == value, path
+        assert flat(to_yaml.config_tree(models[0]))[path] == value, path
 
 
 def test_counts() -> None:

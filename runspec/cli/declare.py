@@ -58,13 +58,13 @@ def validate(words: Words, kernel: Kernel, store: None) -> int:
 
 def config(words: Words, kernel: Kernel, store: None) -> int:
     """The normalized form, every default spelled out."""
-    from runspec.spec import from_yaml, source
+    from runspec.spec import to_yaml
 
-    trees = [from_yaml.config_tree(model) for model, _ in read_specs(words.operands)]
+    trees = [to_yaml.config_tree(model) for model, _ in read_specs(words.operands)]
     if words.json:
         print(render.canonical(trees))
     else:
-        print(source.dump(trees), end="")
+        print(to_yaml.dump(trees), end="")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""YAML trees -> Specs: shorthands, units and defaults; and a Spec as a fully spelled-out tree.
+"""YAML trees -> Specs: shorthands, units and defaults; to_yaml.py is the way back.
 
 The schema has judged the trees before: types are right and keys are known here.
 """
@@ -28,7 +28,6 @@ from runspec.spec.model import (
     Spec,
     TimeOffset,
     User,
-    to_tree,
 )
 from runspec.spec.names import CAPABILITY_NUMBER
 
@@ -41,8 +40,6 @@ if TYPE_CHECKING:
 
     Tree = dict[str, Any]
     T = TypeVar("T")
-
-API_VERSION = "runspec/v1"
 
 
 class Place(Mark):
@@ -114,7 +111,6 @@ def _access(value: object) -> str:
         raise SpecError(f"{units.shown(text)} is no access", "it is made of r (read), w (write), m (mknod)",
                         "write it like rwm")
     return "".join(char for char in "rwm" if char in text)
-
 
 
 class _Reader:
@@ -493,36 +489,3 @@ def read(documents: list[Document]) -> list[tuple[Spec | Network, Document]]:
     out, faults = gather(documents)
     raise_all(in_file_order(faults, [document.file for document in documents]))
     return out
-
-
-def config_tree(model: Spec | Network) -> Tree:
-    """A document with every default spelled out, which reads back as an equal model.
-
-    Args:
-        model: what a document became.
-
-    Returns:
-        A tree of plain dicts, lists and scalars, in the order in which people write.
-    """
-    tree: Tree = to_tree(model)
-    head: Tree = {"apiVersion": API_VERSION, "kind": type(model).__name__}
-    if isinstance(model, Network):
-        return {**head, **tree}
-    head["kind"] = "Container"
-    user = tree["process"]["user"]
-    if "umask" in user:
-        user["umask"] = f"{user['umask']:04o}"
-    linux = tree["linux"]
-    linux["timeOffsets"] = {one.clock: {"secs": one.secs, "nanosecs": one.nanosecs}
-                            for one in model.linux.time_offsets}
-    for device in linux["devices"]:
-        if "fileMode" in device:
-            device["fileMode"] = f"{device['fileMode']:04o}"
-    for mount in tree["mounts"]:
-        if "optional" in mount["options"]:
-            mount["options"].remove("optional")
-            mount["optional"] = True
-    # The key keeps OCI's place among its neighbours.
-    masked, readonly = linux.pop("maskedPaths"), linux.pop("readonlyPaths")
-    tree["linux"] = {**linux, "seccomp": None, "maskedPaths": masked, "readonlyPaths": readonly}
-    return {**head, **tree}

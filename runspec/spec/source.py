@@ -9,7 +9,7 @@ import stat
 from itertools import pairwise
 
 from runspec.errors import Mark, SpecError
-from runspec.spec.compose import DOCUMENTS, Composer, Document, quote, scalar
+from runspec.spec.compose import DOCUMENTS, Composer, Document, quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -226,23 +226,3 @@ def parse(text: str, file: str, line: int = 0) -> tuple[list[Document], list[Spe
         faults.append(SpecError("holds no document", "a spec file declares a container or a network",
                                 at=Mark(file, 0, 0)))
     return documents, faults
-
-
-def dump(trees: list[Any]) -> str:
-    """Documents as text that `load` reads back to equal trees.
-
-    Args:
-        trees: maps of plain values, as from_yaml.config_tree gives them.
-    """
-    import yaml
-
-    class Dumper(yaml.SafeDumper):
-        """Quotes every text that would read as something else in YAML 1.2."""
-
-    def text(dumper: yaml.SafeDumper, value: str) -> Any:
-        plain = value and scalar(value) == value
-        return dumper.represent_scalar("tag:yaml.org,2002:str", value, None if plain else '"')
-
-    Dumper.add_representer(str, text)
-    return yaml.dump_all(trees, Dumper=Dumper, sort_keys=False, allow_unicode=True, explicit_start=len(trees) > 1,
-                         default_flow_style=False, width=100)

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from runspec.errors import SpecError
-from runspec.spec import defaults, from_yaml, rules, schema, source
+from runspec.spec import defaults, from_yaml, rules, schema, source, to_yaml
 from runspec.spec.model import Network, Overlay, Spec
 
 HEAD = "apiVersion: runspec/v1\nname: a\n"
@@ -163,11 +163,11 @@ def test_a_shared_uts_namespace_keeps_its_name() -> None:
                                   "addresses: [10.77.0.1/24]\nmtu: 1400\n"])
 def test_the_spelled_out_form_means_the_same(text: str) -> None:
     [(model, _)] = from_yaml.read(documents(text))
-    tree = from_yaml.config_tree(model)
+    tree = to_yaml.config_tree(model)
     again = yaml.safe_dump(tree, sort_keys=False)
     [(other, placed)] = from_yaml.read(documents(again))
     assert other == model
-    assert from_yaml.config_tree(other) == tree
+    assert to_yaml.config_tree(other) == tree
     assert rules.check(other, placed.marks) == []
     if isinstance(model, Spec):
         assert tree["linux"]["seccomp"] is None and "seccomp" in tree["linux"]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 DEPTH = 64                  # collections within collections
-NODES = 100_000             # nodes of one document, aliases counted as often as they are used
+NODES = 50_000              # nodes of one document, aliases counted as often as they are used
 ALIASED = 100_000           # nodes which aliases add, in all documents of a file together
 DOCUMENTS = 10_000          # documents of one file
 KEY = 1024                  # characters of one key, YAML's own bound where no `?` stands before it

@@ -229,7 +229,8 @@ def _run_in_vm(session: pytest.Session, items: list[pytest.Item]) -> None:
              "--timeout", os.environ.get("RUNSPEC_VM_TIMEOUT", "1500"), "--",
              # -P: the checkout's own runspec/ must not come before the installed one.
              sys.executable, "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider", "--must",
-             "--chosen", str(chosen), "--results", str(results)],
+             f"--chosen={chosen}", f"--results={results}",
+             *dict.fromkeys(item.nodeid.partition("::")[0] for item in items)],
             cwd=root, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         reports: dict[str, list[dict[str, Any]]] = {}
         for line in results.read_text().splitlines():

@@ -36,7 +36,8 @@ class _Row(tuple):  # type: ignore[type-arg]
             setattr(cls, name, property(itemgetter(at)))
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{n}={v!r}' for n, v in zip(self.FIELDS, self, strict=True))})"
+        named = ", ".join(f"{name}={value!r}" for name, value in zip(self.FIELDS, self, strict=True))
+        return f"{type(self).__name__}({named})"
 
 
 class Link(_Row):
@@ -211,8 +212,9 @@ def parse_routes(data: bytes) -> list[Route]:
         elif via:
             hop = _ip(_U16.unpack_from(data, via[0])[0], data[via[0] + 2:via[1]])
         out.append(Route((
-            family, f"{_ip(family, data[to[0]:to[1]])}/{bits}" if to else "default", hop, _int(data, has(abi.RTA_OIF)),
-            _int(data, has(abi.RTA_PRIORITY)), _int(data, has(abi.RTA_TABLE), table), protocol, scope, shape)))
+            family, f"{_ip(family, data[to[0]:to[1]])}/{bits}" if to else "default", hop,
+            _int(data, has(abi.RTA_OIF)), _int(data, has(abi.RTA_PRIORITY)),
+            _int(data, has(abi.RTA_TABLE), table), protocol, scope, shape)))
     return out
 
 

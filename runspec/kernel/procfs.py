@@ -11,8 +11,9 @@ INFINITY = 2**64 - 1
 # proc(5)'s words for getrlimit(2)'s names.
 _LIMITS = {
     b"Max cpu time": "RLIMIT_CPU", b"Max file size": "RLIMIT_FSIZE", b"Max data size": "RLIMIT_DATA",
-    b"Max stack size": "RLIMIT_STACK", b"Max core file size": "RLIMIT_CORE", b"Max resident set": "RLIMIT_RSS",
-    b"Max processes": "RLIMIT_NPROC", b"Max open files": "RLIMIT_NOFILE", b"Max locked memory": "RLIMIT_MEMLOCK",
+    b"Max stack size": "RLIMIT_STACK", b"Max core file size": "RLIMIT_CORE",
+    b"Max resident set": "RLIMIT_RSS", b"Max processes": "RLIMIT_NPROC",
+    b"Max open files": "RLIMIT_NOFILE", b"Max locked memory": "RLIMIT_MEMLOCK",
     b"Max address space": "RLIMIT_AS", b"Max file locks": "RLIMIT_LOCKS",
     b"Max pending signals": "RLIMIT_SIGPENDING", b"Max msgqueue size": "RLIMIT_MSGQUEUE",
     b"Max nice priority": "RLIMIT_NICE", b"Max realtime priority": "RLIMIT_RTPRIO",
@@ -29,11 +30,12 @@ class Mount:
         propagation: optional fields, "shared:1", "master:2", "unbindable".
     """
 
-    __slots__ = ("device", "fstype", "id", "mount_point", "options", "parent", "propagation", "root", "source",
-                 "super_options")
+    __slots__ = ("device", "fstype", "id", "mount_point", "options", "parent", "propagation", "root",
+                 "source", "super_options")
 
-    def __init__(self, id: int, parent: int, device: str, root: str, mount_point: str, options: tuple[str, ...],
-                 propagation: tuple[str, ...], fstype: str, source: str, super_options: tuple[str, ...]) -> None:
+    def __init__(self, id: int, parent: int, device: str, root: str, mount_point: str,
+                 options: tuple[str, ...], propagation: tuple[str, ...], fstype: str, source: str,
+                 super_options: tuple[str, ...]) -> None:
         self.id, self.parent, self.device, self.root, self.mount_point = id, parent, device, root, mount_point
         self.options, self.propagation, self.fstype, self.source = options, propagation, fstype, source
         self.super_options = super_options
@@ -51,9 +53,9 @@ class Status:
         umask: None where the process is a zombie.
     """
 
-    __slots__ = ("cap_ambient", "cap_bounding", "cap_effective", "cap_inheritable", "cap_permitted", "gid",
-                 "groups", "name", "no_new_privs", "nspid", "pid", "ppid", "seccomp", "state", "threads", "uid",
-                 "umask")
+    __slots__ = ("cap_ambient", "cap_bounding", "cap_effective", "cap_inheritable", "cap_permitted",
+                 "gid", "groups", "name", "no_new_privs", "nspid", "pid", "ppid", "seccomp", "state",
+                 "threads", "uid", "umask")
 
     def __init__(self) -> None:
         self.name = self.state = ""
@@ -106,8 +108,8 @@ def parse_mountinfo(data: bytes) -> list[Mount]:
         except ValueError:
             continue
         out.append(Mount(number, parent, words[2].decode(), unescape(words[3]), unescape(words[4]),
-                         _words(words[5].split(b",")), _words(words[6:end]), fstype.decode(), unescape(source),
-                         _words(options.split(b","))))
+                         _words(words[5].split(b",")), _words(words[6:end]), fstype.decode(),
+                         unescape(source), _words(options.split(b","))))
     return out
 
 

@@ -49,7 +49,8 @@ def _u32(kind: int, value: int, what: str) -> bytes:
 
 def _number(value: int, what: str, top: int = 0xFFFFFFFF) -> int:
     if not 0 <= value <= top:
-        raise SpecError(f"{what} {value} is out of range", f"the kernel's field holds 0 to {top}, rtnetlink(7)")
+        raise SpecError(f"{what} {value} is out of range",
+                        f"the kernel's field holds 0 to {top}, rtnetlink(7)")
     return value
 
 
@@ -178,7 +179,8 @@ def create_veth(name: str, bridge: int | None, peer_name: str, *, peer_pid: int 
     See: veth(4), the kernel's drivers/net/veth.c, veth_newlink().
     """
     if peer_index and not index:
-        raise SpecError(f"{peer_name} cannot have a chosen index", f"the kernel heeds it only when {name} has one too")
+        raise SpecError(f"{peer_name} cannot have a chosen index",
+                        f"the kernel heeds it only when {name} has one too")
     if alias is not None and not index:
         index = link_index(name)
     peer = _head(peer_index, None) + _name(abi.IFLA_IFNAME, peer_name) + _parts(mac, mtu, None)
@@ -210,8 +212,8 @@ def set_link(link: int | str, *, up: bool | None = None, mtu: int | None = None,
     index, body = _which(link)
     if name is not None:
         if isinstance(link, str):
-            raise SpecError(f"{link} cannot be renamed by name", "a message has room for one name, rtnetlink(7)",
-                            "name it by index")
+            raise SpecError(f"{link} cannot be renamed by name",
+                            "a message has room for one name, rtnetlink(7)", "name it by index")
         body = _name(abi.IFLA_IFNAME, name)
     body += _parts(mac, mtu, alias)
     if master is not None:

@@ -6,7 +6,7 @@ from runspec.plan.cgroup import v1, v2
 from runspec.plan.cgroup.knob import Knob, Write
 from runspec.plan.facts import Facts
 from runspec.plan.values import ABSENT, UNKNOWN
-from runspec.spec.model import Resources
+from runspec.spec.model import DeviceRule, Resources, items
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["Write", "expected", "files", "judges_devices", "refusals", "seen", "writes"]
 
 DEVICES = "linux.resources.devices"
+UNIFIED = "linux.resources.unified."
 
 
 _CHOSEN: dict[tuple[object, ...], list[Knob]] = {}
@@ -30,12 +31,17 @@ def knobs(resources: Resources, host: Host) -> list[Knob]:
         chosen = _CHOSEN[here] = [
             *(one for one in v1.KNOBS if host.version_of(one.controller) == 1),
             *(one for one in v2.KNOBS if host.version_of(one.file.split(".")[0]) == 2)]
-    return [*chosen, *v2.unified(resources)] if host.unified and resources.unified else chosen
+    if not host.unified or not resources.unified:
+        return chosen
+    # A file named by its own name is not also set by the key that nobody used.
+    named = {file for file, _ in resources.unified}
+    return [*(one for one in chosen if one.controller or one.file not in named), *v2.unified(resources)]
 
 
 def judges_devices(host: Host) -> bool:
     """Whether device rules are a program on the cgroup2 directory."""
-    return not host.version_of("devices") and host.unified is not None
+    return not host.version_of("devices") and host.unified is not None and any(
+        name in host.controllers2 for name in ("cpuset", "cpu", "memory", "pids"))
 
 
 def files(resources: Resources, host: Host) -> list[tuple[str, str]]:
@@ -61,13 +67,18 @@ def seen(resources: Resources, last: Resources | None, host: Host, facts: Facts)
     both = [resources] if last is None or last == resources else [last, resources]
     for one in {one.path: one for each in both for one in knobs(each, host)}.values():
         text = facts.files.get((one.controller, one.file))
-        view[one.path] = UNKNOWN if text is None or one.want(resources, host) is None else one.parse(text)
+        # What was asked and is no more shows what it left; what never was is nobody's business. But one
+        # file may have two words: what the other word now asks for is not also a remainder of this one.
+        asked = wanted(one, resources, host) is not None or (
+            one.reset is not None and last is not None and wanted(one, last, host) is not None)
+        view[one.path] = UNKNOWN if text is None or not asked else one.parse(text)
     if host.version_of("devices") == 1:
         text = facts.files.get(("devices", "devices.list"))
-        view[DEVICES] = UNKNOWN if text is None else v1.seen_devices(text)
+        view[DEVICES] = UNKNOWN if text is None else v1.seen_devices(text, last.devices if last else None)
     elif judges_devices(host):
         tags = program_tags(resources)
-        view[DEVICES] = tags[0] if facts.device_tag in tags else facts.device_tag or ABSENT
+        free = not resources.devices and not facts.device_tag
+        view[DEVICES] = tags[0] if free or facts.device_tag in tags else facts.device_tag or ABSENT
     return view
 
 
@@ -86,19 +97,33 @@ def writes(resources: Resources, last: Resources | None, host: Host,
             continue
         out.setdefault((one.controller, one.file), Write(
             controller=one.controller, file=one.file, value=one.text(resources, host), path=one.path))
+    if last is not None:
+        for one in knobs(last, host):
+            gone = one.reset is not None and wanted(one, last, host) is not None
+            if gone and wanted(one, resources, host) is None and (one.controller, one.file) in now:
+                out.setdefault((one.controller, one.file), Write(
+                    controller=one.controller, file=one.file, value=one.reset or "", path=one.path))
     found = v1.ordered(list(out.values()), now)
     if host.version_of("devices") == 1:
-        found += v1.device_writes(resources.devices, now.get(("devices", "devices.list")))
-    elif judges_devices(host):
+        found += v1.device_writes(resources.devices, last.devices if last else None,
+                                  now.get(("devices", "devices.list")))
+    elif judges_devices(host) and (resources.devices or (last is not None and last.devices)):
         found.append(Write(controller="", path=DEVICES, program=program(resources).hex()))
     return found
 
 
+def wanted(one: Knob, resources: Resources, host: Host) -> Any:
+    """What these resources want of a knob, which may be one of a former spec; None for nothing."""
+    if one.path.startswith(UNIFIED) and one.path.removeprefix(UNIFIED) not in dict(resources.unified):
+        return None
+    return one.want(resources, host)
+
+
 def program(resources: Resources) -> bytes:
-    """The device program of cgroup2."""
+    """The device program of cgroup2; without any rule, as on v1, every device is allowed."""
     from runspec.plan import device_bpf
 
-    return device_bpf.program(resources.devices)
+    return device_bpf.program(resources.devices or (DeviceRule(allow=True),))
 
 
 def program_tags(resources: Resources) -> tuple[str, str]:
@@ -111,18 +136,37 @@ def program_tags(resources: Resources) -> tuple[str, str]:
 def refusals(resources: Resources, host: Host) -> list[tuple[str, str, str, str]]:
     """(path, what, why, fix) for what is asked and cannot be had on this machine."""
     out = []
-    if resources.unified and not any(host.version_of(file.split(".")[0]) == 2 for file, _ in resources.unified):
-        out.append(("linux.resources.unified", "this machine's controllers are not on cgroup v2",
-                    "`unified` names files of cgroup v2, cgroups(7)", "use the named limits, which work on both"))
+    for file, _ in resources.unified:
+        controller = file.split(".")[0]
+        if host.version_of(controller) != 2 and not (controller == "cgroup" and judges_devices(host)):
+            out.append((f"{UNIFIED}{file}", f"{controller} is not on cgroup v2 here",
+                        "`unified` names files of cgroup v2, cgroups(7)",
+                        "use the named limits, which work on both"))
     chosen = {one.path for one in knobs(resources, host)}
-    for name, why in v2.NOT_HERE.items():
-        field = {"memory.swappiness": resources.memory.swappiness,
-                 "memory.disableOOMKiller": resources.memory.disable_oom_killer}[name]
+    memory = resources.memory
+    for name, asked in (("memory.swappiness", memory.swappiness is not None),
+                        ("memory.disableOOMKiller", bool(memory.disable_oom_killer))):
         path = f"linux.resources.{name}"
-        if field and path not in chosen:
-            out.append((path, "not available here", why, "remove it"))
+        if asked and path not in chosen and host.version_of("memory"):
+            out.append((path, "not available here", v2.NOT_HERE[name], "remove it"))
+    if memory.use_hierarchy is False:
+        out.append(("linux.resources.memory.useHierarchy", "not available here",
+                    "groups count what is below them on every kernel since 5.11, cgroup-v1/memory.rst",
+                    "remove it"))
+    if (resources.cpu.cpus or resources.cpu.mems) and not host.version_of("cpuset"):
+        out.append((f"linux.resources.cpu.{'cpus' if resources.cpu.cpus else 'mems'}",
+                    "this machine has no cpuset controller", "cpuset(7)",
+                    "mount it, or enable it in the kernel"))
+    if host.version_of("devices") == 1:
+        for index in v1.device_state(resources.devices)[2]:
+            out.append((f"{DEVICES}[{index}]", "cannot take this back from a wider rule before it",
+                        "cgroup v1 knows no exceptions from exceptions, devices.rst",
+                        "deny only the access that no wider rule allows, or write narrower rules before it"))
+    elif resources.devices and not judges_devices(host):
+        out.append((DEVICES, "this machine cannot judge devices", "it has neither controller, cgroups(7)",
+                    "mount the devices controller, or cgroup2"))
     for controller, words in (("cpu", resources.cpu), ("memory", resources.memory), ("pids", resources.pids)):
-        asked = any(getattr(words, field) is not None for field in type(words).FIELDS)   # type: ignore[attr-defined]
+        asked = any(value is not None for _, value in items(words))
         if asked and not host.version_of(controller):
             out.append((f"linux.resources.{controller}", f"this machine has no {controller} controller",
                         "cgroups(7)", "mount it, or enable it in the kernel"))

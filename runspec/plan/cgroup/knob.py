@@ -42,14 +42,16 @@ class Knob:
         parse: the file's text -> the same canonical form.
         fresh: what a new group says: then no write is needed. None: always written.
         text: all of what is written into the file; knobs of one file give the same text.
+        reset: what is written when a spec no longer asks for it and `want` is None; None: nothing.
     """
 
-    __slots__ = ("controller", "file", "fresh", "parse", "path", "text", "want")
+    __slots__ = ("controller", "file", "fresh", "parse", "path", "reset", "text", "want")
 
     def __init__(self, path: str, controller: str, file: str, want: Callable[[Resources, Host], Any],
-                 parse: Callable[[str], Any], text: Callable[[Resources, Host], str], fresh: Any = None) -> None:
+                 parse: Callable[[str], Any], text: Callable[[Resources, Host], str], fresh: Any = None,
+                 reset: str | None = None) -> None:
         self.path, self.controller, self.file = f"linux.resources.{path}", controller, file
-        self.want, self.parse, self.text, self.fresh = want, parse, text, fresh
+        self.want, self.parse, self.text, self.fresh, self.reset = want, parse, text, fresh, reset
 
 
 def limit(text: str) -> int:
@@ -62,8 +64,8 @@ def limit(text: str) -> int:
 
 
 def pages(value: int | None) -> int:
-    """Bytes as the kernel keeps them: whole pages, rounded down; -1 for none."""
-    return UNLIMITED if value is None or value < 0 else value // PAGE * PAGE
+    """Bytes as the kernel keeps them: whole pages, rounded down; -1 for none, as its largest number."""
+    return UNLIMITED if value is None or not 0 <= value < 2**63 - PAGE else value // PAGE * PAGE
 
 
 def cpu_list(text: str) -> str:

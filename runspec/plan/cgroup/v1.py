@@ -12,26 +12,43 @@ if TYPE_CHECKING:
 SHARES_PER_WEIGHT = 10      # exact, unlike OCI's conversion: weight 25 against 75 is 250 against 750
 SHARES = 1024               # of a new group
 PERIOD = 100_000
+SWAPPINESS = 60
 ALL = "a *:* rwm"
 
 
 def _shares(r: Resources, host: Host) -> int:
+    """What cpu.shares holds; the kernel keeps it between 2 and 262144."""
     if r.cpu.weight is not None:
-        return max(2, r.cpu.weight * SHARES_PER_WEIGHT)
+        return r.cpu.weight * SHARES_PER_WEIGHT
     return SHARES if r.cpu.shares is None else min(max(r.cpu.shares, 2), 262144)
 
 
-def _number(value: int) -> str:
-    return str(value)
+def _as_weight(text: str) -> int | str:
+    """cpu.shares in the file's unit, where it has a word for it."""
+    weight, rest = divmod(int(text), SHARES_PER_WEIGHT)
+    return f"{text.strip()} shares" if rest else weight
+
+
+def _want_weight(r: Resources, host: Host) -> int | str | None:
+    # An idle group has shares of the kernel's choice, which refuse to be written.
+    if r.cpu.idle or (r.cpu.weight is None and r.cpu.shares is not None):
+        return None
+    return _as_weight(str(_shares(r, host)))
+
+
+def _want_shares(r: Resources, host: Host) -> int | None:
+    return None if r.cpu.idle or r.cpu.weight is not None or r.cpu.shares is None else _shares(r, host)
 
 
 def _simple(path: str, controller: str, file: str, want: object, fresh: object = None) -> Knob:
     """A knob whose file holds just its number."""
-    return Knob(path, controller, file, want, int, lambda r, h: str(want(r, h)), fresh)  # type: ignore[arg-type, operator]
+    return Knob(path, controller, file, want, int,  # type: ignore[arg-type]
+                lambda r, h: str(want(r, h)), fresh)  # type: ignore[operator]
 
 
 def _bytes(path: str, file: str, want: object) -> Knob:
-    return Knob(path, "memory", file, want, limit, lambda r, h: str(want(r, h)), UNLIMITED)  # type: ignore[arg-type, operator]
+    return Knob(path, "memory", file, want, limit,  # type: ignore[arg-type]
+                lambda r, h: str(want(r, h)), UNLIMITED)  # type: ignore[operator]
 
 
 KNOBS = (
@@ -39,21 +56,27 @@ KNOBS = (
          lambda r, h: r.cpu.cpus or h.cpus),
     Knob("cpu.mems", "cpuset", "cpuset.mems", lambda r, h: cpu_list(r.cpu.mems or h.mems), cpu_list,
          lambda r, h: r.cpu.mems or h.mems),
-    _simple("cpu.weight", "cpu", "cpu.shares", _shares, SHARES),
+    # Before the weight, which an idle group refuses.
+    _simple("cpu.idle", "cpu", "cpu.idle", lambda r, h: r.cpu.idle or 0, 0),
+    Knob("cpu.weight", "cpu", "cpu.shares", _want_weight, _as_weight, lambda r, h: str(_shares(r, h)),
+         _as_weight(str(SHARES))),
+    Knob("cpu.shares", "cpu", "cpu.shares", _want_shares, int, lambda r, h: str(_shares(r, h)), SHARES),
     _simple("cpu.period", "cpu", "cpu.cfs_period_us", lambda r, h: r.cpu.period or PERIOD, PERIOD),
     _simple("cpu.quota", "cpu", "cpu.cfs_quota_us",
             lambda r, h: UNLIMITED if r.cpu.quota is None or r.cpu.quota <= 0 else r.cpu.quota, UNLIMITED),
     _simple("cpu.burst", "cpu", "cpu.cfs_burst_us", lambda r, h: r.cpu.burst or 0, 0),
-    _simple("cpu.idle", "cpu", "cpu.idle", lambda r, h: r.cpu.idle or 0, 0),
     _bytes("memory.limit", "memory.limit_in_bytes", lambda r, h: pages(r.memory.limit)),
     _bytes("memory.swap", "memory.memsw.limit_in_bytes", lambda r, h: pages(r.memory.swap)),
     _bytes("memory.reservation", "memory.soft_limit_in_bytes", lambda r, h: pages(r.memory.reservation)),
-    _simple("memory.swappiness", "memory", "memory.swappiness", lambda r, h: r.memory.swappiness),
+    # A new group has its parent's swappiness, so only one that is asked for is compared.
+    Knob("memory.swappiness", "memory", "memory.swappiness", lambda r, h: r.memory.swappiness, int,
+         lambda r, h: str(r.memory.swappiness), reset=str(SWAPPINESS)),
     Knob("memory.disableOOMKiller", "memory", "memory.oom_control",
-         lambda r, h: None if r.memory.disable_oom_killer is None else int(r.memory.disable_oom_killer),
-         lambda text: int(text.split()[1]), lambda r, h: str(int(bool(r.memory.disable_oom_killer)))),
-    Knob("pids.limit", "pids", "pids.max", lambda r, h: -1 if not r.pids.limit or r.pids.limit < 0 else r.pids.limit,
-         limit, lambda r, h: "max" if not r.pids.limit or r.pids.limit < 0 else str(r.pids.limit), UNLIMITED),
+         lambda r, h: int(bool(r.memory.disable_oom_killer)),
+         lambda text: int(text.split()[1]), lambda r, h: str(int(bool(r.memory.disable_oom_killer))), 0),
+    Knob("pids.limit", "pids", "pids.max",
+         lambda r, h: -1 if not r.pids.limit or r.pids.limit < 0 else r.pids.limit, limit,
+         lambda r, h: "max" if not r.pids.limit or r.pids.limit < 0 else str(r.pids.limit), UNLIMITED),
 )
 # Files that are there only where the kernel was built or booted so.
 OPTIONAL = ("memory.memsw.limit_in_bytes", "cpu.idle", "cpu.cfs_burst_us")
@@ -71,28 +94,89 @@ def ordered(writes: list[Write], files: dict[tuple[str, str], str]) -> list[Writ
         grows = now != UNLIMITED and (int(swap.value) == UNLIMITED or int(swap.value) > now)
         if grows:       # the wider bound first
             writes = [swap, *(one for one in writes if one is not swap)]
-    burst = next((one for one in writes if one.file == "cpu.cfs_burst_us"), None)
-    if burst is not None and int(burst.value) < int(files.get(("cpu", burst.file), "0")):
-        writes = [burst, *(one for one in writes if one is not burst)]
+    period, quota, burst = (
+        next((i for i, one in enumerate(writes) if one.file == f"cpu.cfs_{word}_us"), None)
+        for word in ("period", "quota", "burst"))
+    if period is not None and quota is not None and files:
+        # A child may not have more of a core than its parent, not even between two writes.
+        had, length = int(files.get(("cpu", "cpu.cfs_quota_us"), "-1")), int(writes[period].value)
+        if had == UNLIMITED or had / length > _ratio(int(writes[quota].value), files):
+            writes[period], writes[quota] = writes[quota], writes[period]
+    if burst is not None and int(writes[burst].value) < int(files.get(("cpu", "cpu.cfs_burst_us"), "0")):
+        writes = [writes[burst], *writes[:burst], *writes[burst + 1:]]
     return writes
 
 
-def device_lines(rules: tuple[DeviceRule, ...]) -> tuple[str, ...]:
-    """What devices.list says after these rules, devices.rst: exceptions to a default of allow or deny."""
-    allow, listed = True, {}
-    for rule in rules:
-        if rule.type == "a":
-            allow, listed = rule.allow, {}
+def _ratio(quota: int, files: dict[tuple[str, str], str]) -> float:
+    """Cores that a quota allows with the period of now."""
+    period = int(files.get(("cpu", "cpu.cfs_period_us"), str(PERIOD)))
+    return float("inf") if quota == UNLIMITED else quota / period
+
+
+def device_state(rules: tuple[DeviceRule, ...]) -> tuple[bool, dict[str, str], list[int]]:
+    """What rules come to where the last one that names a device and a bit counts.
+
+    The kernel knows one default and exceptions from it; it takes an exception back only by its very
+    numbers, so a rule that takes back several is spelled out, and one that would cut a piece out of a
+    wider exception cannot be had.
+
+    Returns:
+        Whether the default is to allow, "c 1:3" -> "rwm" of the exceptions, and the indices of rules
+        that cannot be had.
+
+    See: cgroup-v1/devices.rst.
+    """
+    allow = True
+    exceptions: dict[str, str] = {}
+    lost: list[int] = []
+    for index, rule in enumerate(rules):
+        if (rule.type == "a" and number(rule.major) == number(rule.minor) == "*"
+                and letters(rule.access) == "rwm"):
+            # What came before has no say any more.
+            allow, exceptions, lost = rule.allow, {}, []
             continue
-        key = f"{rule.type} {number(rule.major)}:{number(rule.minor)}"
-        if allow:
-            continue        # exceptions to "allow" are not shown
-        has = listed.get(key, "")
-        listed[key] = "".join(c for c in "rwm" if (c in has or c in rule.access if rule.allow
-                                                   else c in has and c not in rule.access))
-    if allow:
-        return (ALL,)
-    return tuple(sorted(f"{key} {access}" for key, access in listed.items() if access))
+        for kind in "bc" if rule.type == "a" else rule.type:
+            key = f"{kind} {number(rule.major)}:{number(rule.minor)}"
+            if rule.allow != allow:
+                exceptions[key] = letters(exceptions.get(key, "") + rule.access)
+                continue
+            for other, access in exceptions.items():
+                if covers(key, other):
+                    exceptions[other] = "".join(c for c in access if c not in rule.access)
+                elif meet(key, other) and set(access) & set(rule.access):
+                    lost.append(index)
+    # One open for reading and writing is judged by one exception alone.
+    whole = {key: letters(access + "".join(more for other, more in exceptions.items() if covers(other, key)))
+             for key, access in exceptions.items() if access}
+    return allow, whole, sorted(set(lost))
+
+
+def letters(access: str) -> str:
+    """Access in the kernel's order, each letter once."""
+    return "".join(c for c in "rwm" if c in access)
+
+
+def _words(key: str) -> tuple[str, str, str]:
+    kind, _, rest = key.partition(" ")
+    major, _, minor = rest.partition(":")
+    return kind, major, minor
+
+
+def covers(key: str, other: str) -> bool:
+    """Whether every device of the second is one of the first."""
+    return all(a in ("*", b) for a, b in zip(_words(key), _words(other), strict=True))
+
+
+def meet(key: str, other: str) -> bool:
+    """Whether some device is of both."""
+    return all(a == b or "*" in (a, b) for a, b in zip(_words(key), _words(other), strict=True))
+
+
+def device_lines(rules: tuple[DeviceRule, ...]) -> tuple[str, ...]:
+    """What devices.list says after these rules; as "deny ..." what it hides, exceptions from allowing all."""
+    allow, exceptions, _ = device_state(rules)
+    lines = tuple(sorted(f"{key} {access}" for key, access in exceptions.items()))
+    return (ALL, *(f"deny {line}" for line in lines)) if allow else lines
 
 
 def number(value: int | None) -> str:
@@ -100,16 +184,37 @@ def number(value: int | None) -> str:
     return "*" if value is None or value < 0 else str(value)
 
 
-def seen_devices(text: str) -> tuple[str, ...]:
-    """The lines of devices.list, sorted."""
-    return tuple(sorted(text.split("\n"))) if text else ()
+def seen_devices(text: str, last: tuple[DeviceRule, ...] | None) -> tuple[str, ...]:
+    """The lines of devices.list, sorted, with what was denied last where the kernel hides it."""
+    shown = tuple(sorted(filter(None, text.split("\n"))))
+    before = device_lines(last) if last is not None else ()
+    return before if shown == (ALL,) == before[:1] else shown
 
 
-def device_writes(rules: tuple[DeviceRule, ...], now: str | None) -> list[Write]:
-    """From what devices.list says to what it should; None where the group is new and allows all."""
-    wanted, have = device_lines(rules), (ALL,) if now is None else seen_devices(now)
+def device_writes(rules: tuple[DeviceRule, ...], last: tuple[DeviceRule, ...] | None,
+                  now: str | None) -> list[Write]:
+    """From what devices.list says to what it should; now is None where the group is new and allows all."""
+    path, wanted = "linux.resources.devices", device_lines(rules)
+    have = (ALL,) if now is None else seen_devices(now, last)
     if wanted == have:
         return []
-    deny: tuple[str, ...] = ("a",) if have == (ALL,) else tuple(one for one in have if one not in wanted)
-    allow = ("a",) if wanted == (ALL,) else tuple(one for one in wanted if one not in have)
-    return [Write(controller="devices", path="linux.resources.devices", deny=deny, allow=allow)]
+    if wanted[:1] == (ALL,):
+        # Allowing all forgets every exception, so it comes first.
+        out = [] if have == (ALL,) and now is None else [Write(controller="devices", path=path, allow=("a",))]
+        denied = tuple(line.removeprefix("deny ") for line in wanted[1:])
+        return [*out, Write(controller="devices", path=path, deny=denied)] if denied else out
+    deny: tuple[str, ...] = ("a",)
+    before: dict[str, str] = {}
+    if have[:1] != (ALL,):
+        before = {key: access for key, _, access in (line.rpartition(" ") for line in have)}
+        deny = _surplus(before, wanted)
+    want = {key: access for key, _, access in (line.rpartition(" ") for line in wanted)}
+    return [Write(controller="devices", path=path, deny=deny,
+                  allow=_surplus(want, tuple(f"{key} {access}" for key, access in before.items())))]
+
+
+def _surplus(have: dict[str, str], lines: tuple[str, ...]) -> tuple[str, ...]:
+    """What is in the first and not in the second, bit by bit."""
+    other = {key: access for key, _, access in (line.rpartition(" ") for line in lines)}
+    rest = {key: "".join(c for c in access if c not in other.get(key, "")) for key, access in have.items()}
+    return tuple(f"{key} {access}" for key, access in rest.items() if access)

@@ -13,14 +13,23 @@ WEIGHT, PERIOD = 100, 100_000       # of a new group
 
 
 def _weight(r: Resources, host: Host) -> int:
-    if r.cpu.idle:
-        return 0            # what cpu.weight shows of an idle group
     if r.cpu.weight is not None:
         return r.cpu.weight
     if r.cpu.shares is None:
         return WEIGHT
     # OCI's conversion of v1's 2..262144 to 1..10000, runtime-spec config-linux.md.
     return 1 + (min(max(r.cpu.shares, 2), 262144) - 2) * 9999 // 262142
+
+
+def _want_weight(r: Resources, host: Host) -> int | None:
+    # cpu.weight of an idle group shows 0 and refuses to be written.
+    if r.cpu.idle or (r.cpu.weight is None and r.cpu.shares is not None):
+        return None
+    return _weight(r, host)
+
+
+def _want_shares(r: Resources, host: Host) -> int | None:
+    return None if r.cpu.idle or r.cpu.weight is not None or r.cpu.shares is None else _weight(r, host)
 
 
 def _quota(r: Resources) -> int:
@@ -44,7 +53,8 @@ def word(value: int) -> str:
 
 
 def _limit(path: str, file: str, want: object, fresh: int = UNLIMITED) -> Knob:
-    return Knob(path, "", file, want, limit, lambda r, h: word(want(r, h)), fresh)  # type: ignore[arg-type, operator]
+    return Knob(path, "", file, want, limit,  # type: ignore[arg-type]
+                lambda r, h: word(want(r, h)), fresh)  # type: ignore[operator]
 
 
 def _low(r: Resources, host: Host) -> int:
@@ -57,15 +67,19 @@ KNOBS = (
     Knob("cpu.mems", "", "cpuset.mems", lambda r, h: cpu_list(r.cpu.mems or ""), cpu_list,
          lambda r, h: r.cpu.mems or "\n", ""),
     Knob("cpu.idle", "", "cpu.idle", lambda r, h: r.cpu.idle or 0, int, lambda r, h: str(r.cpu.idle or 0), 0),
-    Knob("cpu.weight", "", "cpu.weight", _weight, int, lambda r, h: str(_weight(r, h)), WEIGHT),
-    Knob("cpu.quota", "", "cpu.max", lambda r, h: _quota(r), lambda text: limit(text.split()[0]), _max, UNLIMITED),
-    Knob("cpu.period", "", "cpu.max", lambda r, h: r.cpu.period or PERIOD, lambda text: int(text.split()[1]), _max,
-         PERIOD),
-    Knob("cpu.burst", "", "cpu.max.burst", lambda r, h: r.cpu.burst or 0, int, lambda r, h: str(r.cpu.burst or 0), 0),
+    Knob("cpu.weight", "", "cpu.weight", _want_weight, int, lambda r, h: str(_weight(r, h)), WEIGHT),
+    Knob("cpu.shares", "", "cpu.weight", _want_shares, int, lambda r, h: str(_weight(r, h)), WEIGHT),
+    Knob("cpu.quota", "", "cpu.max", lambda r, h: _quota(r), lambda text: limit(text.split()[0]), _max,
+         UNLIMITED),
+    Knob("cpu.period", "", "cpu.max", lambda r, h: r.cpu.period or PERIOD, lambda text: int(text.split()[1]),
+         _max, PERIOD),
+    Knob("cpu.burst", "", "cpu.max.burst", lambda r, h: r.cpu.burst or 0, int,
+         lambda r, h: str(r.cpu.burst or 0), 0),
     _limit("memory.limit", "memory.max", lambda r, h: pages(r.memory.limit)),
     _limit("memory.swap", "memory.swap.max", _swap),
     _limit("memory.reservation", "memory.low", _low, 0),
-    _limit("pids.limit", "pids.max", lambda r, h: -1 if not r.pids.limit or r.pids.limit < 0 else r.pids.limit),
+    _limit("pids.limit", "pids.max",
+           lambda r, h: -1 if not r.pids.limit or r.pids.limit < 0 else r.pids.limit),
 )
 OPTIONAL = ("memory.swap.max", "cpu.idle", "cpu.max.burst")
 NOT_HERE = {
@@ -74,13 +88,51 @@ NOT_HERE = {
 }
 
 
+# What a new group's files say, for a key that `unified` no longer has.
+RESETS = {
+    "cgroup.max.depth": "max", "cgroup.max.descendants": "max", "cpu.idle": "0", "cpu.max": f"max {PERIOD}",
+    "cpu.max.burst": "0", "cpu.pressure": "1", "cpu.uclamp.max": "max", "cpu.uclamp.min": "0",
+    "cpu.weight": str(WEIGHT), "cpu.weight.nice": "0", "cpuset.cpus": "\n", "cpuset.cpus.exclusive": "\n",
+    "cpuset.cpus.partition": "member", "cpuset.mems": "\n", "io.weight": "default 100", "memory.high": "max",
+    "memory.low": "0", "memory.max": "max", "memory.min": "0", "memory.oom.group": "0",
+    "memory.swap.high": "max", "memory.swap.max": "max", "memory.zswap.max": "max",
+    "memory.zswap.writeback": "1", "pids.max": "max",
+}
+_SIZES = ("memory.high", "memory.low", "memory.max", "memory.min", "memory.swap.high", "memory.swap.max",
+          "memory.zswap.max")
+_UNITS = {"k": 10, "m": 20, "g": 30, "t": 40, "p": 50, "e": 60}
+
+
 def unified(resources: Resources) -> tuple[Knob, ...]:
-    """Files that `unified` names, taken as they are."""
+    """Files that `unified` names, written as they are and compared as the kernel shows them."""
     return tuple(
-        Knob(f"unified.{file}", "", file, lambda r, h, v=value: squeeze(v), squeeze, lambda r, h, v=value: v)
+        Knob(f"unified.{file}", "", file, lambda r, h, f=file, v=value: shown(f, v),  # type: ignore[misc]
+             lambda text, f=file: shown(f, text), lambda r, h, v=value: v,  # type: ignore[misc]
+             reset=RESETS.get(file))
         for file, value in resources.unified)
 
 
-def squeeze(text: str) -> str:
-    """A control file's text with single blanks."""
-    return " ".join(text.split())
+def shown(file: str, text: str) -> str:
+    """A value in the form in which the kernel shows it: sizes in whole pages, lists sorted, single blanks."""
+    words = text.split()
+    if file in _SIZES and len(words) == 1:
+        return _size(words[0])
+    if file in ("cpuset.cpus", "cpuset.mems", "cpuset.cpus.exclusive"):
+        try:
+            return cpu_list(text)
+        except ValueError:
+            pass
+    if file == "cpu.max" and len(words) == 1:
+        words.append(str(PERIOD))
+    if file == "io.weight" and len(words) == 1:
+        words.insert(0, "default")
+    return " ".join(words)
+
+
+def _size(text: str) -> str:
+    """Bytes with the kernel's suffixes, rounded down to pages."""
+    unit = _UNITS.get(text[-1].lower())
+    digits = text[:-1] if unit else text
+    if not (digits.isascii() and digits.isdigit()):
+        return text
+    return word(limit(str(pages(int(digits) << (unit or 0)))))

@@ -94,16 +94,22 @@ def ordered(writes: list[Write], files: dict[tuple[str, str], str]) -> list[Writ
         grows = now != UNLIMITED and (int(swap.value) == UNLIMITED or int(swap.value) > now)
         if grows:       # the wider bound first
             writes = [swap, *(one for one in writes if one is not swap)]
-    period, quota, burst = (
-        next((i for i, one in enumerate(writes) if one.file == f"cpu.cfs_{word}_us"), None)
-        for word in ("period", "quota", "burst"))
+    period, quota = (next((i for i, one in enumerate(writes) if one.file == f"cpu.cfs_{word}_us"), None)
+                     for word in ("period", "quota"))
     if period is not None and quota is not None and files:
         # A child may not have more of a core than its parent, not even between two writes.
         had, length = int(files.get(("cpu", "cpu.cfs_quota_us"), "-1")), int(writes[period].value)
         if had == UNLIMITED or had / length > _ratio(int(writes[quota].value), files):
             writes[period], writes[quota] = writes[quota], writes[period]
-    if burst is not None and int(writes[burst].value) < int(files.get(("cpu", "cpu.cfs_burst_us"), "0")):
-        writes = [writes[burst], *writes[:burst], *writes[burst + 1:]]
+    return burst_first(writes, files)
+
+
+def burst_first(writes: list[Write], files: dict[tuple[str, str], str]) -> list[Write]:
+    """A burst that shrinks goes before the quota, which may not be less; on both versions."""
+    for i, one in enumerate(writes):
+        if one.file in ("cpu.cfs_burst_us", "cpu.max.burst") and (
+                int(one.value) < int(files.get((one.controller, one.file), "0"))):
+            return [one, *writes[:i], *writes[i + 1:]]
     return writes
 
 

@@ -107,7 +107,9 @@ def unified(resources: Resources) -> tuple[Knob, ...]:
     """Files that `unified` names, written as they are and compared as the kernel shows them."""
     return tuple(
         Knob(f"unified.{file}", "", file, lambda r, h, f=file, v=value: shown(f, v),  # type: ignore[misc]
-             lambda text, f=file: shown(f, text), lambda r, h, v=value: v,  # type: ignore[misc]
+             lambda text, f=file: shown(f, text),  # type: ignore[misc]
+             # A quota without a period would take the one that is there, whatever that is.
+             lambda r, h, f=file, v=value: shown(f, v) if f == "cpu.max" else v,  # type: ignore[misc]
              reset=RESETS.get(file))
         for file, value in resources.unified)
 

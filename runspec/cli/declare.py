@@ -110,8 +110,7 @@ def apply(words: Words, kernel: Kernel, store: Store) -> int:
     from runspec.spec import fields
 
     wanted = request(words, store)
-    Session.recover(kernel, store)
-    with store.lock(ids_of(wanted)):
+    with Session.lock(kernel, store, ids_of(wanted)):
         session = Session(kernel, store)
         work = session.look(wanted, [])
         if work.plan.steps:
@@ -133,7 +132,7 @@ def destroy(words: Words, kernel: Kernel, store: Store) -> int:
 
     Session.recover(kernel, store)
     gone, unknown = targets(words, store)
-    with store.lock(gone):
+    with Session.lock(kernel, store, gone):
         session = Session(kernel, store)
         work = session.look([], gone, data=words.flag("data"))
         if work.plan.steps:
@@ -219,8 +218,13 @@ def interrupted(work: Work) -> None:
 
 
 def ids_of(wanted: list[Wanted]) -> list[tuple[str, str]]:
-    """(kind, name) of everything to be locked."""
-    return [(one.kind, one.model.name) for one in wanted]
+    """(kind, name) of everything to be locked: what is declared, and what that is attached to."""
+    found = [(one.kind, one.model.name) for one in wanted]
+    for one in wanted:
+        if isinstance(one.model, Spec):
+            found += [("network", link.network) for link in one.model.interfaces if link.network]
+            found += [("container", space.container) for space in one.model.linux.namespaces if space.container]
+    return found
 
 
 def marks_of(wanted: list[Wanted], work: Work) -> dict[str, dict[str, Mark]]:

@@ -138,17 +138,21 @@ class Files:
             raise _fail("chmod", path, error) from None
         return True
 
+    def missing_dirs(self, path: str) -> list[str]:
+        """A directory and its parents, those that do not exist, outermost first."""
+        missing = []
+        while not self.exists(path):
+            missing.append(path)
+            path = os.path.dirname(path)
+        return missing[::-1]
+
     def make_dirs(self, path: str, mode: int = 0o755) -> list[str]:
         """Make a directory and its missing parents.
 
         Returns:
             The ones made, outermost first: what an undo removes in reverse.
         """
-        missing = []
-        while not self.exists(path):
-            missing.append(path)
-            path = os.path.dirname(path)
-        return [one for one in reversed(missing) if self.make_dir(one, mode)]
+        return [one for one in self.missing_dirs(path) if self.make_dir(one, mode)]
 
     def remove_dir(self, path: str, wait: bool = False) -> bool:
         """Remove an empty directory.
@@ -237,6 +241,24 @@ class Files:
         finally:
             os.close(top)
         return self.remove_dir(path)
+
+    def remove_hollow(self, path: str) -> bool:
+        """Remove a directory that holds nothing but directories; whatever else it holds stays, with its parents.
+
+        Returns:
+            Whether nothing is left of it.
+        """
+        for below in self.list_dir(path):
+            found = self.stat(f"{path}/{below}", follow=False)
+            if found is not None and stat.S_ISDIR(found.st_mode):
+                self.remove_hollow(f"{path}/{below}")
+        try:
+            self.remove_dir(path)
+            return True
+        except SyscallError as error:
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.EBUSY):
+                return False
+            raise
 
     def _move_up(self, inner: int, name: str, top: int, count: int) -> int:
         """Rename a directory into top under a free name; returns the next number to try."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from time import monotonic, sleep
+
 from runspec.errors import HostError, Mark, SpecError, StateError
 from runspec.plan import cgroup, diff, view
 from runspec.plan.facts import Facts
@@ -13,9 +15,9 @@ from runspec.plan.steps.cgroup import groups
 from runspec.plan.values import ABSENT
 from runspec.run import images
 from runspec.run.engine import Run, perform, recover
-from runspec.run.journal import begin, open_journals
+from runspec.run.journal import begin, open_journals, pending
 from runspec.run.observe import Observer, read_host
-from runspec.run.store import Record, Store, now, status
+from runspec.run.store import Locks, Record, Store, now, status
 from runspec.spec import fields, from_yaml, source
 from runspec.spec.model import Network, Spec, from_tree, to_tree
 
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from runspec.kernel import Kernel
+
+
+PATIENCE = 10.0         # seconds
 
 
 class Wanted:
@@ -194,16 +199,36 @@ class Session:
         """
         count = 0
         for left in open_journals(store):
-            steps = left.read()
+            count += len(left.read())
             with store.lock(left.ids):
-                failed = recover(Run(kernel, store, None, {}, {}), steps)
-            if failed:
-                left.release()
-                raise StateError(f"an interrupted run could not be undone: {'; '.join(failed)}",
-                                 "its journal is kept", "remove what blocks it and try again")
-            left.close()
-            count += len(steps)
+                failed = recover(kernel, store, left)
+                if failed:
+                    left.release()
+                    raise StateError(f"an interrupted run could not be undone: {'; '.join(failed)}",
+                                     "its journal is kept", "remove what blocks it and try again")
+                # Still locked: whoever gets the locks next must not find it.
+                left.close()
         return count
+
+    @staticmethod
+    def lock(kernel: Kernel, store: Store, ids: list[tuple[str, str]]) -> Locks:
+        """Lock these for a change, once there is nothing to undo on them.
+
+        Raises:
+            StateError: one is busy, or an interrupted run could not be undone.
+        """
+        end = monotonic() + PATIENCE
+        while True:
+            Session.recover(kernel, store)
+            locks = store.lock(ids)
+            # The one we waited for may have died; and somebody who undoes a dead one's run waits for us.
+            if not pending(store, ids):
+                return locks
+            locks.close()
+            if monotonic() > end:
+                raise StateError("an interrupted run is being undone", "another runspec has been at it for "
+                                 f"{PATIENCE:g} s", "try again when it is done")
+            sleep(0.005)
 
     def perform(self, work: Work, wanted: list[Wanted]) -> None:
         """Run the plan of `work`, look again, and leave no open journal."""

@@ -7,12 +7,14 @@ from runspec.errors import HostError, Mark, RunspecError, StepError, SyscallErro
 from runspec.plan.steps import registry
 from runspec.plan.steps.base import ATTACH, CHILD, START, ChildStep, HostStep, Plan, Step, Table
 from runspec.plan.steps.namespaces import BARRIER_ATTACH, BARRIER_START, KINDS, SpawnInit, inside
-from runspec.run.journal import Entry, restore_step
+from runspec.plan.steps.process import SaveRecord
+from runspec.plan.steps.rootfs import MakeDirectory
+from runspec.run.journal import restore_step
 from runspec.run.store import Record, parse_record, record_text, status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Any
 
     from runspec.kernel import Child, Kernel, Report
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 # A child that answers nothing for this long hangs on the machine's side (a dead network mount, say).
 PATIENCE = 60.0
+# Steps whose effect outlives a reboot: files.
+LASTING = (SaveRecord, MakeDirectory)
 
 
 class Run:
@@ -54,6 +58,10 @@ class Run:
     def note_group(self, directory: str) -> None:
         """Remember a parent group that exists now."""
         self._groups.add(directory)
+
+    def forget_groups(self, directories: Iterable[str]) -> None:
+        """These parents may be gone again."""
+        self._groups.difference_update(directories)
 
     def pid(self, name: str) -> int:
         """Init's pid as the host counts, 0 where none runs."""
@@ -177,14 +185,17 @@ class Run:
             if pidfd is not None:
                 self.kernel.end_process(pidfd)
 
-    def save_record(self, step: Any) -> str | None:
-        """Write the Record of a target; the memo is the text of the one before."""
-        self.confirm(step.target)
+    def record_before(self, step: Any) -> str | None:
+        """The text of a target's present Record."""
         before = self.store.load(step.kind, step.target)
+        return record_text(before) if before is not None else None
+
+    def save_record(self, step: Any) -> None:
+        """Write the Record of a target."""
+        self.confirm(step.target)
         record = self.records[step.kind, step.target]
         pid, start_time = self.live.get(step.target, (0, 0))
         self.store.save(record.replace(pid=pid, start_time=start_time))
-        return record_text(before) if before is not None else None
 
     def restore_record(self, step: Any, memo: str | None) -> None:
         """Undo of save_record."""
@@ -229,17 +240,20 @@ def perform(run: Run, plan: Plan, journal: Journal, places: Callable[[str], dict
     done: list[tuple[HostStep, Any]] = []
     steps = [step for step in plan.steps if step.phase != CHILD]
     phase_of: dict[str, int] = {}
+    doing: Step | None = None
     try:
         for index, step in enumerate(steps):
             assert isinstance(step, HostStep)
-            name = step.target
+            name, doing = step.target, step
             if name in run.children and phase_of.get(name) != step.phase:
                 _settle(run, name, step)
             phase_of[name] = step.phase
-            journal.intent(index, step)
-            done.append((step, None))
+            before = step.look(run.kernel, run)
+            journal.intent(index, step, before)
+            done.append((step, before))
             memo = step.apply(run.kernel, run)
-            done[-1] = (step, memo)
+            if memo is not None:
+                done[-1] = (step, memo)
             journal.done(index, memo)
     except BaseException as error:
         failed = undo(run, done)
@@ -248,7 +262,7 @@ def perform(run: Run, plan: Plan, journal: Journal, places: Callable[[str], dict
         else:
             journal.close()
         if isinstance(error, RunspecError):
-            raise _placed(error, done[-1][0] if done else None, failed, places) from error
+            raise _placed(error, doing, failed, places) from error
         raise
     finally:
         run.finish()
@@ -268,7 +282,7 @@ def undo(run: Run, done: list[tuple[HostStep, Any]]) -> list[str]:
     for step, memo in reversed(done):
         try:
             step.undo(run.kernel, run, memo)
-        except (RunspecError, OSError) as error:
+        except Exception as error:      # the rest must be taken back whatever went wrong with this one
             failed.append(f"{step}: {error}")
     return failed
 
@@ -291,7 +305,16 @@ def place(marks: dict[str, Mark], path: str) -> Mark | None:
     return marks.get(path)
 
 
-def recover(run: Run, entries: list[Entry]) -> list[str]:
-    """Undo what a dead run journaled; returns what could not be."""
+def recover(kernel: Kernel, store: Store, journal: Journal) -> list[str]:
+    """Undo what a dead run journaled, whose locks are held; returns what could not be."""
     known = registry.classes()
-    return undo(run, [(restore_step(one.step, one.args, known), one.memo) for one in entries])
+    live: dict[str, tuple[int, int]] = {}
+    for kind, name in journal.ids:
+        record = store.load(kind, name) if kind == "container" else None
+        if record is not None and status(kernel, record) == "running":
+            live[name] = record.pid, record.start_time
+    done = [(restore_step(one.step, one.args, known), one.memo) for one in journal.read()]
+    if journal.stale():
+        # Links, groups and processes ended with that boot; who has their names and numbers now is a stranger.
+        done = [one for one in done if isinstance(one[0], LASTING)]
+    return undo(Run(kernel, store, None, {}, live), done)

@@ -88,7 +88,8 @@ class Entry:
 
     def __init__(self, index: int, step: str, args: dict[str, Any]) -> None:
         self.index, self.step, self.args = index, step, args
-        self.done, self.memo = False, None
+        self.done = False
+        self.memo: Any = None
 
     def __repr__(self) -> str:
         return f"Entry({self.index}, {self.step!r}, {self.args!r}, done={self.done}, memo={self.memo!r})"
@@ -116,10 +117,11 @@ def parse_journal(text: bytes) -> tuple[dict[str, Any], list[Entry]]:
                 head = {"ids": [(kind, name) for kind, name in tree["begin"]], "version": tree["version"],
                         "boot_id": tree["boot_id"], "pid": tree["pid"]}
             elif "do" in tree:
-                entries[tree["do"]] = Entry(tree["do"], tree["step"], tree["args"])
+                entry = entries[tree["do"]] = Entry(tree["do"], tree["step"], tree["args"])
+                entry.memo = tree.get("before")
             else:
                 entry = entries[tree["done"]]
-                entry.done, entry.memo = True, tree["memo"]
+                entry.done, entry.memo = True, entry.memo if tree["memo"] is None else tree["memo"]
         except (KeyError, TypeError) as error:
             raise ValueError(f"line {number}: {error}") from None
     return head, list(entries.values())
@@ -142,12 +144,17 @@ class Journal:
         found: list[tuple[str, str]] = self._parsed()[0].get("ids", [])
         return found
 
-    def intent(self, index: int, step: Frozen) -> None:
-        """Say that this Step is about to be done; must return before its act."""
-        self._append({"do": index, "step": type(step).__name__, "args": args_of(step)})
+    def intent(self, index: int, step: Frozen, before: Any = None) -> None:
+        """Say that this Step is about to be done; must return before its act.
+
+        Args:
+            before: its memo, should nobody see the end of the act.
+        """
+        line = {"do": index, "step": type(step).__name__, "args": args_of(step)}
+        self._append(line if before is None else line | {"before": before})
 
     def done(self, index: int, memo: Any = None) -> None:
-        """Say that the act is over, with what its undo needs."""
+        """Say that the act is over, with what its undo needs; None leaves what its intent said."""
         self._append({"done": index, "memo": memo})
 
     def read(self) -> list[Entry]:
@@ -247,6 +254,14 @@ def open_journals(store: Store, take: bool = True) -> list[Journal]:
         else:
             os.close(fd)
     return out
+
+
+def pending(store: Store, ids: list[tuple[str, str]]) -> bool:
+    """Whether any journal names one of these, whose locks are held: then its run is dead, and not yet undone."""
+    for file in store.kernel.list_dir(f"{store.root}/journals"):
+        if file.endswith(".jsonl") and not set(ids).isdisjoint(Journal(store, file[:-len(".jsonl")], -1).ids):
+            return True
+    return False
 
 
 def _age(file: str) -> tuple[int, str]:

@@ -45,12 +45,18 @@ class HostStep(Step):
     beyond the Step itself, and must be plain JSON.
     """
 
+    def look(self, kernel: Any, run: Any) -> Any:
+        """What undo must know even of an act whose end nobody saw: journaled with the intent.
+
+        It is the memo until `apply` returns one.
+        """
+
     def apply(self, kernel: Any, run: Any) -> Any:
         """Do it; returns the memo."""
         raise AssertionError(type(self).__name__)
 
     def undo(self, kernel: Any, run: Any, memo: Any) -> None:
-        """Take it back; memo is None where the act was begun and its end is not known."""
+        """Take it back; memo is what `apply` returned, or else what `look` did."""
 
 
 class ChildStep(Step):

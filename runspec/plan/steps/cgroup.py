@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from errno import ENOENT
+
+from runspec.errors import HostError
 from runspec.plan.host import Host
 from runspec.plan.steps.base import FINISH, PREPARE, STOP, HostStep
 
@@ -58,25 +61,52 @@ class MakeCgroups(HostStep):
     mounts: tuple[str, ...] = ()
     enable: tuple[str, ...] = ()
 
+    def look(self, kernel: Any, run: Any) -> Any:
+        """The directories that are missing.
+
+        Raises:
+            HostError: a group of this name is in use by somebody else.
+        """
+        missing = []
+        for _, group in self.groups:
+            missing += [one for one in parents(self.mounts, group)
+                        if not run.known_group(one) and not kernel.exists(one)]
+            if not kernel.exists(group):
+                missing.append(group)
+            elif kernel.cgroup_procs(group):
+                raise HostError(f"the control group {group} holds processes that are not this container's",
+                                "limits set on it would hit them, and its end would be theirs",
+                                "give another `linux.cgroupsPath`, or end them")
+        return missing
+
     def apply(self, kernel: Any, run: Any) -> Any:
-        """Returns the directories that were made.
+        """mkdir(2).
 
         See: cgroup-v1/cpusets.rst (cpus and mems start empty), cgroup-v2.rst "Enabling and Disabling".
         """
-        made: list[str] = []
         for controller, group in self.groups:
-            for directory in (*parents(self.mounts, group), group):
-                if run.known_group(directory):
-                    continue
-                if controller == "":
-                    self._hand_down(kernel, directory.rsplit("/", 1)[0])
-                if kernel.make_dir(directory):
-                    made.append(directory)
-                    if controller == "cpuset":
-                        self._inherit(kernel, directory)
-                if directory != group:
-                    run.note_group(directory)
-        return made
+            above = parents(self.mounts, group)
+            for tries in range(8, -1, -1):
+                try:
+                    self._make(kernel, run, controller, (*above, group))
+                    break
+                except OSError as error:
+                    # The end of another container takes their common parent along where it was the last in it.
+                    if error.errno != ENOENT or not tries:
+                        raise
+                    run.forget_groups(above)
+
+    def _make(self, kernel: Any, run: Any, controller: str, directories: tuple[str, ...]) -> None:
+        for directory in directories:
+            if run.known_group(directory):
+                continue
+            if controller == "":
+                self._hand_down(kernel, directory.rsplit("/", 1)[0])
+            kernel.make_dir(directory)
+            if controller == "cpuset":
+                self._inherit(kernel, directory)
+            if directory != directories[-1]:
+                run.note_group(directory)
 
     def _hand_down(self, kernel: Any, parent: str) -> None:
         have = kernel.read_text(f"{parent}/cgroup.subtree_control").split()
@@ -85,15 +115,17 @@ class MakeCgroups(HostStep):
             kernel.write(f"{parent}/cgroup.subtree_control", " ".join("+" + name for name in missing))
 
     def _inherit(self, kernel: Any, directory: str) -> None:
+        """Of a parent that another run has just made, too: it may not have come to this yet."""
         parent = directory.rsplit("/", 1)[0]
         for name in ("cpuset.cpus", "cpuset.mems"):
-            kernel.write(f"{directory}/{name}", kernel.read_text(f"{parent}/{name}").strip())
+            if not kernel.read_text(f"{directory}/{name}").strip():
+                kernel.write(f"{directory}/{name}", kernel.read_text(f"{parent}/{name}").strip())
 
     def undo(self, kernel: Any, run: Any, memo: Any) -> None:
-        """Ends what runs inside, then removes what was made; parents only when empty."""
-        directories = [directory for _, directory in self.groups]
+        """Ends what runs inside what was made, then removes it; parents only when empty."""
+        directories = [directory for _, directory in self.groups if directory in memo]
         kernel.kill_cgroup(directories)
-        remove_groups(kernel, directories, memo or [])
+        remove_groups(kernel, directories, memo)
 
     def __str__(self) -> str:
         names = ", ".join(name for name, _ in self.groups if name)

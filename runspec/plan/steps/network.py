@@ -52,6 +52,10 @@ class CreateBridge(HostStep):
     PHASE = PREPARE
     mtu: int | None = None
 
+    def look(self, kernel: Any, run: Any) -> Any:
+        """Whether a link of that name is there: then it is not this run's to remove."""
+        return kernel.link_index(self.target) is not None
+
     def apply(self, kernel: Any, run: Any) -> Any:
         """ip-link(8) type bridge."""
         # The kernel heeds an alias only on a link that exists: both messages go in one call.
@@ -59,8 +63,9 @@ class CreateBridge(HostStep):
                        + rtnetlink.set_link(self.target, alias=alias(self.target)), f"bridge {self.target}")
 
     def undo(self, kernel: Any, run: Any, memo: Any) -> None:
-        """Only a link that carries our mark is removed."""
-        remove_own(kernel, self.target, alias(self.target))
+        """Removes the link where none was there before, even one that did not get its mark yet."""
+        if not memo:
+            kernel.netlink(rtnetlink.delete_link(self.target), f"link {self.target}", ignore=ENODEV)
 
     def __str__(self) -> str:
         return f"create bridge {self.target}"
@@ -115,6 +120,10 @@ class AddVeth(HostStep):
     interface: Interface
     index: int
 
+    def look(self, kernel: Any, run: Any) -> Any:
+        """Whether a link of the host end's name is there: then it is not this run's to remove."""
+        return kernel.link_index(self.link) is not None
+
     def apply(self, kernel: Any, run: Any) -> Any:
         """veth(4); a link moved between namespaces would cost ten times more."""
         one = self.interface
@@ -135,7 +144,8 @@ class AddVeth(HostStep):
 
     def undo(self, kernel: Any, run: Any, memo: Any) -> None:
         """Its peer goes with it."""
-        remove_own(kernel, self.link, alias(self.target, self.interface.name))
+        if not memo:
+            kernel.netlink(rtnetlink.delete_link(self.link), f"link {self.link}", ignore=ENODEV)
 
     def __str__(self) -> str:
         return f"create veth {self.link} on {self.interface.network}, its peer {self.interface.name} inside"

@@ -171,9 +171,13 @@ class SaveRecord(HostStep):
     PHASE = FINISH
     kind: str = "container"
 
+    def look(self, kernel: Any, run: Any) -> Any:
+        """The text of the record that is there."""
+        return run.record_before(self)
+
     def apply(self, kernel: Any, run: Any) -> Any:
-        """Write, then rename; the memo is the record that was there before."""
-        return run.save_record(self)
+        """Write, then rename."""
+        run.save_record(self)
 
     def undo(self, kernel: Any, run: Any, memo: Any) -> None:
         """Puts the former record back, or removes the new one."""

@@ -44,16 +44,18 @@ class MakeDirectory(HostStep):
     directory: str
     keep: bool = False      # a lasting overlay survives its container
 
+    def look(self, kernel: Any, run: Any) -> Any:
+        """The directories that are missing, outermost first."""
+        return kernel.missing_dirs(self.directory)
+
     def apply(self, kernel: Any, run: Any) -> Any:
-        """Returns the directories that were missing, for the undo."""
-        return kernel.make_dirs(self.directory)
+        """mkdir(2), parents too."""
+        kernel.make_dirs(self.directory)
 
     def undo(self, kernel: Any, run: Any, memo: Any) -> None:
-        """Only what is empty goes: data that somebody put there stays."""
-        for made in reversed(memo or [self.directory]):
-            try:
-                kernel.remove_dir(made)
-            except OSError:
+        """Only what is empty goes, mount points that were made below too: data that somebody put there stays."""
+        for made in reversed(memo):
+            if not kernel.remove_hollow(made):
                 return
 
     def __str__(self) -> str:

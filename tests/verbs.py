@@ -15,7 +15,7 @@ from typing import Any
 import runspec
 
 _LOOP = """
-import json, os, sys
+import json, os, sys, traceback
 sys.path.insert(0, sys.argv[1])
 from runspec import __main__
 import runspec.cli.declare, runspec.cli.enter, runspec.run.apply, runspec.run.request, runspec.spec.rules
@@ -35,6 +35,8 @@ for line in sys.stdin:
         status = 99
         try:
             status = __main__.main(words)
+        except BaseException:
+            traceback.print_exc()
         finally:
             sys.stdout.flush()
             sys.stderr.flush()

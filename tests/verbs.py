@@ -29,6 +29,7 @@ for line in sys.stdin:
         for number, fd in enumerate((null, theirs, theirs)):
             os.dup2(fd, number)
         os.closerange(3, 64)
+        sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)
         os.environ.pop("RUNSPEC_FAULT", None)
         if fault:
             os.environ["RUNSPEC_FAULT"] = fault

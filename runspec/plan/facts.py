@@ -19,6 +19,7 @@ class Facts:
         uid_map, gid_map: tuples of (inside, outside, size).
         mounts: parsed mountinfo of init.
         sources: bind source -> (kind, "major:minor", path on that file system), as the host sees it.
+        membership: controller -> path of init's group, "" for cgroup2.
         files: (controller, file) -> text of the container's groups.
         hostname, domainname: of its uts namespace.
         sysctl: key -> value as read inside.
@@ -30,8 +31,8 @@ class Facts:
     """
 
     __slots__ = ("addresses", "device_tag", "domainname", "elsewhere", "files", "gid_map", "groups",
-                 "host_links", "hostname", "id_status", "limits", "links", "mounts", "namespaces", "nodes",
-                 "oom_score_adj", "own", "pid", "present", "routes", "sources", "start_time", "status",
+                 "host_links", "hostname", "id_status", "limits", "links", "membership", "mounts", "namespaces",
+                 "nodes", "oom_score_adj", "own", "pid", "present", "routes", "sources", "start_time", "status",
                  "sysctl", "timens_offsets", "uid_map")
 
     def __init__(self, status: str) -> None:
@@ -46,6 +47,7 @@ class Facts:
         self.gid_map: tuple[tuple[int, int, int], ...] = ()
         self.mounts: list[Any] = []
         self.sources: dict[str, tuple[str, str, str]] = {}
+        self.membership: dict[str, str] = {}
         self.files: dict[tuple[str, str], str] = {}
         self.groups: dict[str, str] = {}
         self.hostname = self.domainname = ""

@@ -51,6 +51,7 @@ def seen(spec: Spec, last: Spec | None, host: Host, facts: Facts, before: View) 
         before: what was expected of `last`; it stands in for what the kernel cannot tell.
     """
     told: View = {path: before.get(path, ABSENT) for path in RECORDED}
+    told["linux.cgroupsPath"] = place((last or spec).linux.cgroups_path or "", facts)
     see_names(spec, facts, told)
     see_namespaces(spec, facts, told)
     see_root(spec, facts, told)
@@ -64,7 +65,7 @@ def seen(spec: Spec, last: Spec | None, host: Host, facts: Facts, before: View) 
 # Paths the kernel cannot tell, or init may rightly change itself: the Record answers for them.
 RECORDED = frozenset((
     "annotations", "labels", "project", "process.args", "process.env", "process.cwd", "process.user.uid",
-    "process.user.gid", "process.user.umask", "process.user.additionalGids", "linux.cgroupsPath",
+    "process.user.gid", "process.user.umask", "process.user.additionalGids",
     "root.overlay.volatile", "linux.seccomp"))
 
 
@@ -82,6 +83,18 @@ def expect_identity(spec: Spec, view: View) -> None:
     view["process.user.umask"], view["process.user.additionalGids"] = user.umask, user.additional_gids
     for key, value in spec.linux.sysctl:
         view[f"linux.sysctl.{key}"] = value
+
+
+def place(path: str, facts: Facts) -> str:
+    """The path of init's groups; those below it count as well, since an init may divide its own.
+
+    See: cgroups(7), /proc/PID/cgroup, whose paths begin at our cgroup namespace's root.
+    """
+    for controller in facts.groups:
+        here = facts.membership.get(controller)
+        if here is not None and f"{path}/" not in f"{here}/":
+            return here
+    return path
 
 
 def see_names(spec: Spec, facts: Facts, view: View) -> None:

@@ -168,6 +168,7 @@ class Observer:
                     kind = {abi.S_IFBLK: "b", abi.S_IFCHR: "c", abi.S_IFIFO: "p"}.get(node.st_mode & 0o170000, "?")
                     facts.nodes[device.path] = (kind, os.major(node.st_rdev), os.minor(node.st_rdev),
                                                 node.st_mode & 0o7777, node.st_uid, node.st_gid)
+        facts.membership = cgroupfs.parse_membership(kernel.try_read(f"{proc}/cgroup") or b"")
         self._groups(facts, specs)
 
     def _present(self, pid: int, path: str) -> bool:

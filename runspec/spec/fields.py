@@ -109,6 +109,7 @@ ROWS = (
     Field("interfaces[].routes", IN_PLACE, "rtnetlink(7) inside", "ip-route(8)"),
     # A Network's own.
     Field("type", RECREATE, "rtnetlink(7) on the host", "ip-link(8)"),
+    Field("up", IN_PLACE, "rtnetlink(7) on the host", "ip-link(8)"),
     Field("addresses", IN_PLACE, "rtnetlink(7) on the host", "ip-address(8)"),
     Field("mtu", IN_PLACE, "rtnetlink(7) on the host", "ip-link(8)"),
 )

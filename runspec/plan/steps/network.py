@@ -315,6 +315,9 @@ def change_links(spec: Spec, last: Spec | None, facts: Facts, changes: tuple[Cha
             index = next(n for n in range(FIRST_INDEX, FIRST_INDEX + 4096) if n not in taken)
             taken.add(index)
             host = host_name(name, one.name)
+            if link is not None:
+                # Whatever bears the name inside, of any kind, makes room; a veth takes its host end along.
+                steps.append(inside(name, mine[0], [rtnetlink.delete_link(link.index)], f"remove {one.name}"))
             if link is not None or host in facts.host_links:
                 steps.append(RemoveLinkLive(target=name, path=mine[0], link=host))
             steps.append(AddVethLive(target=name, path=mine[0], link=host, interface=one, index=index))

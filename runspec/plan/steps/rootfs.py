@@ -103,6 +103,8 @@ class PrepareRoot(ChildStep):
         add(abi.OP_MOUNT_SETATTR, slot=table.slot("host"), pad=1,
             c=abi.MS_SLAVE if receive else abi.MS_PRIVATE)
         if self.kept:
+            # Somebody inside may have made it shared, which pivot_root(2) refuses.
+            add(abi.OP_MOUNT_SETATTR, slot=root, c=abi.MS_PRIVATE)
             lone = self.overlay is None and not self.host
             self._attach(table, root, (self.source or "/") if lone else base)
         elif self.host:

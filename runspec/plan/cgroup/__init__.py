@@ -18,6 +18,8 @@ __all__ = ["Write", "expected", "files", "judges_devices", "refusals", "seen", "
 
 DEVICES = "linux.resources.devices"
 UNIFIED = "linux.resources.unified."
+WEIGHTS = ("linux.resources.cpu.weight", "linux.resources.cpu.shares", f"{UNIFIED}cpu.weight",
+           f"{UNIFIED}cpu.weight.nice")
 
 
 _CHOSEN: dict[tuple[object, ...], list[Knob]] = {}
@@ -71,7 +73,7 @@ def seen(resources: Resources, last: Resources | None, host: Host, facts: Facts)
         # file may have two words: what the other word now asks for is not also a remainder of this one.
         asked = wanted(one, resources, host) is not None or (
             one.reset is not None and last is not None and wanted(one, last, host) is not None)
-        view[one.path] = UNKNOWN if text is None or not asked else one.parse(text)
+        view[one.path] = UNKNOWN if text is None or not asked else shows(one, text, facts.files)
     if host.version_of("devices") == 1:
         text = facts.files.get(("devices", "devices.list"))
         view[DEVICES] = UNKNOWN if text is None else v1.seen_devices(text, last.devices if last else None)
@@ -92,7 +94,7 @@ def writes(resources: Resources, last: Resources | None, host: Host,
     out: dict[tuple[str, str], Write] = {}
     for one in knobs(resources, host):
         want, text = one.want(resources, host), now.get((one.controller, one.file))
-        has = one.fresh if not now else UNKNOWN if text is None else one.parse(text)
+        has = one.fresh if not now else UNKNOWN if text is None else shows(one, text, now)
         if want is None or has is UNKNOWN or want == has:
             continue
         out.setdefault((one.controller, one.file), Write(
@@ -110,6 +112,17 @@ def writes(resources: Resources, last: Resources | None, host: Host,
     elif judges_devices(host) and (resources.devices or (last is not None and last.devices)):
         found.append(Write(controller="", path=DEVICES, program=program(resources).hex()))
     return found
+
+
+def shows(one: Knob, text: str, now: dict[tuple[str, str], str]) -> Any:
+    """What a file's text means for a knob.
+
+    An idle group shows some least weight, and has the default again when it ceases to be idle: whatever
+    number it shows, it has no weight that could be as asked.
+    """
+    if one.path in WEIGHTS and now.get((one.controller, "cpu.idle"), "0").strip() == "1":
+        return "idle"
+    return one.parse(text)
 
 
 def wanted(one: Knob, resources: Resources, host: Host) -> Any:

@@ -133,16 +133,16 @@ def device_state(rules: tuple[DeviceRule, ...]) -> tuple[bool, dict[str, str], l
     See: cgroup-v1/devices.rst.
     """
     allow = True
-    exceptions: dict[str, str] = {}
+    exceptions: dict[tuple[str, str, str], str] = {}
     lost: list[int] = []
     for index, rule in enumerate(rules):
-        if (rule.type == "a" and number(rule.major) == number(rule.minor) == "*"
-                and letters(rule.access) == "rwm"):
+        major, minor = number(rule.major), number(rule.minor)
+        if rule.type == "a" and major == minor == "*" and letters(rule.access) == "rwm":
             # What came before has no say any more.
             allow, exceptions, lost = rule.allow, {}, []
             continue
         for kind in "bc" if rule.type == "a" else rule.type:
-            key = f"{kind} {number(rule.major)}:{number(rule.minor)}"
+            key = (kind, major, minor)
             if rule.allow != allow:
                 exceptions[key] = letters(exceptions.get(key, "") + rule.access)
                 continue
@@ -152,30 +152,27 @@ def device_state(rules: tuple[DeviceRule, ...]) -> tuple[bool, dict[str, str], l
                 elif meet(key, other) and set(access) & set(rule.access):
                     lost.append(index)
     # One open for reading and writing is judged by one exception alone.
-    whole = {key: letters(access + "".join(more for other, more in exceptions.items() if covers(other, key)))
-             for key, access in exceptions.items() if access}
-    return allow, whole, sorted(set(lost))
+    for wide in [key for key in exceptions if "*" in key]:
+        for key, access in exceptions.items():
+            if access and covers(wide, key):
+                exceptions[key] = letters(access + exceptions[wide])
+    return allow, {f"{kind} {major}:{minor}": access for (kind, major, minor), access in exceptions.items()
+                   if access}, sorted(set(lost))
 
 
 def letters(access: str) -> str:
     """Access in the kernel's order, each letter once."""
-    return "".join(c for c in "rwm" if c in access)
+    return access if access == "rwm" else "".join(c for c in "rwm" if c in access)
 
 
-def _words(key: str) -> tuple[str, str, str]:
-    kind, _, rest = key.partition(" ")
-    major, _, minor = rest.partition(":")
-    return kind, major, minor
-
-
-def covers(key: str, other: str) -> bool:
+def covers(key: tuple[str, str, str], other: tuple[str, str, str]) -> bool:
     """Whether every device of the second is one of the first."""
-    return all(a in ("*", b) for a, b in zip(_words(key), _words(other), strict=True))
+    return key[0] == other[0] and key[1] in ("*", other[1]) and key[2] in ("*", other[2])
 
 
-def meet(key: str, other: str) -> bool:
+def meet(key: tuple[str, str, str], other: tuple[str, str, str]) -> bool:
     """Whether some device is of both."""
-    return all(a == b or "*" in (a, b) for a, b in zip(_words(key), _words(other), strict=True))
+    return all(a == b or "*" in (a, b) for a, b in zip(key, other, strict=True))
 
 
 def device_lines(rules: tuple[DeviceRule, ...]) -> tuple[str, ...]:

@@ -74,7 +74,7 @@ def test_memory_and_swap_in_every_order(group: Group) -> None:
 def test_cpu_in_every_order(group: Group) -> None:
     cpus = [Cpu(), Cpu(quota=50000), Cpu(quota=1000, period=1000), Cpu(quota=-1, period=20000),
             Cpu(quota=150000, period=100000, burst=150000), Cpu(quota=50000, burst=1000), Cpu(idle=1), Cpu(weight=1),
-            Cpu(weight=10000), Cpu(shares=262144), Cpu(shares=1000)]
+            Cpu(weight=10000), Cpu(shares=262144), Cpu(shares=3)]
     for a, b in itertools.permutations(cpus, 2):
         group.become(Resources(cpu=a))
         group.become(Resources(cpu=b))
@@ -111,6 +111,13 @@ def test_a_foreign_change_is_seen_and_taken_back(group: Group, file: str, value:
     Path(group.where[controller], name).write_text(value)
     done = group.become(resources, {f"linux.resources.{path}"})
     assert {one.path for one in done} == {f"linux.resources.{path}"}
+
+
+@requires("root", "cgroup_v1")
+def test_a_group_made_idle_gets_its_weight_again(group: Group) -> None:
+    group.become(Resources(cpu=Cpu(shares=3)))
+    Path(group.where["cpu"], "cpu.idle").write_text("1")
+    group.become(Resources(cpu=Cpu(shares=3)), {"linux.resources.cpu.idle", "linux.resources.cpu.shares"})
 
 
 RULES = [(), DEVICE_RULES, (deny_all,), (everything,), (deny_all, rule("+c 1:3 rw"), rule("+c 1:3 m"), rule("-c 1:3 w")),

@@ -100,8 +100,10 @@ def writes(resources: Resources, last: Resources | None, host: Host,
         out.setdefault((one.controller, one.file), Write(
             controller=one.controller, file=one.file, value=one.text(resources, host), path=one.path))
     if last is not None:
+        # A file that a named key sets again needs no reset; cpu.weight would even be refused beside idle.
+        kept = {each.file for each in knobs(resources, host) if not each.reset}
         for one in knobs(last, host):
-            gone = one.reset is not None and wanted(one, last, host) is not None
+            gone = one.reset is not None and one.file not in kept and wanted(one, last, host) is not None
             if gone and wanted(one, resources, host) is None and (one.controller, one.file) in now:
                 out.setdefault((one.controller, one.file), Write(
                     controller=one.controller, file=one.file, value=one.reset or "", path=one.path))

@@ -210,12 +210,17 @@ def change_live(item: Item, host: Host) -> list[Step]:
         steps.append(process.ChangeInside(
             target=name, path="hostname", kinds=("uts",), words="set names", reason=reason(item, "hostname"),
             hostname=spec.hostname if "hostname" in paths else None,
-            domainname=spec.domainname if "domainname" in paths else None))
+            domainname=spec.domainname if "domainname" in paths else None,
+            back=process.ChangeInside(target=name, kinds=("uts",), hostname=item.facts.hostname,
+                                      domainname=item.facts.domainname)))
     sysctls = tuple((key, value) for key, value in spec.linux.sysctl if f"linux.sysctl.{key}" in paths)
     if sysctls:
         kinds_ = tuple(kind for kind in ("uts", "ipc", "network") if namespaces.is_new(spec, kind))
         steps.append(process.ChangeInside(target=name, path="linux.sysctl", kinds=kinds_, sysctls=sysctls,
                                           words="set sysctl " + ", ".join(key for key, _ in sysctls),
+                                          back=process.ChangeInside(target=name, kinds=kinds_, sysctls=tuple(
+                                              (key, item.facts.sysctl[key]) for key, _ in sysctls
+                                              if item.facts.sysctl.get(key))),
                                           reason=reason(item, f"linux.sysctl.{sysctls[0][0]}")))
     for i, limit in enumerate(spec.process.rlimits):
         found = [path for path in (f"process.rlimits[{i}].soft", f"process.rlimits[{i}].hard") if path in paths]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from runspec import abi
 from runspec.errors import HostError, Mark, RunspecError, StepError, SyscallError
 from runspec.plan.steps import registry
-from runspec.plan.steps.base import ATTACH, CHILD, START, ChildStep, HostStep, Plan, Step, Table
+from runspec.plan.steps.base import ATTACH, CHILD, LIVE, START, ChildStep, HostStep, Plan, Step, Table
 from runspec.plan.steps.namespaces import BARRIER_ATTACH, BARRIER_START, KINDS, SpawnInit, inside
 from runspec.plan.steps.process import SaveRecord
 from runspec.plan.steps.rootfs import MakeDirectory
@@ -44,6 +44,7 @@ class Run:
         self.tables: dict[str, Table] = {}
         self.kept: dict[str, dict[str, int]] = {}
         self._groups: set[str] = set()
+        self._at: dict[str, int] = {}       # name -> barrier at which its child waits
         self._inside: dict[str, list[ChildStep]] = {}
         for step in plan.steps if plan is not None else ():
             if isinstance(step, ChildStep):
@@ -104,15 +105,15 @@ class Run:
 
     def reach(self, name: str, barrier: int) -> None:
         """Wait until a child stands at a barrier, or fail with what it answered."""
-        while True:
+        while self._at.get(name) != barrier:
             report = self.children[name].receive(PATIENCE)
             if report is None:
                 raise HostError(f"init of {name} ended during set-up",
                                 "it was killed from outside, or by the memory limit of its own group")
             if report.kind == abi.REPORT_ERROR:
                 raise self._blame(name, report.index, report.error)
-            if report.kind == abi.REPORT_BARRIER and self.tables[name].ops[report.index].a == barrier:
-                return
+            if report.kind == abi.REPORT_BARRIER:
+                self._at[name] = self.tables[name].ops[report.index].a
 
     def _blame(self, name: str, index: int, errno: int) -> StepError:
         table = self.tables[name]
@@ -143,7 +144,8 @@ class Run:
 
     def inside(self, step: Step, table: Table) -> list[Report]:
         """Run a table whose slot "init" is the pidfd of the target's init."""
-        pid, start_time = self.live[step.target]
+        child = self.children.get(step.target)
+        pid, start_time = (child.pid, child.start_time) if child is not None else self.live[step.target]
         pidfd = self.kernel.open_process(pid, start_time)
         if pidfd is None:
             raise HostError(f"init of {step.target} has ended")
@@ -272,7 +274,7 @@ def _settle(run: Run, name: str, step: HostStep) -> None:
     """Bring a child to the barrier that the next Step of its target needs it at."""
     if step.phase == ATTACH:
         run.reach(name, BARRIER_ATTACH)
-    elif step.phase == START:
+    elif step.phase in (LIVE, START):
         run.reach(name, BARRIER_START)
 
 

@@ -161,6 +161,17 @@ class SetDeviceRules(HostStep):
     deny: tuple[str, ...] = ()
     allow: tuple[str, ...] = ()
 
+    def look(self, kernel: Any, run: Any) -> Any:
+        """The rules that hold."""
+        return (kernel.try_read(f"{self.directory}/devices.list") or b"").decode().splitlines()
+
+    def undo(self, kernel: Any, run: Any, memo: Any) -> None:
+        """A live container gets its former rules back; a new one goes with its group."""
+        if memo and kernel.exists(f"{self.directory}/devices.list"):
+            kernel.write(f"{self.directory}/devices.deny", "a")
+            for rule in memo:
+                kernel.write(f"{self.directory}/devices.allow", rule)
+
     def apply(self, kernel: Any, run: Any) -> Any:
         """One rule a write; what is denied first cannot take away what is allowed after."""
         for file, rules in (("devices.deny", self.deny), ("devices.allow", self.allow)):

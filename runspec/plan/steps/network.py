@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # lower ones may be taken by what the kernel puts into every new namespace (lo, tunl0, sit0).
 FIRST_INDEX = 11
 LOOPBACK = 1
-EEXIST, EBUSY, ENODEV = 17, 16, 19
+EEXIST, EBUSY, ENODEV, EADDRNOTAVAIL = 17, 16, 19, 99
 NAME_MAX = 15       # IFNAMSIZ - 1
 MARK = "runspec:"   # ip-link(8) alias of every link that is ours
 
@@ -81,6 +81,13 @@ class AddHostAddress(HostStep):
         kernel.netlink(rtnetlink.add_address(index_of(kernel, self.target), self.address),
                        f"address {self.address}", ignore=EEXIST)
 
+    def undo(self, kernel: Any, run: Any, memo: Any) -> None:
+        """Only planned where the address is missing, so it goes again."""
+        index = kernel.link_index(self.target)
+        if index is not None:
+            kernel.netlink(rtnetlink.delete_address(index, self.address), f"address {self.address}",
+                           ignore=EADDRNOTAVAIL)
+
     def __str__(self) -> str:
         return f"add address {self.address} to {self.target}"
 
@@ -94,6 +101,12 @@ class RemoveHostAddress(HostStep):
         """ip-address(8)."""
         kernel.netlink(rtnetlink.delete_address(index_of(kernel, self.target), self.address),
                        f"address {self.address}")
+
+    def undo(self, kernel: Any, run: Any, memo: Any) -> None:
+        """Puts it back."""
+        index = kernel.link_index(self.target)
+        if index is not None:
+            kernel.netlink(rtnetlink.add_address(index, self.address), f"address {self.address}", ignore=EEXIST)
 
     def __str__(self) -> str:
         return f"remove address {self.address} from {self.target}"
@@ -326,7 +339,9 @@ def change_links(spec: Spec, last: Spec | None, facts: Facts, changes: tuple[Cha
         assert link is not None
         leaves = {path.rsplit(".", 1)[1] for path in mine}
         messages = _differences(one, link, facts, leaves)
-        steps.append(inside(name, mine[0], messages, f"set {', '.join(sorted(leaves))} of {one.name}"))
+        back = inside(name, mine[0], _back(one, link, facts, leaves), "").replace(lenient=True)
+        steps.append(inside(name, mine[0], messages, f"set {', '.join(sorted(leaves))} of {one.name}")
+                     .replace(back=back))
     return steps
 
 
@@ -337,22 +352,41 @@ def _differences(one: Interface, link: Any, facts: Facts, leaves: set[str]) -> l
         if "mac" in leaves:
             out.append(rtnetlink.set_link(link.index, mac=one.mac))
         out.append(rtnetlink.set_link(link.index, up=True, mtu=(one.mtu or 1500) if "mtu" in leaves else None))
+    wanted = wanted_routes(one)
+    shown = routes_of(facts, link.index)
+    plain = [_plain(route) for route in wanted]
+    # Before the addresses, which take the routes through them along.
+    for route in shown:
+        if route not in plain:
+            out.append(route_message(rtnetlink.delete_route, _route(route), link.index))
     have = addresses_of(facts, link.index)
     if "addresses" in leaves:
         out += [rtnetlink.delete_address(link.index, address) for address in have if address not in one.addresses]
         out += [rtnetlink.add_address(link.index, address) for address in one.addresses if address not in have]
     # A link that went down, or lost an address, lost the routes through it as well.
-    wanted = wanted_routes(one)
-    shown = routes_of(facts, link.index)
-    plain = [_plain(route) for route in wanted]
-    for to, via, metric in shown:
-        if (to, via, metric) not in plain:
-            gone = Route(to=to, via=via or None, metric=metric or None)
-            out.append(route_message(rtnetlink.delete_route, gone, link.index))
     lost = leaves & {"addresses", "up"}
     out += [route_message(rtnetlink.add_route, route, link.index) for route in wanted
             if lost or _plain(route) not in shown]
     return out
+
+
+def _route(plain: tuple[str, str, int]) -> Route:
+    """The inverse of _plain."""
+    return Route(to=plain[0], via=plain[1] or None, metric=plain[2] or None)
+
+
+def _back(one: Interface, link: Any, facts: Facts, leaves: set[str]) -> list[bytes]:
+    """Messages that bring one link back to what it is now, from wherever _differences was interrupted."""
+    have, shown = addresses_of(facts, link.index), routes_of(facts, link.index)
+    out = [route_message(rtnetlink.delete_route, route, link.index) for route in wanted_routes(one)
+           if _plain(route) not in shown]
+    if "addresses" in leaves:
+        out += [rtnetlink.delete_address(link.index, address) for address in one.addresses if address not in have]
+        out += [rtnetlink.add_address(link.index, address) for address in have]
+    if leaves & {"mac", "mtu", "up"}:
+        out.append(rtnetlink.set_link(link.index, mac=link.mac))
+        out.append(rtnetlink.set_link(link.index, up=link.up, mtu=link.mtu))
+    return out + [route_message(rtnetlink.add_route, _route(route), link.index) for route in shown]
 
 
 def inside(name: str, path: str, messages: list[bytes], words: str) -> ChangeInside:

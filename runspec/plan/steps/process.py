@@ -243,6 +243,15 @@ class WriteProcess(HostStep):
     file: str
     value: str
 
+    def look(self, kernel: Any, run: Any) -> Any:
+        """What it holds."""
+        return kernel.read_text(f"/proc/{run.pid(self.target)}/{self.file}").strip()
+
+    def undo(self, kernel: Any, run: Any, memo: Any) -> None:
+        """What it held, where init still runs."""
+        if run.pid(self.target):
+            kernel.write(f"/proc/{run.pid(self.target)}/{self.file}", memo)
+
     def apply(self, kernel: Any, run: Any) -> Any:
         """proc(5)."""
         kernel.write(f"/proc/{run.pid(self.target)}/{self.file}", self.value)
@@ -261,6 +270,13 @@ class ChangeInside(HostStep):
     sysctls: tuple[tuple[str, str], ...] = ()
     messages: tuple[str, ...] = ()      # rtnetlink messages, hexadecimal
     words: str = ""
+    back: Any = None                    # another ChangeInside, which takes this one back
+    lenient: bool = False               # a message may fail: what it removes may never have been there
+
+    def undo(self, kernel: Any, run: Any, memo: Any) -> None:
+        """The former state, where the container still runs."""
+        if self.back is not None and run.pid(self.target):
+            self.back.apply(kernel, run)
 
     def apply(self, kernel: Any, run: Any) -> Any:
         """setns(2) by pidfd, then the same operations that made the container."""
@@ -273,6 +289,8 @@ class ChangeInside(HostStep):
         for key, value in self.sysctls:
             table.add(abi.OP_WRITE, s1="/proc/" + sysctl_path(key), s2=value)
         for message in self.messages:
+            if self.lenient:
+                table.add(abi.OP_IGNORE_NEXT)
             table.add(abi.OP_NETLINK, s1=bytes.fromhex(message), c=17)     # EEXIST
         run.inside(self, table)
 

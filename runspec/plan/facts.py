@@ -14,7 +14,7 @@ class Facts:
         status: "absent", "stopped" or "running".
         pid, start_time: init's, 0 where there is none; start_time in clock ticks after boot.
         namespaces: OCI kind -> inode identity of init's namespace; own: the same of ours.
-        elsewhere: namespace source (a path or "container:NAME") -> inode identity.
+        elsewhere: (kind, a path or "container:NAME") -> inode identity of that namespace.
         id_status: parsed /proc/PID/status; limits: name -> (soft, hard).
         uid_map, gid_map: tuples of (inside, outside, size).
         mounts: parsed mountinfo of init.
@@ -40,7 +40,7 @@ class Facts:
         self.pid = self.start_time = 0
         self.namespaces: dict[str, str] = {}
         self.own: dict[str, str] = {}
-        self.elsewhere: dict[str, str] = {}
+        self.elsewhere: dict[tuple[str, str], str] = {}
         self.id_status: Any = None
         self.limits: dict[str, tuple[int, int]] = {}
         self.uid_map: tuple[tuple[int, int, int], ...] = ()

@@ -63,10 +63,17 @@ def make_plan(networks: list[Item], containers: list[Item], host: Host) -> Plan:
     for item in removals:
         steps += remove_container(item)
     steps = by_phase(steps)
+    renewed: set[str] = set()
     for wave in waves([item for item in containers if item.wanted is not None]):
         batch: list[Step] = []
         for item in wave:
             made = container_steps(item, host)
+            joins = {one.container for one in item.wanted.linux.namespaces if one.container}
+            if joins & renewed and item.facts.status == "running":
+                # What it shares ends with the other's init, so it cannot stay either.
+                made = [*remains(item), *create(item, host)]
+            if any(isinstance(step, namespaces.SpawnInit) for step in made):
+                renewed.add(item.name)
             batch += made
             if not made:
                 quiet.append(f"{item.name}: up to date")
@@ -182,16 +189,13 @@ def restart(item: Item, host: Host) -> list[Step]:
     """A new init in the same groups, on the same root, with the same network namespace."""
     spec: Spec = item.wanted
     name, path = spec.name, spec.linux.cgroups_path or f"/runspec/{spec.name}"
-    keep_net = namespaces.is_new(spec, "network") and not namespaces.is_new(spec, "user")
-    kept = ("net", "root") if keep_net else ("root",)
-    maps = id_maps(spec)
-    spawn, children = namespaces.plan(spec, groups.unified(host, path), groups.tasks(host, path), bool(maps), kept)
+    # The network belongs to the user namespace it was made in: both go on, or the new init ruled neither.
+    kept = (*("user",) * namespaces.is_new(spec, "user"), *("net",) * namespaces.is_new(spec, "network"), "root")
+    spawn, children = namespaces.plan(spec, groups.unified(host, path), groups.tasks(host, path), False, kept)
     steps: list[Step] = [process.KeepNamespaces(target=name, kept=kept),
                          groups.KillContainer(target=name, groups=item.groups)]
     steps += group_writes(item, host, item.facts.files)
     steps.append(spawn)
-    if maps:
-        steps += [*maps, namespaces.ReleaseInit(target=name)]
     steps += children
     steps += rootfs.plan(spec, host, item.image, kinds(item.facts), kept=True)
     steps += process.plan(spec)

@@ -113,7 +113,7 @@ def expect_namespaces(spec: Spec, facts: Facts, view: View) -> None:
     for i, one in enumerate(spec.linux.namespaces):
         source = f"container:{one.container}" if one.container else one.path
         path = f"linux.namespaces[{i}]"
-        view[path] = f"{one.type} new" if source is None else facts.elsewhere.get(source, source)
+        view[path] = f"{one.type} new" if source is None else facts.elsewhere.get((one.type, source), source)
     for name, maps in (("uidMappings", spec.linux.uid_mappings), ("gidMappings", spec.linux.gid_mappings)):
         if maps:
             view[f"linux.{name}"] = tuple((m.container_id, m.host_id, m.size) for m in maps)
@@ -139,7 +139,7 @@ def expect_root(spec: Spec, view: View) -> None:
     root = spec.root
     view["root.readonly"] = root.readonly
     view["root.image" if root.image else "root.path"] = root.image or root.path
-    if root.overlay is not None:
+    if root.overlay is not None and root.image != "host":
         view["root.overlay.volatile"] = root.overlay.volatile
         view["root.overlay.upper"] = root.overlay.upper or f"{base_dir(spec.name)}/rootfs"
 
@@ -152,7 +152,7 @@ def see_root(spec: Spec, facts: Facts, view: View) -> None:
     view["root.readonly"] = "ro" in top.options
     root = spec.root
     view["root.image" if root.image else "root.path"] = UNKNOWN
-    if root.overlay is not None:
+    if root.overlay is not None and root.image != "host":
         options = dict(word.partition("=")[::2] for word in top.super_options)
         view["root.overlay.upper"] = options.get("upperdir", ABSENT)
 

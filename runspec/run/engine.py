@@ -74,8 +74,9 @@ class Run:
         given: dict[str, int] = dict(self.kept.get(step.target, {}))
         opened: list[int] = []
         try:
-            if "net" in given:
-                given["ns:network"] = given.pop("net")
+            for kind, word in (("user", "user"), ("network", "net")):
+                if word in given:
+                    given[f"ns:{kind}"] = given.pop(word)
             for kind, container in step.joins:
                 fd = self.kernel.open(f"/proc/{self._running(container)}/ns/{KINDS[kind][1]}")
                 opened.append(fd)
@@ -158,8 +159,9 @@ class Run:
         """Open what the next init of this target takes over from the present one."""
         pid, _ = self.live[step.target]
         held = self.kept.setdefault(step.target, {})
-        if "net" in step.kept:
-            held["net"] = self.kernel.open(f"/proc/{pid}/ns/net")
+        for word in ("user", "net"):
+            if word in step.kept:
+                held[word] = self.kernel.open(f"/proc/{pid}/ns/{word}")
         if "root" in step.kept:
             table = Table(("init",))
             inside(table, ("mount",))

@@ -107,12 +107,12 @@ class Observer:
             facts.sources.setdefault(spec.root.path, self._source(spec.root.path))
         for one in spec.linux.namespaces:
             if one.path:
-                facts.elsewhere[one.path] = self._identity(one.path, one.type)
+                facts.elsewhere[one.type, one.path] = self._identity(one.path, one.type)
             elif one.container:
                 record = self.store.load("container", one.container)
                 if record is not None and status(self.kernel, record) == "running":
                     path = f"/proc/{record.pid}/ns/{KINDS[one.type][1]}"
-                    facts.elsewhere[f"container:{one.container}"] = self._identity(path, one.type)
+                    facts.elsewhere[one.type, f"container:{one.container}"] = self._identity(path, one.type)
 
     def _identity(self, path: str, kind: str) -> str:
         found = self.kernel.stat(path)

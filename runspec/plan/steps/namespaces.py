@@ -44,7 +44,7 @@ class SpawnInit(HostStep):
             in parallel with the host side.
         joins: (kind, container name) whose descriptor the host side opens, since only it knows the pid.
         unified: the cgroup2 directory to be born in (CLONE_INTO_CGROUP), "" for none.
-        kept: names of descriptors carried over from the init that this one follows ("net", "root").
+        kept: names of descriptors carried over from the init that this one follows ("user", "net", "root").
     """
 
     PHASE = SPAWN
@@ -70,7 +70,7 @@ class EnterNamespaces(ChildStep):
 
     joins: tuple[Namespace, ...] = ()
     unshare: int = 0
-    late_user: bool = False         # a new user namespace made after joining others
+    new_user: bool = False
     fork: bool = False
     offsets: tuple[TimeOffset, ...] = ()
     new_time: bool = False
@@ -92,7 +92,7 @@ class EnterNamespaces(ChildStep):
         for one in self.joins:
             if one.type != "mount":
                 add(abi.OP_SETNS, slot=table.slot("ns:" + one.type), a=KINDS[one.type][0])
-        if self.late_user:
+        if self.new_user:
             add(abi.OP_UNSHARE, a=abi.CLONE_NEWUSER)
         if self.new_time:
             # Entered by setns after its offsets are written: offsets freeze with the first process inside,
@@ -117,6 +117,7 @@ class EnterNamespaces(ChildStep):
     def __str__(self) -> str:
         words = [f"join {one.type} {'of ' + one.container if one.container else one.path}" for one in self.joins]
         made = [kind for kind, (flag, _) in KINDS.items() if self.unshare & flag]
+        made = ["user"] * self.new_user + made
         made += ["time"] if self.new_time else []
         if made:
             words.append("unshare " + " ".join(made))
@@ -199,24 +200,26 @@ def plan(spec: Spec, unified: str, tasks: tuple[str, ...], attach: bool,
         attach: whether the host side has work to do on the child before it goes on.
         kept: what a follower takes over from the former init.
     """
-    joins = joined(spec)
-    shared = {one.type for one in joins} | ({"network"} if "net" in kept else set())
-    new = [kind for kind in KINDS if is_new(spec, kind) and kind not in shared]
-    late_user = "user" in new and bool(joins)
-    early = 0
-    if not late_user:
-        early = sum(KINDS[kind][0] for kind in ("user", "pid") if kind in new)
+    listed = {one.type: one for one in joined(spec)}
+    listed.update({kind: Namespace(type=kind, container=spec.name)
+                   for kind, word in (("user", "user"), ("network", "net")) if word in kept})
+    joins = tuple(listed[kind] for kind in KINDS if kind in listed)
+    new = [kind for kind in KINDS if is_new(spec, kind) and kind not in listed]
+    # A clone into a new user namespace would lose all capabilities with the exec of the interpreter,
+    # since no id is mapped there yet, capabilities(7). The interpreter makes it, and a pid namespace
+    # that is to belong to it comes after.
+    own_user = "user" in new or "user" in listed
+    early = abi.CLONE_NEWPID if "pid" in new and not own_user else 0
     flags = sum(KINDS[kind][0] for kind in new if kind not in ("user", "time") and not early & KINDS[kind][0])
     enter = EnterNamespaces(
-        target=spec.name, path="linux.namespaces", unshare=flags, late_user=late_user,
-        joins=joins + ((Namespace(type="network", container=spec.name),) if "net" in kept else ()),
-        fork="pid" in shared or (late_user and "pid" in new),
+        target=spec.name, path="linux.namespaces", unshare=flags, new_user="user" in new, joins=joins,
+        fork="pid" in listed or (own_user and "pid" in new),
         new_time="time" in new, offsets=spec.linux.time_offsets, tasks=tasks)
     spawn = SpawnInit(target=spec.name, path="linux.namespaces", flags=early, unified=unified, kept=kept,
-                      joins=tuple((one.type, one.container) for one in joins if one.container))
+                      joins=tuple((one.type, one.container) for one in joined(spec) if one.container))
     steps: list[ChildStep] = [enter]
     if attach:
         steps.append(WaitForHost(target=spec.name))
-    if "user" in new:
+    if own_user:
         steps.append(BecomeRoot(target=spec.name, path="linux.uidMappings"))
     return spawn, steps

@@ -205,7 +205,7 @@ class KeepNamespaces(HostStep):
     """Holds what a follower takes over from an init that is about to end."""
 
     PHASE = STOP
-    kept: tuple[str, ...]           # "net", "root"
+    kept: tuple[str, ...]           # "user", "net", "root"
 
     def apply(self, kernel: Any, run: Any) -> Any:
         """A descriptor keeps a namespace alive; the root comes as a detached clone, open_tree(2)."""
@@ -306,9 +306,10 @@ def plan(spec: Spec) -> list[ChildStep]:
         steps.append(SetNames(target=name, path="hostname", hostname=spec.hostname, domainname=spec.domainname))
     if spec.linux.sysctl:
         steps.append(SetSysctls(target=name, path="linux.sysctl", values=spec.linux.sysctl))
-    if process.rlimits or process.oom_score_adj is not None:
-        steps.append(SetLimits(target=name, path="process.rlimits", rlimits=process.rlimits,
-                               oom_score_adj=process.oom_score_adj))
+    if process.oom_score_adj is not None:
+        steps.append(SetLimits(target=name, path="process.oomScoreAdj", oom_score_adj=process.oom_score_adj))
+    if process.rlimits:
+        steps.append(SetLimits(target=name, path="process.rlimits", rlimits=process.rlimits))
     steps.append(SetIdentity(target=name, path="process.user", process=process))
     steps.append(WaitForHost(target=name, number=BARRIER_START))
     steps.append(Exec(target=name, path="process.args", args=process.args, env=process.env))

@@ -76,9 +76,9 @@ class Group:
         seen = cgroup.seen(resources, self.last, self.host, facts)
         assert set(wanted) <= set(seen)
         return {path: (wanted.get(path, cgroup.ABSENT), seen[path]) for path in seen
-                if seen[path] is not cgroup.UNKNOWN and seen[path] != wanted.get(path, cgroup.ABSENT)
-                and path != cgroup.DEVICES or path == cgroup.DEVICES and "devices" in self.where
-                and seen[path] != wanted[path]}
+                if (seen[path] is not cgroup.UNKNOWN and seen[path] != wanted.get(path, cgroup.ABSENT)
+                and path != cgroup.DEVICES) or (path == cgroup.DEVICES and "devices" in self.where
+                and seen[path] != wanted[path])}
 
     def become(self, resources: Resources, paths: set[str] | None = None) -> list[cgroup.Write]:
         """Write the difference; afterwards there is none, and a second time writes nothing."""

@@ -27,7 +27,7 @@ def parse_list(text: str) -> tuple[int, ...]:
         if not part.strip():
             continue
         first, dash, last = part.strip().partition("-")
-        if not (first.isascii() and first.isdigit()) or dash and not (last.isascii() and last.isdigit()):
+        if not (first.isascii() and first.isdigit()) or (dash and not (last.isascii() and last.isdigit())):
             raise ValueError(f"{part!r} is no range of numbers")
         low = int(first)
         high = int(last) if dash else low

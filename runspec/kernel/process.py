@@ -258,7 +258,6 @@ class Processes:
             ops: the table, without BARRIER and EXEC.
             slots: descriptors to hand over.
             flags: CLONE_NEW* for clone3(2).
-            changing: counted as one state-changing act; a look inside is none.
             timeout: seconds until the child is killed.
         Returns:
             Every REPORT_DATA and REPORT_FD, in order, with the index of its op and an errno
@@ -268,8 +267,7 @@ class Processes:
         """
         fd = table.memfd(table.pack(ops, len(slots)))
         try:
-            if changing:
-                self._act("clone3")
+            self._act("clone3")
             pid, pidfd, control = native.spawn(fd, tuple(slots), flags, -1, (-1, -1, -1))
         finally:
             os.close(fd)
@@ -294,7 +292,8 @@ class Processes:
             for report in out:
                 if report.fd >= 0:
                     os.close(report.fd)
-            _kill(child.pidfd)          # our own looking child: its end changes nothing
+            self._act("pidfd_send_signal")
+            _kill(child.pidfd)
             raise
         finally:
             try:

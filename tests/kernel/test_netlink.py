@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import socket
@@ -107,15 +108,11 @@ def test_damaged_answers_are_refused(dumps: tuple[IPRoute, list[bytes]]) -> None
     for data, parse in zip(dumps[1], (netlink.parse_links, netlink.parse_addresses, netlink.parse_routes),
                            strict=True):
         for size in range(0, len(data), 7):
-            try:
+            with contextlib.suppress(HostError):
                 parse(data[:size])
-            except HostError:
-                pass
         for at in range(0, min(len(data), 1500), 3):
-            try:
+            with contextlib.suppress(HostError):
                 parse(data[:at] + b"\xff" + data[at + 1:])
-            except HostError:
-                pass
 
 
 @given(st.binary(max_size=200), st.sampled_from([2, 16, 20, 24]))
@@ -123,10 +120,8 @@ def test_no_bytes_break_a_parser(body: bytes, kind: int) -> None:
     data = struct.pack("=IHHII", 16 + len(body), kind, 0, 1, 0) + body
     for parse in (netlink.parse_links, netlink.parse_addresses, netlink.parse_routes, netlink.parse_ack):
         for one in (data, body):
-            try:
+            with contextlib.suppress(HostError):
                 parse(one)
-            except HostError:
-                pass
 
 
 def test_ack() -> None:

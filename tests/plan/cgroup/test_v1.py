@@ -120,7 +120,8 @@ def test_a_group_made_idle_gets_its_weight_again(group: Group) -> None:
     group.become(Resources(cpu=Cpu(shares=3)), {"linux.resources.cpu.idle", "linux.resources.cpu.shares"})
 
 
-RULES = [(), DEVICE_RULES, (deny_all,), (everything,), (deny_all, rule("+c 1:3 rw"), rule("+c 1:3 m"), rule("-c 1:3 w")),
+RULES = [(), DEVICE_RULES, (deny_all,), (everything,),
+         (deny_all, rule("+c 1:3 rw"), rule("+c 1:3 m"), rule("-c 1:3 w")),
          (deny_all, rule("+c 1:3 rwm"), rule("+c 1:5 r"), rule("-c 1:* r")), (rule("-c 1:5 rwm"),),
          (everything, rule("-c 1:5 rwm"), rule("-c 1:7 w"), rule("+c 1:7 w")), (deny_all, rule("+a *:* r")),
          (deny_all, rule("+c *:* r"), rule("+c 1:3 w")), (rule("-c 1:5 rwm"), deny_all, rule("+b 7:* rw"))]

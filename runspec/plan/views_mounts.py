@@ -61,7 +61,10 @@ def see_mounts(spec: Spec, facts: Facts, view: dict[str, Any]) -> None:
             for key, _ in data_options(one):
                 view[f"{path}.options.{key}"] = number(key, shown[key]) if key in shown else UNKNOWN
         view[f"{path}.options"] = seen_words(one, found.options)
-    view["linux.rootfsPropagation"] = propagation(facts.mounts[0].propagation) if facts.mounts else UNKNOWN
+    word = propagation(facts.mounts[0].propagation) if facts.mounts else UNKNOWN
+    if word == "private" and (spec.linux.rootfs_propagation or "").endswith("slave"):
+        word = "slave"      # a mount that has no master shows as private
+    view["linux.rootfsPropagation"] = word
     view["linux.maskedPaths"] = tuple(p for p in spec.linux.masked_paths if p in top and masks(top[p]))
     view["linux.readonlyPaths"] = tuple(p for p in spec.linux.readonly_paths
                                         if p in top and "ro" in top[p].options)

@@ -66,7 +66,8 @@ class MakeMount(ChildStep):
 
     def _before(self, table: Table, tree: int, options: Options) -> None:
         add = table.add
-        add(abi.OP_MOUNT_SETATTR, slot=tree, pad=1, c=abi.MS_PRIVATE)
+        if not any(word.endswith(("slave", "shared")) for word in options.propagation):
+            add(abi.OP_MOUNT_SETATTR, slot=tree, pad=1, c=abi.MS_PRIVATE)
         if options.set or options.clear:
             add(abi.OP_MOUNT_SETATTR, slot=tree, a=flags(options.set), b=flags(options.clear))
         if options.rset or options.rclear:

@@ -89,7 +89,7 @@ class PrepareRoot(ChildStep):
     overlay: Overlay | None = None
     host: bool = False                  # the host's /usr in an empty memory file system
     kept: bool = False                  # the former init's root, handed over
-    propagation: str = "private"
+    receive: bool = False               # what the host mounts later may appear
 
     def ops(self, table: Table) -> None:
         """fsopen(2), open_tree(2), move_mount(2); nothing is looked up twice."""
@@ -99,9 +99,8 @@ class PrepareRoot(ChildStep):
         add(abi.OP_CHECK_NULL, slot=table.slot("null"))
         # Nothing that follows may travel back to the host's mounts.
         add(abi.OP_OPEN, slot=table.slot("host"), s1="/", a=abi.O_PATH | abi.O_CLOEXEC)
-        receive = self.propagation.lstrip("r") in ("slave", "shared")
-        add(abi.OP_MOUNT_SETATTR, slot=table.slot("host"), pad=1,
-            c=abi.MS_SLAVE if receive else abi.MS_PRIVATE)
+        apart = abi.MS_SLAVE if self.receive else abi.MS_PRIVATE
+        add(abi.OP_MOUNT_SETATTR, slot=table.slot("host"), pad=1, c=apart)
         if self.kept:
             # Somebody inside may have made it shared, which pivot_root(2) refuses.
             add(abi.OP_MOUNT_SETATTR, slot=root, c=abi.MS_PRIVATE)
@@ -114,7 +113,7 @@ class PrepareRoot(ChildStep):
         elif self.overlay is None:
             add(abi.OP_OPEN_TREE, slot=root, s1=self.source or "",
                 a=abi.OPEN_TREE_CLONE | abi.OPEN_TREE_CLOEXEC | abi.AT_RECURSIVE)
-            add(abi.OP_MOUNT_SETATTR, slot=root, pad=1, c=abi.MS_PRIVATE)
+            add(abi.OP_MOUNT_SETATTR, slot=root, pad=1, c=apart)
             self._attach(table, root, self.source or "/")
         else:
             self._overlay(table, root, base, self.overlay)
@@ -283,9 +282,11 @@ def plan(spec: Spec, host: Host, image: str | None, sources: dict[str, str],
     if root.image and overlay is None:
         # Missing mount points must not be made in an image that others share.
         overlay = Overlay(volatile=True)
+    receive = propagation.endswith(("slave", "shared")) or any(
+        word.endswith(("slave", "shared")) for one in spec.mounts for word in one.options)
     steps: list[ChildStep] = [PrepareRoot(
         target=name, path="root.image" if root.image else "root.path", source=image or root.path,
-        overlay=overlay, host=root.image == "host", kept=kept, propagation=propagation)]
+        overlay=overlay, host=root.image == "host", kept=kept, receive=receive)]
     steps += plan_mounts(spec, host, sources)
     own_dev = any(m.destination == "/dev" and m.type == "tmpfs" for m in spec.mounts)
     if own_dev or spec.linux.devices:

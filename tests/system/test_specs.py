@@ -1,0 +1,42 @@
+"""Every file of specs/ does what its first line says it is there for: it runs, and leaves nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+from conftest import CHECKOUT, Cli, assert_nothing_leaked, requires
+from machine import Picture
+
+FILES = sorted((CHECKOUT / "specs").glob("*.yaml"))
+# What a file needs beside the usual.
+MORE = {"accounts": ("user_namespace",), "clock": ("time_namespace",)}
+
+
+@requires("root", "busybox", "bridge", "veth", "ip", "nsenter", "overlay")
+@pytest.mark.both
+@pytest.mark.parametrize("name", [
+    pytest.param(path.stem, marks=requires(*MORE[path.stem]) if path.stem in MORE else ()) for path in FILES])
+def test_whole_life(cli: Cli, picture: Callable[[], Picture], name: str) -> None:
+    """Valid, planned, applied, no difference, nothing to do, gone without a trace."""
+    path = CHECKOUT / f"specs/{name}.yaml"
+    first = path.read_text().splitlines()[0]
+    assert first.startswith("# ") and len(first) > 40
+    gone = ["destroy", "--yes", *(["--data"] if "volatile: false" in path.read_text() else []), path]
+    cli("apply", path)      # what stays on purpose is there from now on: the image, the state directory
+    cli(*gone)
+    before = picture()
+    cli("validate", path)
+    steps = json.loads(cli("plan", "-o", "json", path).stdout)["steps"]
+    assert steps
+    assert json.loads(cli("plan", "-o", "json", path).stdout)["steps"] == steps
+    cli("apply", path)
+    assert cli("diff", path).stdout == ""
+    again = json.loads(cli("plan", "-o", "json", path).stdout)
+    assert again["steps"] == [] and again["changes"] == []
+    assert "nothing to do" in cli("apply", path).stdout
+    for one in json.loads(cli("list", "-f", "json").stdout):
+        assert one["status"] == "running"
+    cli(*gone)
+    assert_nothing_leaked(before, picture)

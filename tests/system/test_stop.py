@@ -1,0 +1,150 @@
+"""The verbs that look at, signal and end real containers."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import Cli, assert_nothing_leaked, requires
+from kernels import SLOWER
+from machine import Picture
+
+SPEC = """\
+apiVersion: runspec/v1
+name: {name}
+root: {{image: busybox}}
+process: {{args: {args}}}
+interfaces: []
+"""
+# A shell that ends by itself on SIGTERM, with a child of its own session that does not.
+POLITE = ('[/bin/sh, -c, "trap \'exit 7\' TERM; trap \'echo 1 > /tmp/usr1\' USR1;'
+          ' setsid sh -c \\"trap : TERM; while :; do sleep 1000; done\\" & while :; do sleep 1000 & wait $!; done"]')
+STUBBORN = '[/bin/sh, -c, "trap : TERM; while :; do sleep 1000 & wait; done"]'
+needs = requires("root", "busybox", "nsenter")
+
+
+@pytest.fixture
+def start(cli: Cli, tmp_path: Path) -> Callable[..., Path]:
+    """Writes a spec, applies it, and names the file."""
+    def one(name: str = "c1", args: str = POLITE) -> Path:
+        file = tmp_path / f"{name}.yaml"
+        file.write_text(SPEC.format(name=name, args=args))
+        cli("apply", file)
+        return file
+    return one
+
+
+def state(cli: Cli, name: str = "c1") -> tuple[str, int]:
+    told = json.loads(cli("state", name).stdout)
+    return told["status"], told["pid"]
+
+
+@needs
+@pytest.mark.both
+def test_stop_and_start_again(cli: Cli, start: Callable[..., Path], picture: Callable[[], Picture]) -> None:
+    """SIGTERM ends a polite init at once, all its children go with it, and apply starts it anew."""
+    file = start()
+    status, pid = state(cli)
+    assert status == "running"
+    time.sleep(0.3 * SLOWER)
+    began = time.monotonic()
+    assert cli("stop", "c1").stdout == "c1: stopped\n"
+    assert time.monotonic() - began < 2 * SLOWER
+    assert state(cli) == ("stopped", 0)
+    stat = Path(f"/proc/{pid}/stat")
+    assert not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
+    assert cli("stop", "c1").stdout == "c1: already stopped\n"
+    assert cli("diff", file, status=1).stdout
+    cli("exec", "c1", "/bin/true", status=1)
+    assert "started" in cli("apply", file).stdout
+    assert state(cli)[0] == "running" and state(cli)[1] != pid
+    assert cli("diff", file).stdout == ""
+    cli("destroy", "--yes", file)
+    before = picture()
+    start()
+    cli("stop", "c1")
+    cli("destroy", "--yes", "c1")
+    assert_nothing_leaked(before, picture)
+
+
+@needs
+@pytest.mark.both
+def test_stop_has_a_last_word(cli: Cli, start: Callable[..., Path]) -> None:
+    """What ignores SIGTERM is killed after --time."""
+    start(args=STUBBORN)
+    began = time.monotonic()
+    cli("stop", "--time", "1", "c1")
+    assert 0.9 < time.monotonic() - began < 3 * SLOWER
+    assert state(cli) == ("stopped", 0)
+
+
+@needs
+@pytest.mark.both
+def test_stop_ends_busybox_init(cli: Cli, start: Callable[..., Path]) -> None:
+    """busybox init takes two seconds to end its children and then itself."""
+    start(args="[/sbin/init]")
+    began = time.monotonic()
+    cli("stop", "c1")
+    assert time.monotonic() - began < 4 * SLOWER
+    assert state(cli) == ("stopped", 0)
+
+
+@needs
+@pytest.mark.both
+def test_killed_from_outside(cli: Cli, start: Callable[..., Path]) -> None:
+    """The death of init is seen within a second; apply starts the container anew."""
+    file = start()
+    _, pid = state(cli)
+    os.kill(pid, signal.SIGKILL)
+    deadline = time.monotonic() + 1 * SLOWER
+    while state(cli)[0] != "stopped":
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    cli("apply", file)
+    assert state(cli)[0] == "running"
+
+
+@needs
+@pytest.mark.both
+def test_kill(cli: Cli, start: Callable[..., Path]) -> None:
+    """A signal by name or number goes to init alone; to a stopped container it is an error."""
+    start()
+    _, pid = state(cli)
+    time.sleep(0.3 * SLOWER)
+    cli("kill", "c1", "USR1")
+    deadline = time.monotonic() + 5 * SLOWER
+    while cli("exec", "c1", "/bin/cat", "/tmp/usr1", status=None).stdout != "1\n":
+        assert time.monotonic() < deadline
+    assert state(cli) == ("running", pid)
+    cli("kill", "c1", "9")
+    while state(cli)[0] != "stopped":
+        assert time.monotonic() < deadline
+    assert "not running" in cli("kill", "c1", "KILL", status=1).stderr
+
+
+@needs
+@pytest.mark.both
+def test_list_and_ps(cli: Cli, start: Callable[..., Path]) -> None:
+    """What is there, from the kernel."""
+    start("c1")
+    start("c2", "[/bin/sleep, '100000']")
+    cli("kill", "c1", "KILL")
+    time.sleep(0.2 * SLOWER)
+    told = {one["id"]: one for one in json.loads(cli("list", "-f", "json").stdout)}
+    assert {name: one["status"] for name, one in told.items()} == {"c1": "stopped", "c2": "running"}
+    assert cli("list", "-q").stdout == "c1\nc2\n"
+    _, pid = state(cli, "c2")
+    assert json.loads(cli("ps", "-f", "json", "c2").stdout) == [pid]
+    loops = [cli.popen("exec", "c2", "/bin/sleep", "20") for _ in range(2)]
+    deadline = time.monotonic() + 5 * SLOWER
+    while len(json.loads(cli("ps", "-f", "json", "c2").stdout)) != 3:
+        assert time.monotonic() < deadline
+    cli("kill", "c2", "KILL")
+    for loop in loops:
+        assert loop.wait(10 * SLOWER) == 137
+        loop.communicate()

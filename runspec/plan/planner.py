@@ -171,12 +171,13 @@ def create(item: Item, host: Host) -> list[Step]:
     steps.append(groups.make_step(name, host, path))
     steps += group_writes(item, host, {}, fresh=True)
     links = network.create_links(spec)
-    maps = id_maps(spec)
-    attach: list[Step] = [*maps, *links]
-    spawn, children = namespaces.plan(spec, groups.unified(host, path), groups.tasks(host, path), bool(attach))
+    steps += id_maps(spec)
+    kept = ("user",) * namespaces.is_new(spec, "user")
+    spawn, children = namespaces.plan(spec, groups.unified(host, path), groups.tasks(host, path), bool(links), kept)
     steps.append(spawn)
-    if attach:
-        steps += [*attach, namespaces.ReleaseInit(target=name)]
+    if links:
+        steps += [*links, namespaces.ReleaseInit(target=name)]
+    steps += rootfs.ready(spec, item.image)
     steps += children
     steps += network.configure(spec)
     steps += rootfs.plan(spec, host, item.image, kinds(item.facts))
@@ -195,7 +196,7 @@ def restart(item: Item, host: Host) -> list[Step]:
     steps: list[Step] = [process.KeepNamespaces(target=name, kept=kept),
                          groups.KillContainer(target=name, groups=item.groups)]
     steps += group_writes(item, host, item.facts.files)
-    steps.append(spawn)
+    steps += [*id_maps(spec, fresh=False), spawn, *rootfs.ready(spec, None)]
     steps += children
     steps += rootfs.plan(spec, host, item.image, kinds(item.facts), kept=True)
     steps += process.plan(spec)
@@ -269,13 +270,21 @@ def directories(spec: Spec) -> list[rootfs.MakeDirectory]:
     return steps
 
 
-def id_maps(spec: Spec) -> list[namespaces.WriteIDMaps]:
-    """The maps of a new user namespace; without any, ids inside stand for themselves."""
-    if not namespaces.is_new(spec, "user"):
-        return []
-    whole = (IDMapping(container_id=0, host_id=0, size=2**32 - 1),)
-    return [namespaces.WriteIDMaps(target=spec.name, path="linux.uidMappings",
-                                   uids=spec.linux.uid_mappings or whole, gids=spec.linux.gid_mappings or whole)]
+def id_maps(spec: Spec, fresh: bool = True) -> list[namespaces.MakeUserNamespace]:
+    """The user namespaces a new init needs: its own, unless it takes that over, and one for each mapped mount.
+
+    Without maps, ids inside stand for themselves.
+    """
+    name, steps = spec.name, []
+    if fresh and namespaces.is_new(spec, "user"):
+        whole = (IDMapping(container_id=0, host_id=0, size=2**32 - 1),)
+        steps.append(namespaces.MakeUserNamespace(
+            target=name, path="linux.uidMappings", word="user", uids=spec.linux.uid_mappings or whole,
+            gids=spec.linux.gid_mappings or whole))
+    steps += [namespaces.MakeUserNamespace(target=name, path=f"mounts[{i}].uidMappings", word=f"map:{i}",
+                                           uids=one.uid_mappings, gids=one.gid_mappings)
+              for i, one in enumerate(spec.mounts) if one.uid_mappings]
+    return steps
 
 
 def group_writes(item: Item, host: Host, files: dict[tuple[str, str], str], paths: set[str] | None = None,

@@ -55,7 +55,7 @@ def seen(spec: Spec, last: Spec | None, host: Host, facts: Facts, before: View) 
     see_names(spec, facts, told)
     see_namespaces(spec, facts, told)
     see_root(spec, facts, told)
-    see_mounts(spec, facts, told)
+    see_mounts(spec, facts, told, before)
     see_process(spec, facts, told)
     told.update(cgroup.seen(spec.linux.resources, last.linux.resources if last else None, host, facts))
     links_seen(spec, facts, told)
@@ -146,7 +146,7 @@ def expect_root(spec: Spec, view: View) -> None:
 
 def see_root(spec: Spec, facts: Facts, view: View) -> None:
     """mountinfo's line of "/"; its super block names an overlay's layers."""
-    top = facts.mounts[0] if facts.mounts else None
+    top = next((one for one in facts.mounts if one.mount_point == "/"), None)
     if top is None:
         return
     view["root.readonly"] = "ro" in top.options

@@ -35,13 +35,16 @@ def expect_mounts(spec: Spec, facts: Facts, view: dict[str, Any]) -> None:
             for key, value in data_options(one):
                 view[f"{path}.options.{key}"] = value
         view[f"{path}.options"] = wanted_words(one)
+        for key, maps in (("uidMappings", one.uid_mappings), ("gidMappings", one.gid_mappings)):
+            if maps:
+                view[f"{path}.{key}"] = tuple((m.container_id, m.host_id, m.size) for m in maps)
     view["linux.rootfsPropagation"] = (spec.linux.rootfs_propagation or "private").lstrip("r")
     view["linux.maskedPaths"] = tuple(p for p in spec.linux.masked_paths if p in facts.present)
     view["linux.readonlyPaths"] = tuple(p for p in spec.linux.readonly_paths if p in facts.present)
 
 
-def see_mounts(spec: Spec, facts: Facts, view: dict[str, Any]) -> None:
-    """What mountinfo shows now."""
+def see_mounts(spec: Spec, facts: Facts, view: dict[str, Any], before: dict[str, Any]) -> None:
+    """What mountinfo shows now; that a mount is mapped, but not how: there `before` answers."""
     if not is_new(spec, "mount"):
         return
     top = {one.mount_point: one for one in facts.mounts}     # the last one at a place hides the others
@@ -61,7 +64,10 @@ def see_mounts(spec: Spec, facts: Facts, view: dict[str, Any]) -> None:
             for key, _ in data_options(one):
                 view[f"{path}.options.{key}"] = number(key, shown[key]) if key in shown else UNKNOWN
         view[f"{path}.options"] = seen_words(one, found.options)
-    word = propagation(facts.mounts[0].propagation) if facts.mounts else UNKNOWN
+        for key in (f"{path}.uidMappings", f"{path}.gidMappings"):
+            if one.uid_mappings or key in before:
+                view[key] = before.get(key, ABSENT) if "idmapped" in found.options else ABSENT
+    word = propagation(top["/"].propagation) if "/" in top else UNKNOWN
     if word == "private" and (spec.linux.rootfs_propagation or "").endswith("slave"):
         word = "slave"      # a mount that has no master shows as private
     view["linux.rootfsPropagation"] = word

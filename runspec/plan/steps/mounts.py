@@ -57,8 +57,9 @@ class MakeMount(ChildStep):
         if self.kind == "missing":
             return      # `optional`: rules refuse a missing source without it
         tree = table.slot(f"mount:{self.index}")
-        table.add(abi.OP_OPEN_TREE, slot=tree, s1=self.mount.source or "",
-                  a=CLONE | (abi.AT_RECURSIVE if options.recursive else 0))
+        if not self.mount.uid_mappings:     # else it is ready
+            table.add(abi.OP_OPEN_TREE, slot=tree, s1=self.mount.source or "",
+                      a=CLONE | (abi.AT_RECURSIVE if options.recursive else 0))
         self._target(table, self.kind)
         self._before(table, tree, options)
         table.add(abi.OP_MOVE_MOUNT, slot=tree, dir=table.slot("target"))
@@ -117,6 +118,35 @@ class MakeMount(ChildStep):
         return f"mount {self.mount.type or self.mount.source} at {self.mount.destination}"
 
 
+class MapMount(ChildStep):
+    """Clones a tree and shows its owners as others, while the child still rules the host's mounts.
+
+    Args:
+        slot: the name of the tree's slot; ids: that of the user namespace with the maps.
+        recursive: the mounts below are cloned; deep: and mapped.
+        optional: a file system that cannot be mapped is taken as it is.
+    """
+
+    slot: str
+    source: str
+    ids: str
+    recursive: bool = False
+    deep: bool = False
+    optional: bool = False
+
+    def ops(self, table: Table) -> None:
+        """mount_setattr(2), "ID-mapped mounts"; only a mount that nobody sees yet may be mapped."""
+        tree = table.slot(self.slot)
+        table.add(abi.OP_OPEN_TREE, slot=tree, s1=self.source, a=CLONE | (abi.AT_RECURSIVE if self.recursive else 0))
+        if self.optional:
+            table.add(abi.OP_IGNORE_NEXT)
+        table.add(abi.OP_MOUNT_SETATTR, slot=tree, dir=table.slot(self.ids), pad=1 if self.deep else 0,
+                  a=abi.MOUNT_ATTR_IDMAP)
+
+    def __str__(self) -> str:
+        return f"map the owners of {self.source}"
+
+
 class SealMounts(ChildStep):
     """Makes memory file systems read-only once everything below them is in place."""
 
@@ -129,6 +159,18 @@ class SealMounts(ChildStep):
 
     def __str__(self) -> str:
         return "make memory file systems read-only"
+
+
+def ready_mounts(spec: Spec) -> list[ChildStep]:
+    """Binds whose owners are mapped."""
+    steps: list[ChildStep] = []
+    for i, one in enumerate(spec.mounts):
+        options = parse(one.options)
+        if one.uid_mappings and options.bind:
+            steps.append(MapMount(target=spec.name, path=f"mounts[{i}].uidMappings", slot=f"mount:{i}",
+                                  source=one.source or "", ids=f"map:{i}", recursive=options.recursive,
+                                  deep=options.ridmap))
+    return steps
 
 
 def flags(names: tuple[str, ...]) -> int:

@@ -70,7 +70,6 @@ class EnterNamespaces(ChildStep):
 
     joins: tuple[Namespace, ...] = ()
     unshare: int = 0
-    new_user: bool = False
     fork: bool = False
     offsets: tuple[TimeOffset, ...] = ()
     new_time: bool = False
@@ -92,8 +91,6 @@ class EnterNamespaces(ChildStep):
         for one in self.joins:
             if one.type != "mount":
                 add(abi.OP_SETNS, slot=table.slot("ns:" + one.type), a=KINDS[one.type][0])
-        if self.new_user:
-            add(abi.OP_UNSHARE, a=abi.CLONE_NEWUSER)
         if self.new_time:
             # Entered by setns after its offsets are written: offsets freeze with the first process inside,
             # and the files below /proc/self belong to us only while we are dumpable.
@@ -117,7 +114,6 @@ class EnterNamespaces(ChildStep):
     def __str__(self) -> str:
         words = [f"join {one.type} {'of ' + one.container if one.container else one.path}" for one in self.joins]
         made = [kind for kind, (flag, _) in KINDS.items() if self.unshare & flag]
-        made = ["user"] * self.new_user + made
         made += ["time"] if self.new_time else []
         if made:
             words.append("unshare " + " ".join(made))
@@ -137,22 +133,24 @@ class WaitForHost(ChildStep):
         return "wait for the start" if self.number == BARRIER_START else "wait for id maps and links"
 
 
-class WriteIDMaps(HostStep):
-    """Writes the child's uid_map and gid_map, user_namespaces(7)."""
+class MakeUserNamespace(HostStep):
+    """A user namespace with its id maps, held by nothing but a descriptor of this run.
 
-    PHASE = ATTACH
+    Args:
+        word: the name under which the child's table finds it: "user", the container's own, or that of a mount.
+    """
+
+    word: str
     uids: tuple[IDMapping, ...] = ()
     gids: tuple[IDMapping, ...] = ()
 
     def apply(self, kernel: Any, run: Any) -> Any:
-        """One write each, as the kernel demands."""
-        pid = run.pid(self.target)
-        for name, maps in (("uid_map", self.uids), ("gid_map", self.gids)):
-            lines = "".join(f"{m.container_id} {m.host_id} {m.size}\n" for m in maps)
-            kernel.write(f"/proc/{pid}/{name}", lines)
+        """user_namespaces(7); one write for each map, as the kernel demands."""
+        run.make_user_namespace(self)
 
     def __str__(self) -> str:
-        return f"write id maps of {self.target}"
+        what = "user namespace" if self.word == "user" else "id maps of a mount"
+        return f"make the {what} of {self.target}"
 
 
 class ReleaseInit(HostStep):
@@ -205,14 +203,12 @@ def plan(spec: Spec, unified: str, tasks: tuple[str, ...], attach: bool,
                    for kind, word in (("user", "user"), ("network", "net")) if word in kept})
     joins = tuple(listed[kind] for kind in KINDS if kind in listed)
     new = [kind for kind in KINDS if is_new(spec, kind) and kind not in listed]
-    # A clone into a new user namespace would lose all capabilities with the exec of the interpreter,
-    # since no id is mapped there yet, capabilities(7). The interpreter makes it, and a pid namespace
-    # that is to belong to it comes after.
-    own_user = "user" in new or "user" in listed
+    # What a container with a user namespace owns is made after that is entered.
+    own_user = "user" in listed
     early = abi.CLONE_NEWPID if "pid" in new and not own_user else 0
     flags = sum(KINDS[kind][0] for kind in new if kind not in ("user", "time") and not early & KINDS[kind][0])
     enter = EnterNamespaces(
-        target=spec.name, path="linux.namespaces", unshare=flags, new_user="user" in new, joins=joins,
+        target=spec.name, path="linux.namespaces", unshare=flags, joins=joins,
         fork="pid" in listed or (own_user and "pid" in new),
         new_time="time" in new, offsets=spec.linux.time_offsets, tasks=tasks)
     spawn = SpawnInit(target=spec.name, path="linux.namespaces", flags=early, unified=unified, kept=kept,

@@ -7,7 +7,7 @@ from os import makedev
 from runspec import abi
 from runspec.plan.host import Host
 from runspec.plan.steps.base import ChildStep, HostStep, Table
-from runspec.plan.steps.mounts import SealMounts, plan_mounts
+from runspec.plan.steps.mounts import MapMount, SealMounts, plan_mounts, ready_mounts
 from runspec.plan.steps.namespaces import is_new
 from runspec.spec.model import Device, Overlay, Spec
 
@@ -89,6 +89,7 @@ class PrepareRoot(ChildStep):
     overlay: Overlay | None = None
     host: bool = False                  # the host's /usr in an empty memory file system
     kept: bool = False                  # the former init's root, handed over
+    lower: bool = False                 # the image is ready in slot "lower", its owners mapped
     receive: bool = False               # what the host mounts later may appear
 
     def ops(self, table: Table) -> None:
@@ -128,10 +129,16 @@ class PrepareRoot(ChildStep):
             self._attach(table, layer, base)
             for name in ("rootfs", "rootfs.work"):
                 add(abi.OP_MKDIR, slot=table.slot("made"), dir=layer, s1=name, a=0o755)
+        source = self.source or ""
+        if self.lower:
+            # An overlay takes its layers by path, so the mapped one needs a place of its own.
+            source = f"{base}/image"
+            add(abi.OP_MKDIR, slot=table.slot("made"), dir=table.slot("layer"), s1="image", a=0o755)
+            add(abi.OP_MOVE_MOUNT, slot=table.slot("lower"), dir=table.slot("made"))
         fs = table.slot("fs")
         add(abi.OP_FSOPEN, slot=fs, s1="overlay")
         # Image paths never hold ':' or ',' unescaped: the overlay's own option syntax.
-        for key, value in (("source", "overlay"), ("lowerdir", escape(self.source or "")),
+        for key, value in (("source", "overlay"), ("lowerdir", escape(source)),
                            ("upperdir", upper), ("workdir", work)):
             add(abi.OP_FSCONFIG, slot=fs, a=abi.FSCONFIG_SET_STRING, s1=key, s2=value)
         add(abi.OP_FSCONFIG, slot=fs, a=abi.FSCONFIG_CMD_CREATE)
@@ -266,6 +273,22 @@ def escape(path: str) -> str:
     return path.replace("\\", "\\\\").replace(":", "\\:")
 
 
+def maps_image(spec: Spec, image: str | None) -> bool:
+    """Whether the image, which belongs to the host's root, is to belong to the container's."""
+    overlay = spec.root.overlay
+    return is_new(spec, "user") and is_new(spec, "mount") and image is not None and (
+        overlay is None or overlay.volatile)
+
+
+def ready(spec: Spec, image: str | None) -> list[ChildStep]:
+    """What the child does before it enters any namespace: trees whose owners are mapped."""
+    steps = ready_mounts(spec)
+    if maps_image(spec, image):
+        steps.append(MapMount(target=spec.name, path="root.image", slot="lower", source=image or "",
+                              ids="ns:user", optional=True))
+    return steps
+
+
 def plan(spec: Spec, host: Host, image: str | None, sources: dict[str, str],
          kept: bool = False) -> list[ChildStep]:
     """The child's steps from an empty mount namespace to the pivoted root.
@@ -286,7 +309,8 @@ def plan(spec: Spec, host: Host, image: str | None, sources: dict[str, str],
         word.endswith(("slave", "shared")) for one in spec.mounts for word in one.options)
     steps: list[ChildStep] = [PrepareRoot(
         target=name, path="root.image" if root.image else "root.path", source=image or root.path,
-        overlay=overlay, host=root.image == "host", kept=kept, receive=receive)]
+        overlay=overlay, host=root.image == "host", kept=kept, receive=receive,
+        lower=overlay is not None and maps_image(spec, image) and not kept)]
     steps += plan_mounts(spec, host, sources)
     own_dev = any(m.destination == "/dev" and m.type == "tmpfs" for m in spec.mounts)
     if own_dev or spec.linux.devices:

@@ -141,6 +141,7 @@ def destroy(words: Words, kernel: Kernel, store: Store) -> int:
         done = {name: "removed" for _, name in gone if any(one.name == name for one in
                                                            (*work.networks, *work.containers))}
         done.update(dict.fromkeys(unknown, "was not there"))
+    store.tidy()
     if words.json:
         print(render.done_json(done, work.plan.changes, work.notes))
     else:

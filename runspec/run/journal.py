@@ -213,9 +213,11 @@ def begin(store: Store, ids: list[tuple[str, str]]) -> Journal:
         try:
             fd = kernel.open_new(path, 0o600, os.O_EXCL | os.O_APPEND)
         except SyscallError as error:
-            if error.errno == errno.EEXIST:
-                continue
-            raise
+            if error.errno == errno.ENOENT:
+                store.again()
+            elif error.errno != errno.EEXIST:
+                raise
+            continue
         journal = Journal(store, name, fd)
         try:
             # Between making and locking it, another run may have taken it for a dead one's.

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 VERSION = 1
 KINDS = ("container", "network")
 ROOT = "/run/runspec"
+ROOMS = (*(f"{kind}s" for kind in KINDS), "journals")
 _RECORD = "record.json"
 _SAFE = 0o022       # write permission of group and others
 
@@ -198,16 +199,34 @@ class Store:
 
     def prepare(self) -> None:
         """Make the directory and its rooms, mode 0700, where they are missing."""
-        if self._ready:
-            return
-        if not self._check():
-            self.kernel.make_dirs(os.path.dirname(self.root))
-            self.kernel.make_dir(self.root, 0o700)
-            self._check()           # another may have been quicker
-        for room in (*(f"{kind}s" for kind in KINDS), "journals"):
-            if not self.kernel.exists(f"{self.root}/{room}"):
-                self.kernel.make_dir(f"{self.root}/{room}", 0o700)
-        self._ready = True
+        while not self._ready:
+            if not self._check():
+                self.kernel.make_dirs(os.path.dirname(self.root))
+                self.kernel.make_dir(self.root, 0o700)
+                self._check()           # another may have been quicker
+            try:
+                for room in ROOMS:
+                    if not self.kernel.exists(f"{self.root}/{room}"):
+                        self.kernel.make_dir(f"{self.root}/{room}", 0o700)
+                self._ready = True
+            except SyscallError as error:
+                if error.errno != errno.ENOENT:     # tidied away meanwhile by who removed the last container
+                    raise
+
+    def again(self) -> None:
+        """A room is gone: make what is missing once more."""
+        self._ready = False
+        self.prepare()
+
+    def tidy(self) -> None:
+        """Remove the rooms and the directory where they are empty: nothing stays behind the last container."""
+        self._ready = False
+        for path in (*(f"{self.root}/{room}" for room in ROOMS), self.root):
+            try:
+                self.kernel.remove_dir(path)
+            except SyscallError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EBUSY):      # EBUSY: somebody's mount point
+                    raise
 
     def path(self, kind: str, name: str) -> str:
         """The directory of one container or network.
@@ -234,7 +253,9 @@ class Store:
         end = time.monotonic() + timeout
         locks = Locks(self.kernel, shared)
         try:
-            for kind, name in sorted(set(ids)):
+            queue = sorted(set(ids), reverse=True)
+            while queue:
+                kind, name = queue[-1]
                 path = self.path(kind, name)
                 try:
                     fd = self.kernel.lock_dir(path, shared, max(0.0, end - time.monotonic()),
@@ -244,9 +265,14 @@ class Store:
                         raise StateError(f"{kind} {name} is busy",
                                          why=f"another runspec has worked on it for {timeout:g} s",
                                          fix="try again when it is done") from None
-                    if error.errno == errno.ENOENT and shared:
-                        continue
-                    raise
+                    if error.errno != errno.ENOENT:
+                        raise
+                    if shared:
+                        queue.pop()
+                    else:
+                        self.again()
+                    continue
+                queue.pop()
                 locks.add(fd, path)
         except BaseException:
             locks.close()

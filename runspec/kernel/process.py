@@ -251,7 +251,7 @@ class Processes:
         return data
 
     def run_table(self, ops: Sequence[abi.Op], slots: Sequence[int] = (), flags: int = 0,
-                  changing: bool = False, timeout: float = _TABLE_SECONDS) -> list[Report]:
+                  timeout: float = _TABLE_SECONDS) -> list[Report]:
         """Run a table to its end in a child of its own: to look inside, or to change a live container.
 
         Args:

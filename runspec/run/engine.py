@@ -151,7 +151,7 @@ class Run:
         if pidfd is None:
             raise HostError(f"init of {step.target} has ended")
         try:
-            return self.kernel.run_table(table.ops, (pidfd,), changing=True)
+            return self.kernel.run_table(table.ops, (pidfd,))
         finally:
             self.kernel.close(pidfd)
 

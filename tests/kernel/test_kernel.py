@@ -297,7 +297,7 @@ def test_run_table(kernel: Kernel, tmp_path: Path) -> None:
     assert kernel.acts == 0
     before = set(os.listdir("/proc/self/fd"))
     with fails(errno.ENOENT) as caught:
-        kernel.run_table([Op(abi.OP_OPEN, slot=0, s1=b"/none/at/all")], changing=True)
+        kernel.run_table([Op(abi.OP_OPEN, slot=0, s1=b"/none/at/all")])
     assert (caught.value.call, caught.value.path) == ("open", "/none/at/all")
     with fails(errno.EPROTO):
         kernel.run_table([Op(abi.OP_BARRIER)])

@@ -6,7 +6,7 @@ import os
 import sys
 
 from runspec.cli import render
-from runspec.errors import SpecError, UsageError
+from runspec.errors import RunspecError, SpecError, UsageError
 from runspec.spec.model import Network, Spec
 
 TYPE_CHECKING = False
@@ -110,14 +110,18 @@ def apply(words: Words, kernel: Kernel, store: Store) -> int:
     from runspec.spec import fields
 
     wanted = request(words, store)
-    with Session.lock(kernel, store, ids_of(wanted)):
-        session = Session(kernel, store)
-        work = session.look(wanted, [])
-        if work.plan.steps:
-            hard = [one for one in work.plan.changes if one.impact >= fields.RESTART and one.cause != "new"
-                    and one.path]
-            confirm(words, hard, "restart or recreate")
-            session.perform(work, wanted)
+    try:
+        with Session.lock(kernel, store, ids_of(wanted)):
+            session = Session(kernel, store)
+            work = session.look(wanted, [])
+            if work.plan.steps:
+                hard = [one for one in work.plan.changes if one.impact >= fields.RESTART and one.cause != "new"
+                        and one.path]
+                confirm(words, hard, "restart or recreate")
+                session.perform(work, wanted)
+    except RunspecError:
+        store.tidy()        # a refused first apply leaves no empty directories
+        raise
     done = {one.model.name: outcome(one.model.name, work) for one in wanted}
     if words.json:
         print(render.done_json(done, work.plan.changes, work.plan.quiet))

@@ -46,7 +46,7 @@ class Groups(Files):
             text = None
         return {int(word) for word in (text or b"").split()} - {0}
 
-    def kill_cgroup(self, paths: list[str], seconds: float = _KILL_SECONDS) -> set[int]:
+    def kill_cgroup(self, paths: list[str], seconds: float = _KILL_SECONDS, forever: bool = True) -> set[int]:
         """Kill every process in these cgroups and below, thaw what is frozen, wait until they are empty.
 
         A pid is signalled through a pidfd opened before it was seen in the cgroup a second time,
@@ -55,6 +55,8 @@ class Groups(Files):
         Args:
             paths: cgroup directories of one container, v1 and v2 mixed; missing ones are empty.
             seconds: how long to try, by the monotonic clock.
+            forever: nothing is to be born in them again. Linux 6.12 and its like kill a child cloned into
+                a group whose cgroup.kill was ever written, so that file is for groups that go.
         Returns:
             The pids still there at the end: unkillable ones.
         """
@@ -68,7 +70,7 @@ class Groups(Files):
             # Against a fork bomb faster than us: from the third round on, hold still while we kill.
             if rounds > 2:
                 self._set_frozen(dirs, True)
-            self._kill_all(paths, dirs, left)
+            self._kill_all(paths if forever else [], dirs, left)
             self._set_frozen(dirs, False)
             rounds += 1
             time.sleep(pause)

@@ -194,7 +194,7 @@ def restart(item: Item, host: Host) -> list[Step]:
     kept = (*("user",) * namespaces.is_new(spec, "user"), *("net",) * namespaces.is_new(spec, "network"), "root")
     spawn, children = namespaces.plan(spec, groups.unified(host, path), groups.tasks(host, path), False, kept)
     steps: list[Step] = [process.KeepNamespaces(target=name, kept=kept),
-                         groups.KillContainer(target=name, groups=item.groups)]
+                         groups.KillContainer(target=name, groups=item.groups, forever=False)]
     steps += group_writes(item, host, item.facts.files)
     steps += [*id_maps(spec, fresh=False), spawn, *rootfs.ready(spec, None)]
     steps += children

@@ -203,10 +203,11 @@ class KillContainer(HostStep):
 
     PHASE = STOP
     groups: tuple[str, ...]
+    forever: bool = True        # the groups go as well
 
     def apply(self, kernel: Any, run: Any) -> Any:
         """cgroup.kill where the kernel has it, else SIGKILL by pidfd until the group is empty."""
-        left = kernel.kill_cgroup(list(self.groups))
+        left = kernel.kill_cgroup(list(self.groups), forever=self.forever)
         if left:
             run.trouble(self, f"processes {', '.join(map(str, left))} do not end")
         run.buried(self.target)

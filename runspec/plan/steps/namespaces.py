@@ -88,7 +88,8 @@ class EnterNamespaces(ChildStep):
         for one in self.joins:
             if one.path:
                 add(abi.OP_OPEN, slot=table.slot("ns:" + one.type), s1=one.path, a=abi.O_RDONLY | abi.O_CLOEXEC)
-        for one in self.joins:
+        # The user namespace last: what belongs to the host or to another container can be entered no more from it.
+        for one in sorted(self.joins, key=lambda one: one.type == "user"):
             if one.type != "mount":
                 add(abi.OP_SETNS, slot=table.slot("ns:" + one.type), a=KINDS[one.type][0])
         if self.new_time:

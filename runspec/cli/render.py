@@ -94,10 +94,27 @@ def mark_of(marks: Mapping[str, Mark] | None, path: str) -> Mark | None:
 
 # -- changes ------------------------------------------------------------------------------------------
 
-def change_line(change: Change, mark: Mark | None = None, colour: bool = False) -> str:
-    """`foo1: linux.resources.cpu.weight: 25 -> 30  edited, in place`, after its position where known."""
+def file_path(marks: Mapping[str, Mark], path: str) -> str:
+    """A path with the list indices of the user's file.
+
+    The Spec's own count the defaults before them, as `runspec config` shows; an element that the file
+    does not have is called a default.
+    """
+    at = path
+    while at and at not in marks:
+        at = at[:max(at.rfind("."), at.rfind("["), 0)]
+    named = getattr(marks.get(at), "path", at)      # from_yaml.Place knows the index in the file
+    return f"{named}{path[len(at):]}" + (" (default)" if "[" in path[len(at):] else "")
+
+
+def change_line(change: Change, mark: Mark | None = None, colour: bool = False, path: str = "") -> str:
+    """`foo1: linux.resources.cpu.weight: 25 -> 30  edited, in place`, after its position where known.
+
+    Args:
+        path: the path as the user's file has it, where that differs.
+    """
     where = f"{plain(str(mark))}: " if mark else ""
-    path = f"{change.path}: " if change.path else ""
+    path = f"{path or change.path}: " if change.path else ""
     cause = paint(change.cause, change.cause, colour)
     word = CLASSES[change.impact]
     return (f"{where}{change.target}: {path}{value_text(change.before)} -> {value_text(change.after)}  "
@@ -120,7 +137,9 @@ def diff_text(changes: Iterable[Change], marks: Mapping[str, Mapping[str, Mark]]
     Args:
         marks: target -> spec path -> Mark.
     """
-    return "\n".join(change_line(one, mark_of((marks or {}).get(one.target), one.path), colour)
+    places = marks or {}
+    return "\n".join(change_line(one, mark_of(places.get(one.target), one.path), colour,
+                                 file_path(places[one.target], one.path) if one.target in places else "")
                      for one in changes)
 
 

@@ -48,6 +48,7 @@ PLAN = Plan(steps=(
 
 
 def test_change_line() -> None:
+    assert render.file_path({"mounts": Mark("a.yaml", 5, 1)}, "mounts[6].type") == "mounts[6].type (default)"
     assert render.change_line(WEIGHT) == "foo1: linux.resources.cpu.weight: 25 -> 30  edited, in place"
     assert (render.change_line(ADDRESS, Mark("a.yaml", 3, 7))
             == "a.yaml:3:7: foo1: interfaces[0].addresses: [10.0.0.1/24] -> absent  drifted, in place")

@@ -84,3 +84,5 @@ class SyscallError(RunspecError, OSError):
 
 class StepError(RunspecError):
     """A Step of a plan failed; carries the Step, its cause, and what failed while undoing."""
+
+    path: str | None = None     # the spec path that the Step serves

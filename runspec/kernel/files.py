@@ -59,7 +59,8 @@ class Files:
         try:
             return self.read(path)
         except SyscallError as error:
-            if error.errno in _GONE:
+            # EINVAL: what a dying process's mountinfo says, which has left its namespaces already.
+            if error.errno in _GONE or (error.errno == errno.EINVAL and path.startswith("/proc/")):
                 return None
             raise
 

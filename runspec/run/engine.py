@@ -242,6 +242,7 @@ def step_error(step: Step | None, cause: RunspecError) -> StepError:
     where = f"{step.target}: {step.path}: " if step.path else f"{step.target}: "
     error = StepError(f"{where}{cause.what}", cause.why or f"while trying to: {step}", cause.fix, cause.at)
     error.__cause__ = cause
+    error.path = step.path
     return error
 
 
@@ -309,7 +310,8 @@ def _placed(error: RunspecError, step: Step | None, failed: list[str],
     if not isinstance(error, StepError):
         error = step_error(step, error)
     if error.at is None and step is not None:
-        error.at = place(places(step.target), step.path)
+        # A child's answer names the Step that its operation serves, not the one we were at.
+        error.at = place(places(step.target), step.path if error.path is None else error.path)
     if failed:
         error.why += "\n  and while undoing: " + "; ".join(failed)
     return error

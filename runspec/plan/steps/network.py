@@ -72,9 +72,14 @@ class CreateBridge(HostStep):
 
 
 class AddHostAddress(HostStep):
-    """One address of a link of the host."""
+    """One address of a link of the host.
+
+    Args:
+        kept: it was there, and may have gone with another one.
+    """
 
     address: str
+    kept: bool = False
 
     def apply(self, kernel: Any, run: Any) -> Any:
         """ip-address(8)."""
@@ -82,9 +87,9 @@ class AddHostAddress(HostStep):
                        f"address {self.address}", ignore=EEXIST)
 
     def undo(self, kernel: Any, run: Any, memo: Any) -> None:
-        """Only planned where the address is missing, so it goes again."""
+        """Planned where the address was missing, so it goes again."""
         index = kernel.link_index(self.target)
-        if index is not None:
+        if index is not None and not self.kept:
             kernel.netlink(rtnetlink.delete_address(index, self.address), f"address {self.address}",
                            ignore=EADDRNOTAVAIL)
 
@@ -253,11 +258,12 @@ def change(wanted: Network, facts: Facts, changes: tuple[Change, ...]) -> list[S
     name, paths = wanted.name, {one.path for one in changes}
     steps: list[Step] = []
     have = addresses_of(facts, facts.links[0].index)
-    for i, address in enumerate(wanted.addresses):
-        if "addresses" in paths and address not in have:
-            steps.append(AddHostAddress(target=name, path=f"addresses[{i}]", address=address))
+    # First what goes: the end of a subnet's first address takes the others along, ip-sysctl.rst promote_secondaries.
     steps += [RemoveHostAddress(target=name, path="addresses", address=address) for address in have
               if "addresses" in paths and address not in wanted.addresses]
+    steps += [AddHostAddress(target=name, path=f"addresses[{i}]", address=address, kept=address in have)
+              for i, address in enumerate(wanted.addresses)
+              if "addresses" in paths and (steps or address not in have)]
     if paths & {"mtu", "up"}:
         steps.append(SetHostLink(target=name, path="mtu", mtu=wanted.mtu or 1500))
     steps.append(SaveRecord(target=name, kind="network"))
@@ -362,7 +368,8 @@ def _differences(one: Interface, link: Any, facts: Facts, leaves: set[str]) -> l
     have = addresses_of(facts, link.index)
     if "addresses" in leaves:
         out += [rtnetlink.delete_address(link.index, address) for address in have if address not in one.addresses]
-        out += [rtnetlink.add_address(link.index, address) for address in one.addresses if address not in have]
+        # All of them: the end of a subnet's first address takes the others along.
+        out += [rtnetlink.add_address(link.index, address) for address in one.addresses]
     # A link that went down, or lost an address, lost the routes through it as well.
     lost = leaves & {"addresses", "up"}
     out += [route_message(rtnetlink.add_route, route, link.index) for route in wanted

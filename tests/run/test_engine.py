@@ -1,0 +1,214 @@
+"""The loop on the real kernel: a failure at any Step leaves the machine as it was, and says where it was."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import Cli, assert_nothing_leaked, requires
+from kernels import IN_VM
+
+import runspec
+from runspec.errors import Mark
+from runspec.kernel import Kernel
+from runspec.run import engine, journal
+from runspec.run.store import Record, Store
+
+SPEC = """\
+apiVersion: runspec/v1
+kind: Network
+name: fail0
+type: bridge
+addresses: [10.82.0.1/24, "fd82::1/64"]
+---
+apiVersion: runspec/v1
+name: fail-a
+hostname: first
+root: {image: busybox, overlay: {volatile: false}}
+process:
+  args: [/bin/sleep, "100000"]
+  oomScoreAdj: 100
+  rlimits: [{type: RLIMIT_NOFILE, soft: 512, hard: 1024}]
+linux:
+  sysctl: {kernel.msgmax: "4096"}
+  resources:
+    cpu: {weight: 25}
+    memory: {limit: 64Mi}
+    devices: [{allow: true, type: c, major: 10, minor: 200, access: rw}]
+interfaces:
+  - name: eth0
+    type: veth
+    network: fail0
+    addresses: [10.82.0.11/24, "fd82::11/64"]
+    gateway: 10.82.0.1
+    routes: [{to: 192.0.2.0/24, via: 10.82.0.2, metric: 50}]
+"""
+EDITS = (("weight: 25", "weight: 50"), ("hostname: first", "hostname: second"), ("soft: 512", "soft: 256"),
+         ("oomScoreAdj: 100", "oomScoreAdj: 200"), ("10.82.0.11/24", "10.82.0.12/24"), ("metric: 50", "metric: 60"),
+         ("msgmax: \"4096\"", "msgmax: \"8192\""), ("10.82.0.1/24,", "10.82.0.3/24,"), ("limit: 64Mi", "limit: 48Mi"),
+         ("minor: 200, access: rw", "minor: 200, access: r"), ("gateway: 10.82.0.1", "gateway: 10.82.0.4"))
+# Runs one verb whose Step number I fails: before its act, or after it, when the act's effect is there.
+FAULTY = """
+import sys
+sys.path += sys.argv[1].split(":")
+at, late = int(sys.argv[2]), sys.argv[3] == "after"
+from runspec.errors import HostError
+from runspec.plan.steps import registry
+count = 0
+def faulty(apply):
+    def instead(self, kernel, run):
+        global count
+        count += 1
+        mine = count
+        memo = apply(self, kernel, run) if mine != at or late else None
+        if mine == at:
+            raise HostError("made to fail")
+        return memo
+    return instead
+for one in set(registry.classes().values()):
+    if "apply" in vars(one):
+        one.apply = faulty(one.apply)
+from runspec.__main__ import main
+sys.exit(main(sys.argv[4:]))
+"""
+NEEDED = ("root", "busybox", "bridge", "veth", "overlay", "ip", "nsenter")
+
+
+class Faulty:
+    """A private machine on which a verb fails where it is told to."""
+
+    def __init__(self, cli: Cli, folder: Path) -> None:
+        import _cffi_backend
+
+        self.cli, self.base, self.edited = cli, folder / "base.yaml", folder / "edited.yaml"
+        self.paths = f"{Path(runspec.__file__).parents[1]}:{':'.join(path for path in sys.path if path)}"
+        assert _cffi_backend
+        text = SPEC
+        self.base.write_text(text)
+        for old, new in EDITS:
+            assert old in text
+            text = text.replace(old, new)
+        self.edited.write_text(text)
+
+    def __call__(self, at: int, when: str, *words: str | os.PathLike[str]) -> subprocess.CompletedProcess[str]:
+        return self.cli.netns.run(sys.executable, "-c", FAULTY, self.paths, str(at), when, "--root",
+                                  self.cli.root, *words)
+
+
+@pytest.fixture
+def faulty(cli: Cli, tmp_path: Path) -> Iterator[Faulty]:
+    one = Faulty(cli, tmp_path)
+    cli("apply", one.base)
+    cli("destroy", "--yes", "--data", one.base)
+    yield one
+
+
+@requires(*NEEDED)
+@pytest.mark.both
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_creation_fails_at_every_step(faulty: Faulty, when: str) -> None:
+    """Nothing is left, not even a directory, and the error names a place in the file."""
+    before = faulty.cli.picture()
+    at = 1
+    while (done := faulty(at, when, "apply", faulty.base)).returncode:
+        assert done.returncode == 2 and "made to fail" in done.stderr, done.stderr
+        assert done.stderr.startswith(f"{faulty.base}:") and "Traceback" not in done.stderr, done.stderr
+        assert "while undoing" not in done.stderr, done.stderr
+        assert_nothing_leaked(before, faulty.cli.picture)
+        at += 5 if IN_VM else 1
+    assert at > 10
+    faulty.cli("destroy", "--yes", "--data", faulty.base)
+
+
+@requires(*NEEDED)
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_change_fails_at_every_step(faulty: Faulty, when: str) -> None:
+    """A running container is as before: `diff` against the file it was made from shows nothing."""
+    faulty.cli("apply", faulty.base)
+    at = 1
+    while (done := faulty(at, when, "apply", "--yes", faulty.edited)).returncode:
+        assert done.returncode == 2 and "made to fail" in done.stderr, done.stderr
+        assert "while undoing" not in done.stderr, done.stderr
+        assert faulty.cli("diff", faulty.base, status=None).stdout == "", (at, done.stderr)
+        at += 1
+    assert at > 8
+    faulty.cli("destroy", "--yes", "--data", faulty.edited)
+
+
+BAD = """\
+apiVersion: runspec/v1
+name: fail-b
+root: {image: busybox}
+process: {args: [%(program)s]}
+mounts:
+  - {destination: /one, type: tmpfs, source: tmpfs}
+  - {destination: /two, type: %(type)s, source: two}
+linux:
+  sysctl:
+    kernel.msgmax: "%(msgmax)s"
+  devices:
+    - {path: /dev/x, type: c, major: 1, minor: 3}
+interfaces: []
+"""
+GOOD = {"program": "/bin/sleep, '1000'", "type": "tmpfs", "msgmax": "4096"}
+
+
+@requires(*NEEDED)
+@pytest.mark.both
+@pytest.mark.parametrize(("key", "value", "says"), [
+    ("type", "nosuchfs", "7:5: fail-b: mounts[8]: fsopen(nosuchfs): No such device"),
+    ("msgmax", "words", "10:5: fail-b: linux.sysctl: write(sys/kernel/msgmax): Invalid argument"),
+    ("program", "/bin/nothing", "4:17: fail-b: process.args: exec(/bin/nothing): No such file or directory"),
+])
+def test_error_names_step_place_and_call(cli: Cli, tmp_path: Path, key: str, value: str, says: str) -> None:
+    """File, line and column of the value, the spec path, the system call and its object; then the Step."""
+    file = tmp_path / "bad.yaml"
+    file.write_text(BAD % GOOD)
+    cli("apply", file)
+    cli("destroy", "--yes", file)
+    before = cli.picture()
+    file.write_text(BAD % {**GOOD, key: value})
+    done = cli("apply", file, status=2)
+    first, second = done.stderr.splitlines()[:2]
+    print(done.stderr)
+    assert first == f"{file}:{says}"
+    assert second.startswith("  why: while trying to: ")
+    assert_nothing_leaked(before, cli.picture)
+
+
+def test_a_journal_of_another_boot(tmp_path: Path) -> None:
+    """Its pids and names are strangers' now: only files are put back."""
+    store = Store(Kernel(), str(tmp_path / "state"))
+    stranger = subprocess.Popen(["sleep", "60"])
+    start = store.kernel.start_time(stranger.pid)
+    made = tmp_path / "made"
+    made.mkdir()
+    with store.lock([("container", "c")]):
+        store.save(Record(kind="container", name="c", boot_id="b", spec={"name": "c"}))
+        mine = journal.begin(store, [("container", "c")])
+        from runspec.plan.steps.namespaces import SpawnInit
+        from runspec.plan.steps.process import SaveRecord
+        from runspec.plan.steps.rootfs import MakeDirectory
+        mine.intent(0, MakeDirectory(target="c", directory=str(made)), [str(made)])
+        mine.intent(1, SpawnInit(target="c"))
+        mine.done(1, {"pid": stranger.pid, "start_time": start})
+        mine.intent(2, SaveRecord(target="c"))
+        text = Path(mine.path).read_text()
+        Path(mine.path).write_text(text.replace(Path("/proc/sys/kernel/random/boot_id").read_text().strip(), "old"))
+        assert engine.recover(store.kernel, store, mine) == []
+        assert stranger.poll() is None and not made.exists() and store.names("container") == []
+        mine.close()
+    stranger.kill()
+    stranger.wait()
+
+
+def test_place() -> None:
+    """The nearest thing around a path that the file spells out."""
+    marks = {"": Mark("f", 1, 1), "mounts": Mark("f", 2, 1), "mounts[1].source": Mark("f", 3, 9)}
+    assert engine.place(marks, "mounts[1].source") == marks["mounts[1].source"]
+    assert engine.place(marks, "mounts[4].options[2]") == marks["mounts"]
+    assert engine.place(marks, "linux.resources") == marks[""]

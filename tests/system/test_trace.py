@@ -90,8 +90,8 @@ def traced(cli: Cli, folder: Path, *words: str) -> tuple[list[str], list[tuple[i
     log, acts = folder / "strace", folder / "acts"
     for path in (log, acts):
         path.unlink(missing_ok=True)
-    run = cli.netns.popen("strace", "-I", "2", "-f", "-y", "-s", "64", "-o", log, *cli.argv, *words, stdout=subprocess.DEVNULL,
-                          env={**os.environ, "RUNSPEC_FAULT": f"trace@{acts}", "PYTHONDONTWRITEBYTECODE": "1"})
+    run = cli.netns.popen("strace", "-I", "2", "-f", "-y", "-s", "64", "-o", log, *cli.argv, *words,
+                          stdout=subprocess.DEVNULL, env={**os.environ, "RUNSPEC_FAULT": f"trace@{acts}", "PYTHONDONTWRITEBYTECODE": "1"})
     end = time.monotonic() + 60 * SLOWER
     ended = None
     while ended is None and time.monotonic() < end:

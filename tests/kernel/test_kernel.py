@@ -294,7 +294,7 @@ def test_run_table(kernel: Kernel, tmp_path: Path) -> None:
     first, second = kernel.run_table(ops)
     assert (first.index, first.error, first.data) == (0, 0, b"text")
     assert (second.index, second.error, second.data) == (1, errno.ENOENT, b"")
-    assert kernel.acts == 0
+    assert kernel.acts == 1
     before = set(os.listdir("/proc/self/fd"))
     with fails(errno.ENOENT) as caught:
         kernel.run_table([Op(abi.OP_OPEN, slot=0, s1=b"/none/at/all")])

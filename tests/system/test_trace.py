@@ -91,7 +91,8 @@ def traced(cli: Cli, folder: Path, *words: str) -> tuple[list[str], list[tuple[i
     for path in (log, acts):
         path.unlink(missing_ok=True)
     run = cli.netns.popen("strace", "-I", "2", "-f", "-y", "-s", "64", "-o", log, *cli.argv, *words,
-                          stdout=subprocess.DEVNULL, env={**os.environ, "RUNSPEC_FAULT": f"trace@{acts}", "PYTHONDONTWRITEBYTECODE": "1"})
+                          stdout=subprocess.DEVNULL, env={**os.environ, "RUNSPEC_FAULT": f"trace@{acts}",
+                                                          "PYTHONDONTWRITEBYTECODE": "1"})
     end = time.monotonic() + 60 * SLOWER
     ended = None
     while ended is None and time.monotonic() < end:

@@ -219,7 +219,17 @@ class Store:
         self.prepare()
 
     def tidy(self) -> None:
-        """Remove the rooms and the directory where they are empty: nothing stays behind the last container."""
+        """Remove the rooms and the directory where they are empty: nothing stays behind the last container.
+
+        A run that died while it locked leaves a directory without a Record; that goes as well.
+        """
+        for kind in KINDS:
+            for name in self.kernel.list_dir(f"{self.root}/{kind}s"):
+                if not self.kernel.exists(f"{self.root}/{kind}s/{name}/{_RECORD}"):
+                    try:
+                        self.lock([(kind, name)], timeout=0.0).close()
+                    except StateError:
+                        continue        # somebody is at work in it
         self._ready = False
         for path in (*(f"{self.root}/{room}" for room in ROOMS), self.root):
             try:

@@ -305,7 +305,7 @@ def test_run_table(kernel: Kernel, tmp_path: Path) -> None:
         fifo = f"{tmp_path}/fifo"
         os.mkfifo(fifo)
         kernel.run_table([Op(abi.OP_OPEN, slot=0, s1=fifo.encode())], timeout=0.1)
-    assert set(os.listdir("/proc/self/fd")) == before and kernel.acts == 1
+    assert set(os.listdir("/proc/self/fd")) == before and kernel.acts == 7
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
 

@@ -263,7 +263,10 @@ def directories(spec: Spec) -> list[rootfs.MakeDirectory]:
     steps = []
     overlay = spec.root.overlay
     if spec.root.image or overlay is not None:
-        steps.append(rootfs.MakeDirectory(target=spec.name, path="root", directory=rootfs.base_dir(spec.name)))
+        # Or a setuid program written inside would be one for every user of the host.
+        mapped = any(one.type == "user" for one in spec.linux.namespaces)
+        steps.append(rootfs.MakeDirectory(target=spec.name, path="root", directory=rootfs.base_dir(spec.name),
+                                          mode=0o711 if mapped else 0o700))
     if overlay is not None and not overlay.volatile and overlay.upper:
         steps += [rootfs.MakeDirectory(target=spec.name, path="root.overlay.upper", directory=directory, keep=True)
                   for directory in (overlay.upper, rootfs.work_dir(overlay.upper))]

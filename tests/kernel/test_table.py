@@ -61,7 +61,7 @@ def test_equality_and_repr() -> None:
     "op",
     [
         Op(0),
-        Op(46),
+        Op(47),
         Op(abi.OP_OPEN, slot=64),
         Op(abi.OP_OPEN, slot=-2),
         Op(abi.OP_OPEN, dir=64),
@@ -135,7 +135,7 @@ def broken_tables() -> list[bytes]:
     for row in range(ops):
         base = abi.HEAD_BYTES + row * abi.OP_BYTES
         for offset, values in (
-            (0, (0, 46, 2**32 - 1)),
+            (0, (0, 47, 2**32 - 1)),
             (4, (64, 2**31)),
             (8, (64, 2**31, 2**32 - 99)),
             (12, (3, size, size - texts, size - texts - 4, 2**32 - 4)),

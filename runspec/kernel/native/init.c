@@ -85,6 +85,7 @@ static const struct { run_op *run; uint32_t needs; } TABLE[] = {
   [OP_UMOUNT] = {op_umount, DIR | PATH},
   [OP_REMOVE] = {op_remove, DIR | NAME},
   [OP_RESET_SOCKET] = {op_reset_socket, 0},
+  [OP_KEYRING] = {op_keyring, 0},
 };
 #define OP_LIMIT (sizeof TABLE / sizeof *TABLE)
 #define X(name, number) _Static_assert(number > 0 && number < OP_LIMIT, "no row for " #name);

@@ -47,7 +47,7 @@ enum { REPORT_BARRIER = 1, REPORT_DATA, REPORT_FD, REPORT_FORK, REPORT_ERROR, RE
   X(FSMOUNT, 13)       /* slot = fsmount(dir, attributes a) */ \
   X(MOUNT_SETATTR, 14) /* mount_setattr(slot, "", AT_EMPTY_PATH | (pad & 1 ? AT_RECURSIVE : 0), {set a, clr b, propagation c, userns_fd = dir slot if dir >= 0 and set has MOUNT_ATTR_IDMAP}) */ \
   X(MOVE_MOUNT, 15)    /* move_mount(slot, "", dir, ""): both by descriptor */ \
-  X(MKDIR, 16)         /* slot = O_PATH descriptor of directory s1 below dir (as root: RESOLVE_IN_ROOT), made step by step with mode a where missing; b & 1: no symlink anywhere on the way; a symlink to nothing is ELOOP */ \
+  X(MKDIR, 16)         /* slot = O_PATH descriptor of directory s1 below dir (as root: RESOLVE_IN_ROOT), made step by step with mode a where missing; b & 1: no symlink anywhere on the way, else it may not lie in a procfs (EPERM); a symlink to nothing is ELOOP */ \
   X(MKFILE, 17)        /* the same for a regular file; an existing non-directory is taken as it is (a symlink is ELOOP if b & 1); a directory is EISDIR */ \
   X(MKNOD, 18)         /* mknodat(dir, s1, mode a, dev b) in a directory dir, s1 a plain name; then chown to c = uid | gid << 32 and chmod to a, by descriptor; an equal node is taken over, another is EEXIST */ \
   X(SYMLINK, 19)       /* symlinkat(target s2, dir, name s1); an existing name is left alone */ \
@@ -68,7 +68,7 @@ enum { REPORT_BARRIER = 1, REPORT_DATA, REPORT_FD, REPORT_FORK, REPORT_ERROR, RE
   X(BOUNDING, 34)      /* drop every capability not in mask a from the bounding set */ \
   X(CAPSET, 35)        /* capset(effective a, permitted b, inheritable c) */ \
   X(AMBIENT, 36)       /* clear the ambient set, raise those in mask a */ \
-  X(MASK, 37)          /* hide s1 below dir: a directory under an empty read-only tmpfs, else under a clone of slot (a checked /dev/null, opened in this mount namespace); missing: nothing */ \
+  X(MASK, 37)          /* hide s1 below dir: a directory under an empty read-only tmpfs, else under a read-only clone of slot (a checked /dev/null, opened in this mount namespace); missing: nothing */ \
   X(READONLY, 38)      /* make s1 below dir a read-only mount of itself; its submounts keep their flags; missing: nothing */ \
   X(EXEC, 39)          /* close every descriptor above 2, reset signals, execve: s1 = arguments, each ended by NUL; s2 = environment alike; a name without '/' is looked up in the PATH of s2 */ \
   X(UNAME, 40)         /* REPORT_DATA: nodename NUL domainname NUL */ \
@@ -76,7 +76,8 @@ enum { REPORT_BARRIER = 1, REPORT_DATA, REPORT_FD, REPORT_FORK, REPORT_ERROR, RE
   X(IGNORE_NEXT, 42)   /* the next op may fail: REPORT_DATA with its index and errno instead of the end; a: ops to leap over if it fails */ \
   X(UMOUNT, 43)        /* umount2 of s1 below dir (its parent entered by RESOLVE_IN_ROOT|NO_SYMLINKS, its name not followed), flags a */ \
   X(REMOVE, 44)        /* unlinkat(dir, s1 a plain name, a) */ \
-  X(RESET_SOCKET, 45)  /* forget the netlink socket, after a change of network namespace */
+  X(RESET_SOCKET, 45)  /* forget the netlink socket, after a change of network namespace */ \
+  X(KEYRING, 46)       /* a new, empty session keyring; a kernel without keys: nothing */
 
 #define X(name, number) OP_##name = number,
 enum { OPS(X) };

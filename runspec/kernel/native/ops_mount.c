@@ -133,7 +133,11 @@ static long cover_file(long null, long target)
   long mount = null < 0 ? null : clone_tree(null, 0);
   if (mount < 0)
     return mount;
-  long error = move_onto(mount, target);
+  /* The node is the host's: read-only, or root inside could change its mode and owner through the mask. */
+  struct mount_attr attributes = {.attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC};
+  long error = set_attributes(mount, 0, &attributes);
+  if (!error)
+    error = move_onto(mount, target);
   shut(mount);
   return error;
 }

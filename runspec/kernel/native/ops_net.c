@@ -49,7 +49,7 @@ static long receive(void)
 static long judge(long length, uint32_t sequence)
 {
   long left = length;
-  for (const struct nlmsghdr *reply = (const void *)buffer; NLMSG_OK(reply, (uint32_t)left); reply = NLMSG_NEXT(reply, left)) {
+  for (const struct nlmsghdr *reply = (const void *)buffer; left > 0 && NLMSG_OK(reply, (uint32_t)left); reply = NLMSG_NEXT(reply, left)) {
     if (reply->nlmsg_seq != sequence)
       continue;
     if (reply->nlmsg_type == NLMSG_DONE || reply->nlmsg_type == NLMSG_ERROR) {

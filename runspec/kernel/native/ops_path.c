@@ -1,5 +1,7 @@
 /* Ops on files and directories. Whatever lies below a container's root is hostile: it is reached from
  * a descriptor, by openat2(2), and a name is never resolved twice. */
+#include <asm/statfs.h>
+#include <linux/magic.h>
 #include "init.h"
 
 #define IN_ROOT (RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
@@ -25,9 +27,9 @@ static long make_directories(int root, const char *path, size_t length, uint64_t
   static char prefix[4096];
   size_t end = 0;
   int made = 0;
-  long here = open_below(root, "/", O_PATH | O_DIRECTORY, 0, resolve);
   if (length >= sizeof prefix)
     return -ENAMETOOLONG;
+  long here = open_below(root, "/", O_PATH | O_DIRECTORY, 0, resolve);
   memcpy(prefix, path, length);
   while (here >= 0) {
     while (end < length && path[end] == '/')
@@ -64,12 +66,26 @@ static long directory_below(long root, const char *path, uint64_t mode, uint64_t
 
 static uint64_t way(const struct op *op) { return IN_ROOT | (op->b & 1 ? RESOLVE_NO_SYMLINKS : 0); }
 
+/* A symlink of the image must not lead a mount over /proc or a part of it; runc: CVE-2019-16884. */
+static long refuse_procfs(const struct op *op, long fd)
+{
+  struct statfs status;
+  if (fd < 0 || (op->b & 1))
+    return fd;
+  long error = SYS(fstatfs, fd, &status);
+  if (!error && status.f_type == PROC_SUPER_MAGIC)
+    error = -EPERM;
+  if (error)
+    shut(fd);
+  return error ? error : fd;
+}
+
 long op_mkdir(const struct op *op)
 {
   long root = dir_fd(op->dir);
   if (root == -EBADF)
     return root;
-  return fill(op->slot, directory_below(root, bytes_at(op->s1), op->a, way(op)));
+  return fill(op->slot, refuse_procfs(op, directory_below(root, bytes_at(op->s1), op->a, way(op))));
 }
 
 /* O_PATH | O_NOFOLLOW opens a symlink itself; no op may take that for a file. */
@@ -96,7 +112,7 @@ long op_mkfile(const struct op *op)
     return root;
   long fd = open_below((int)root, path, O_PATH | (op->b & 1 ? O_NOFOLLOW : 0), 0, way(op));
   if (fd != -ENOENT)
-    return fill(op->slot, refuse_kinds(fd));
+    return fill(op->slot, refuse_procfs(op, refuse_kinds(fd)));
   size_t begin = strlen(path);
   while (begin && path[begin - 1] != '/')
     begin--;

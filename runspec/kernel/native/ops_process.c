@@ -3,6 +3,7 @@
 #include <asm/signal.h>
 #include <linux/capability.h>
 #include <linux/close_range.h>
+#include <linux/keyctl.h>
 #include <linux/mman.h>
 #include <linux/prctl.h>
 #include <linux/resource.h>
@@ -67,6 +68,13 @@ long op_setsid(const struct op *op)
   (void)op;
   long session = SYS(setsid);
   return session < 0 ? session : 0;
+}
+
+long op_keyring(const struct op *op)
+{
+  (void)op;
+  long keyring = SYS(keyctl, KEYCTL_JOIN_SESSION_KEYRING, 0);
+  return keyring < 0 && keyring != -ENOSYS ? keyring : 0;
 }
 
 long op_prctl(const struct op *op)

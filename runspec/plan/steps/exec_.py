@@ -12,6 +12,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+LATE = ("RLIMIT_NPROC", "RLIMIT_NOFILE")
+FEW = 64
+
 
 def names_of(bits: int) -> tuple[str, ...]:
     """The capability names of a mask of /proc/PID/status; a bit that runspec does not know is dropped."""
@@ -43,27 +46,31 @@ def exec_ops(table: Table, kinds: tuple[str, ...], tasks: tuple[str, ...], proce
     add = table.add
     # Unreadable before the first step inside: nobody there may trace us or look into our memory.
     add(abi.OP_PRCTL, a=abi.PR_SET_DUMPABLE, b=0)
+    add(abi.OP_KEYRING)
     for directory in tasks:
         add(abi.OP_WRITE, s1=f"{directory}/tasks", s2="0")
     if oom_score_adj:
         add(abi.OP_WRITE, s1="/proc/self/oom_score_adj", s2=oom_score_adj)
-    # To raise a hard limit takes CAP_SYS_RESOURCE of the first user namespace, so before leaving it;
-    # else after the clone, which a limit on processes or descriptors could forbid.
-    if "user" in kinds:
-        _limit(table, limits)
+    # To raise a hard limit takes CAP_SYS_RESOURCE of the first user namespace, so before leaving it. The soft
+    # limits of processes and descriptors, which the clone below could exceed, come after it.
+    forks = "pid" in kinds
+    _limit(table, limits if not forks else {name: (max(hard, FEW),) * 2 if name in LATE else (soft, hard)
+                                           for name, (soft, hard) in limits.items()})
     flags = 0
     for kind in kinds:
         flags |= KINDS[kind][0]
     if flags:
         add(abi.OP_SETNS, slot=table.slot("init"), a=flags)
-    if "pid" in kinds:
-        add(abi.OP_FORK)
-    if "user" not in kinds:
-        _limit(table, limits)
-    # A session of its own, or it could type into the caller's terminal (TIOCSTI).
-    add(abi.OP_SETSID)
+    add(abi.OP_CLOSE, slot=table.slot("init"))
     add(abi.OP_CHDIR, s1=process.cwd)
     credential_ops(table, process, process.capabilities)
+    if forks:
+        # From here on visible inside, and by now with no more rights than init: of no use even to a
+        # program there that holds CAP_SYS_PTRACE.
+        add(abi.OP_FORK)
+        _limit(table, {name: pair for name, pair in limits.items() if name in LATE})
+    # A session of its own, or it could type into the caller's terminal (TIOCSTI).
+    add(abi.OP_SETSID)
     add(abi.OP_EXEC, s1=words(process.args), s2=words(process.env))
 
 

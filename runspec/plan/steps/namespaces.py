@@ -83,6 +83,8 @@ class EnterNamespaces(ChildStep):
         # which a write of its pid to cgroup.procs by somebody else would take.
         for group in self.tasks:
             add(abi.OP_WRITE, s1=f"{group}/tasks", s2="0")
+        # The caller's keys stay outside; made before any user namespace, where the quota is the host root's.
+        add(abi.OP_KEYRING)
         if not self.new_time:
             add(abi.OP_PRCTL, a=abi.PR_SET_DUMPABLE, b=0)
         for one in self.joins:
@@ -108,6 +110,9 @@ class EnterNamespaces(ChildStep):
         for one in self.joins:
             if one.type == "mount":
                 add(abi.OP_SETNS, slot=table.slot("ns:mount"), a=abi.CLONE_NEWNS)
+        # Nothing of the host's may be held where others in a shared pid namespace can see us.
+        for one in self.joins:
+            add(abi.OP_CLOSE, slot=table.slot("ns:" + one.type))
         if self.fork:
             add(abi.OP_FORK)
         add(abi.OP_SETSID)

@@ -105,6 +105,8 @@ def credential_ops(table: Table, process: Process, capabilities: Capabilities) -
     add(abi.OP_CAPSET, a=mask(capabilities.effective), b=mask(capabilities.permitted),
         c=mask(capabilities.inheritable))
     add(abi.OP_AMBIENT, a=mask(capabilities.ambient))
+    # A change of ids resets it to fs.suid_dumpable, proc(5).
+    add(abi.OP_PRCTL, a=abi.PR_SET_DUMPABLE, b=0)
     if user.umask is not None:
         add(abi.OP_UMASK, a=user.umask)
     if process.no_new_privileges:

@@ -43,6 +43,7 @@ class MakeDirectory(HostStep):
 
     directory: str
     keep: bool = False      # a lasting overlay survives its container
+    mode: int = 0o755       # of the directory itself, not of its parents
 
     def look(self, kernel: Any, run: Any) -> Any:
         """The directories that are missing, outermost first."""
@@ -50,7 +51,8 @@ class MakeDirectory(HostStep):
 
     def apply(self, kernel: Any, run: Any) -> Any:
         """mkdir(2), parents too."""
-        kernel.make_dirs(self.directory)
+        kernel.make_dirs(self.directory.rsplit("/", 1)[0])
+        kernel.make_dir(self.directory, self.mode)
 
     def undo(self, kernel: Any, run: Any, memo: Any) -> None:
         """Only what is empty goes, mount points that were made below too: data that somebody put there stays."""
@@ -102,6 +104,7 @@ class PrepareRoot(ChildStep):
         add(abi.OP_OPEN, slot=table.slot("host"), s1="/", a=abi.O_PATH | abi.O_CLOEXEC)
         apart = abi.MS_SLAVE if self.receive else abi.MS_PRIVATE
         add(abi.OP_MOUNT_SETATTR, slot=table.slot("host"), pad=1, c=apart)
+        add(abi.OP_CLOSE, slot=table.slot("host"))      # or init would hold the way out while it waits
         if self.kept:
             # Somebody inside may have made it shared, which pivot_root(2) refuses.
             add(abi.OP_MOUNT_SETATTR, slot=root, c=abi.MS_PRIVATE)
@@ -158,6 +161,7 @@ class PrepareRoot(ChildStep):
         at = table.slot("at")
         table.add(abi.OP_OPEN, slot=at, s1=where, a=abi.O_PATH | abi.O_DIRECTORY | abi.O_CLOEXEC)
         table.add(abi.OP_MOVE_MOUNT, slot=slot, dir=at)
+        table.add(abi.OP_CLOSE, slot=at)
 
     def _fill_from_host(self, table: Table, root: int) -> None:
         add, made, tree = table.add, table.slot("made"), table.slot("tree")
@@ -240,6 +244,7 @@ class HidePaths(ChildStep):
             table.add(abi.OP_READONLY, dir=root, s1=path.lstrip("/"))
         for path in self.masked:
             table.add(abi.OP_MASK, dir=root, s1=path.lstrip("/"), slot=table.slot("null"))
+        table.add(abi.OP_CLOSE, slot=table.slot("null"))
 
     def __str__(self) -> str:
         return f"mask {len(self.masked)} paths, make {len(self.readonly)} read-only"

@@ -97,7 +97,7 @@ CASES: dict[str, tuple[tuple[tuple[str, str], ...], bool, tuple[str, ...]]] = {
     "restart": (RESTART, True, ("apply", "--yes")),
     "recreate": (RECREATE, True, ("apply", "--yes")),
     "stop": ((), True, ("stop", "--time", "0")),
-    "destroy": ((), True, ("destroy", "--yes")),
+    "destroy": ((), True, ("destroy", "--yes", "--data")),
 }
 FULL = bool(os.environ.get("RUNSPEC_FULL")) and not IN_VM
 # Out of this many acts one is tried, where not all are; which ones is drawn from the seed.

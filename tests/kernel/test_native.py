@@ -133,7 +133,7 @@ while (report := native.receive(control)) is not None:
     print(report.data.decode(), report.error)
 """
     done = subprocess.run(
-        [sys.executable, "-c", script],
+        [sys.executable, "-P", "-c", script],
         capture_output=True,
         text=True,
         timeout=60,
@@ -150,7 +150,7 @@ sys.path[:0] = {[str(Path(__file__).parent), *sys.path]!r}
 from children import output, shell
 print(output([shell("readlink /proc/self/fd/0")]), end="")
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, text=True, timeout=60)
     assert done.stdout == "/dev/null\n", done.stderr
 
 

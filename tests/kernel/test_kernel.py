@@ -141,7 +141,7 @@ def test_lock_of_a_removed_directory(kernel: Kernel, tmp_path: Path) -> None:
     code = ("import os, sys; from runspec.kernel import Kernel; k = Kernel();"
             "fd = k.lock_dir(sys.argv[1], create=0o700);"
             "print(os.fstat(fd).st_ino == os.stat(sys.argv[1]).st_ino)")
-    waiter = subprocess.Popen([sys.executable, "-c", code, path], env=ENV, stdout=subprocess.PIPE)
+    waiter = subprocess.Popen([sys.executable, "-P", "-c", code, path], env=ENV, stdout=subprocess.PIPE)
     time.sleep(0.2)
     kernel.remove_dir(path)
     kernel.unlock(fd)
@@ -165,7 +165,7 @@ print(k.acts)
 
 def test_faults(tmp_path: Path) -> None:
     def run(fault: str) -> subprocess.CompletedProcess[bytes]:
-        return subprocess.run([sys.executable, "-c", ACTS, str(tmp_path), fault], env=ENV,
+        return subprocess.run([sys.executable, "-P", "-c", ACTS, str(tmp_path), fault], env=ENV,
                               stdout=subprocess.PIPE)
 
     assert run("count").stdout == b"7\n"
@@ -342,7 +342,7 @@ BOMB = "import os, time\nfor _ in range(5): os.fork()\nwhile True: time.sleep(1)
 @requires("root")
 @pytest.mark.parametrize("frozen", [False, True])
 def test_kill_cgroup(kernel: Kernel, groups: list[str], frozen: bool) -> None:
-    child = subprocess.Popen([sys.executable, "-c", BOMB], stdin=subprocess.PIPE, start_new_session=True,
+    child = subprocess.Popen([sys.executable, "-P", "-c", BOMB], stdin=subprocess.PIPE, start_new_session=True,
                              preexec_fn=lambda: [Path(f"{one}/inner/cgroup.procs").write_text("0")
                                                  for one in groups])
     end = time.monotonic() + 20
@@ -462,7 +462,7 @@ print("passed")
 
 @requires("root")
 def test_netlink() -> None:
-    done = subprocess.run(["unshare", "-n", sys.executable, "-c", NET], env={**os.environ, **ENV},
+    done = subprocess.run(["unshare", "-n", sys.executable, "-P", "-c", NET], env={**os.environ, **ENV},
                           capture_output=True)
     assert done.stdout == b"passed\n", done.stderr.decode()
 
@@ -478,5 +478,5 @@ def test_light() -> None:
             "from runspec.run import journal, jsonlite; Kernel();"
             "print({'re', 'json', 'typing', 'enum', 'pathlib', 'subprocess', 'dataclasses', 'socket',"
             "       'signal', 'hashlib', 'yaml', 'jsonschema', 'pyroute2'} & set(sys.modules))")
-    done = subprocess.run([sys.executable, "-S", "-c", code], env=ENV, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-P", "-S", "-c", code], env=ENV, capture_output=True, text=True)
     assert done.stdout == "set()\n", done.stderr

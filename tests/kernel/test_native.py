@@ -200,7 +200,7 @@ print(output([Op(abi.OP_UNSHARE, a=abi.CLONE_NEWNS | abi.CLONE_NEWNET), Op(abi.O
 """
     trace = tmp_path / "trace"
     done = subprocess.run(
-        ["strace", "-f", "-o", trace, sys.executable, "-c", script],
+        ["strace", "-f", "-o", trace, sys.executable, "-P", "-c", script],
         capture_output=True,
         text=True,
         timeout=60,

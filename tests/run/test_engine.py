@@ -95,7 +95,7 @@ class Faulty:
         self.edited.write_text(text)
 
     def __call__(self, at: int, when: str, *words: str | os.PathLike[str]) -> subprocess.CompletedProcess[str]:
-        return self.cli.netns.run(sys.executable, "-c", FAULTY, self.paths, str(at), when, "--root",
+        return self.cli.netns.run(sys.executable, "-P", "-c", FAULTY, self.paths, str(at), when, "--root",
                                   self.cli.root, *words)
 
 
@@ -108,7 +108,6 @@ def faulty(cli: Cli, tmp_path: Path) -> Iterator[Faulty]:
 
 
 @requires(*NEEDED)
-@pytest.mark.both
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_creation_fails_at_every_step(faulty: Faulty, when: str) -> None:
     """Nothing is left, not even a directory, and the error names a place in the file."""

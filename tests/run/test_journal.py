@@ -156,14 +156,14 @@ print(kernel.acts)
 
 def test_killed_at_every_act(tmp_path: Path) -> None:
     """Whatever was made is named in the journal that is found; what is done was made."""
-    whole = subprocess.run([sys.executable, "-c", RUN, str(tmp_path), "count"], env=ENV, check=True,
+    whole = subprocess.run([sys.executable, "-P", "-c", RUN, str(tmp_path), "count"], env=ENV, check=True,
                            capture_output=True)
     acts = int(whole.stdout)
     assert acts == 4 + 2 + 9 + 1        # root and rooms, file and head, three Steps, unlink
     for n in range(1, acts + 1):
         place = tmp_path / f"kill{n}"
         place.mkdir()
-        run = subprocess.run([sys.executable, "-c", RUN, str(place), f"kill@{n}"], env=ENV)
+        run = subprocess.run([sys.executable, "-P", "-c", RUN, str(place), f"kill@{n}"], env=ENV)
         assert run.returncode == -signal.SIGKILL
         found = journal.open_journals(Store(Kernel(), str(place / "state")))
         made = {name for name in os.listdir(place) if name != "state"}
@@ -182,7 +182,7 @@ def test_full_disk(tmp_path: Path) -> None:
                        "size = os.stat(run.path).st_size\n"
                        "resource.setrlimit(resource.RLIMIT_FSIZE, (size + 10, size + 10))\n"
                        "for i in range(3)")
-    run = subprocess.run([sys.executable, "-c", code, str(tmp_path), "count"], env=ENV, capture_output=True)
+    run = subprocess.run([sys.executable, "-P", "-c", code, str(tmp_path), "count"], env=ENV, capture_output=True)
     assert b"SyscallError: write(" in run.stderr and run.returncode == 1
     (left,) = journal.open_journals(Store(Kernel(), str(tmp_path / "state")))
     assert left.read() == [] and left.ids == [("container", "foo1")]

@@ -77,5 +77,5 @@ def test_no_value() -> None:
 def test_loads_without_re() -> None:
     code = ("import sys; from runspec.run import jsonlite; jsonlite.loads(jsonlite.dumps({'a': 1}));"
             "assert not {'re', 'json', 'typing'} & set(sys.modules)")
-    subprocess.run([sys.executable, "-S", "-c", code], check=True, cwd=sys.path[0] or ".",
+    subprocess.run([sys.executable, "-P", "-S", "-c", code], check=True, cwd=sys.path[0] or ".",
                    env={"PYTHONPATH": ":".join(p for p in sys.path if p)})

@@ -177,7 +177,7 @@ with Store(Kernel(), sys.argv[1]).lock([("container", "foo1")]):
 
 
 def test_busy_and_wait(store: Store) -> None:
-    child = subprocess.Popen([sys.executable, "-c", HOLD, store.root, "0.6"], stdout=subprocess.PIPE, env=ENV)
+    child = subprocess.Popen([sys.executable, "-P", "-c", HOLD, store.root, "0.6"], stdout=subprocess.PIPE, env=ENV)
     assert child.stdout is not None and child.stdout.readline() == b"held\n"
     with pytest.raises(StateError, match="container foo1 is busy"):
         store.lock([FOO], timeout=0.1)
@@ -219,7 +219,7 @@ for turn in range(40):
 def test_concurrency(store: Store) -> None:
     """Six processes count in a record that is removed and made again: no turn is lost."""
     store.prepare()
-    children = [subprocess.Popen([sys.executable, "-c", COUNT, store.root], env=ENV) for _ in range(6)]
+    children = [subprocess.Popen([sys.executable, "-P", "-c", COUNT, store.root], env=ENV) for _ in range(6)]
     assert [child.wait(120) for child in children] == [0] * 6
     found = store.load(*FOO)
     total = int(Path(store.root, "total").read_text()) + (found.pid if found else 0)
@@ -227,7 +227,7 @@ def test_concurrency(store: Store) -> None:
 
 
 def test_lock_of_killed(store: Store) -> None:
-    child = subprocess.Popen([sys.executable, "-c", HOLD, store.root, "60"], stdout=subprocess.PIPE, env=ENV)
+    child = subprocess.Popen([sys.executable, "-P", "-c", HOLD, store.root, "60"], stdout=subprocess.PIPE, env=ENV)
     assert child.stdout is not None and child.stdout.readline() == b"held\n"
     child.kill()
     child.wait()

@@ -210,4 +210,4 @@ def test_jsonschema_stays_out() -> None:
             "schema.check(source.parse('name: a', 't.yaml')[0][0]); sys.exit('jsonschema' in sys.modules)")
     import subprocess
 
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-P", "-c", code], check=False).returncode == 0

@@ -77,7 +77,6 @@ def test_two_applies_of_one_file(cli: Cli, files: list[str]) -> None:
 
 
 @requires(*NEEDED)
-@pytest.mark.both
 def test_eight_at_once(cli: Cli, files: list[str]) -> None:
     """Eight applies of two files that share a network; a loser may only say that it is busy."""
     before = cli.picture()
@@ -91,7 +90,6 @@ def test_eight_at_once(cli: Cli, files: list[str]) -> None:
 
 
 @requires(*NEEDED)
-@pytest.mark.both
 def test_apply_against_destroy(cli: Cli, files: list[str]) -> None:
     """Whichever comes last wins, whole."""
     before = cli.picture()
@@ -108,7 +106,6 @@ def test_apply_against_destroy(cli: Cli, files: list[str]) -> None:
 
 
 @requires(*NEEDED)
-@pytest.mark.both
 def test_network_destroyed_under_a_newcomer(cli: Cli, files: list[str], tmp_path: Path) -> None:
     """A file that only names the network: it is either there for the newcomer, or the newcomer is refused."""
     before = cli.picture()
@@ -127,7 +124,6 @@ def test_network_destroyed_under_a_newcomer(cli: Cli, files: list[str], tmp_path
 
 
 @requires(*NEEDED)
-@pytest.mark.both
 def test_strangers_share_only_the_parent_group(cli: Cli, tmp_path: Path) -> None:
     """Nothing in common but /runspec in the control groups, which each end may take away."""
     names = [f"both-{i}" for i in range(4)]

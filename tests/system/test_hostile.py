@@ -22,7 +22,7 @@ from runspec.plan.steps.base import Table
 from runspec.plan.steps.exec_ import capabilities_of, exec_ops
 from runspec.spec.model import Process
 
-pytestmark = [requires("root", "busybox", "nsenter"), pytest.mark.both]
+pytestmark = requires("root", "busybox", "nsenter")
 PROGRAMS = ("sh", "sleep", "cat", "ls", "chmod", "chown", "touch", "readlink")
 
 
@@ -117,6 +117,7 @@ def test_links_at_mount_targets(cli: Cli, spec: Spec, root: Path, tmp_path: Path
     assert os.listdir(volume) == ["seen"]
 
 
+@pytest.mark.both
 def test_false_null_device(cli: Cli, spec: Spec, root: Path, tmp_path: Path) -> None:
     """Masks come from no node of the image, and standard streams neither."""
     (tmp_path / "bait").write_text("bait\n")
@@ -127,6 +128,7 @@ def test_false_null_device(cli: Cli, spec: Spec, root: Path, tmp_path: Path) -> 
     assert stat.S_ISCHR(null.st_mode) and null.st_rdev == os.makedev(1, 3)
 
 
+@pytest.mark.both
 def test_masks_guard_the_hosts_null(cli: Cli, spec: Spec) -> None:
     """Root inside cannot reach mode and owner of the host's device through a mask of it."""
     # A /dev of the test's own, for the day when this fails.
@@ -182,6 +184,7 @@ def test_host_keys_stay_outside(cli: Cli, spec: Spec, root: Path) -> None:
     assert "keyring" in told and "runspec-secret" not in told
 
 
+@pytest.mark.both
 def test_who_joins_is_as_strict_as_init(cli: Cli, spec: Spec) -> None:
     """Once visible inside, exec's process has no more than init has, and cannot be looked into."""
     cli("apply", spec())
@@ -215,6 +218,7 @@ def test_who_joins_is_as_strict_as_init(cli: Cli, spec: Spec) -> None:
         child.kill()
 
 
+@pytest.mark.both
 def test_lasting_changes_are_roots_alone(cli: Cli, tmp_path: Path) -> None:
     """No user of the host may run what root inside marked setuid."""
     file = tmp_path / "bad.yaml"

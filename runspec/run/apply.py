@@ -103,8 +103,10 @@ class Session:
                 continue
             if kind == "container":
                 last = spec_of(record)
-                containers.append(Item(None, last, Facts(status(self.kernel, record)),
-                                       (Change(target=name, path="", before=status(self.kernel, record), after=ABSENT,
+                facts_left = Facts(status(self.kernel, record))
+                facts_left.pid, facts_left.start_time = record.pid, record.start_time
+                containers.append(Item(None, last, facts_left,
+                                       (Change(target=name, path="", before=facts_left.status, after=ABSENT,
                                                impact=fields.RECREATE, cause="removed"),),
                                        groups=record.cgroups, data=data))
                 overlay = last.root.overlay

@@ -183,9 +183,12 @@ class Run:
             table.add(abi.OP_SEND_FD, slot=table.slot("root"))
             held["root"] = self.inside(step, table)[0].fd
 
-    def buried(self, name: str) -> None:
-        """Its processes are gone."""
-        self.live.pop(name, None)
+    def end_init(self, name: str) -> None:
+        """Whatever its groups say, the init that was observed is gone after this."""
+        pid, start_time = self.live.pop(name, (0, 0))
+        pidfd = self.kernel.open_process(pid, start_time) if pid else None
+        if pidfd is not None and not self.kernel.end_process(pidfd):
+            raise HostError(f"init of {name}, process {pid}, does not end")
 
     def trouble(self, step: Step, what: str) -> None:
         """A Step could not do what it must."""

@@ -290,15 +290,20 @@ def test_repaired_by_a_new_init(live: Live, path: str) -> None:
 @pytest.mark.both
 def test_moved_to_another_group(live: Live) -> None:
     """An init outside its control groups is limited by nothing: it is made anew."""
-    for _, where, _ in cgroup_mounts():
-        if Path(where, "runspec/drift").is_dir():
-            Path(where, "runspec/cgroup.procs").write_text(str(live.pid))
-            break
+    kind, where = next((kind, where) for kind, where, _ in cgroup_mounts() if Path(where, "runspec/drift").is_dir())
+    # On v2 a group whose children have controllers holds no processes itself.
+    other = Path(where, "runspec/moved" if kind == "cgroup2" else "runspec")
+    other.mkdir(exist_ok=True)
+    Path(other, "cgroup.procs").write_text(str(live.pid))
     changes = live.change()
     assert [(one["path"], one["cause"], one["class"]) for one in changes] == [
         ("linux.cgroupsPath", "drifted", "recreate")]
     live.cli("apply", "--yes", live.file)
     assert live.change() == []
+    stat = Path(f"/proc/{live.pid}/stat")       # a zombie waits for the host's PID 1 alone
+    assert not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] in "ZX"
+    if kind == "cgroup2":
+        other.rmdir()
 
 
 @needs

@@ -206,11 +206,14 @@ class KillContainer(HostStep):
     forever: bool = True        # the groups go as well
 
     def apply(self, kernel: Any, run: Any) -> Any:
-        """cgroup.kill where the kernel has it, else SIGKILL by pidfd until the group is empty."""
+        """cgroup.kill where the kernel has it, else SIGKILL by pidfd until the group is empty.
+
+        Init is ended by its own name as well: somebody may have moved it out of its groups.
+        """
         left = kernel.kill_cgroup(list(self.groups), forever=self.forever)
         if left:
             run.trouble(self, f"processes {', '.join(map(str, left))} do not end")
-        run.buried(self.target)
+        run.end_init(self.target)
 
     def __str__(self) -> str:
         return f"kill all processes of {self.target}"

@@ -226,7 +226,7 @@ def _run_in_vm(session: pytest.Session, items: list[pytest.Item]) -> None:
         results.touch()
         done = subprocess.run(
             [str(HERE / "vm" / "run-in-vm"), "--mem", "3G",
-             "--timeout", os.environ.get("RUNSPEC_VM_TIMEOUT", "1500"), "--",
+             "--timeout", os.environ.get("RUNSPEC_VM_TIMEOUT", "1800"), "--",
              # -P: the checkout's own runspec/ must not come before the installed one.
              sys.executable, "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider", "--must",
              f"--chosen={chosen}", f"--results={results}",

@@ -97,15 +97,6 @@ def record_text(record: Record) -> str:
     return jsonlite.dumps({f: getattr(record, f) for f in fields_of(Record)}) + "\n"
 
 
-def digest(text: str) -> str:
-    """SHA-256 of a document's text, hexadecimal."""
-    try:                # hashlib itself costs 3 ms, for OpenSSL
-        from _sha256 import sha256  # type: ignore[import-not-found, unused-ignore]
-    except ImportError:
-        from hashlib import sha256
-    return str(sha256(text.encode("utf-8", "surrogateescape")).hexdigest())
-
-
 def now() -> str:
     """This moment in the form of Record.created."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -215,31 +216,23 @@ def pytest_runtestloop(session: pytest.Session) -> Any:
 
 
 def _run_in_vm(session: pytest.Session, items: list[pytest.Item]) -> None:
-    """Run tests in one VM and report their results in this session, as `NODEID [vm]`.
+    """Run tests in VMs with another kernel and report their results in this session, as `NODEID [vm]`.
 
-    The guest's pytest gets --must: a guest that lost a driver is an error and no list of skips.
+    A VM keeps one processor busy, so two run where there are two, each with whole test files.
     """
-    root = session.config.rootpath
-    with tempfile.TemporaryDirectory(prefix=".vm-", dir=root) as room:
-        chosen, results = Path(room, "chosen"), Path(room, "results")
-        chosen.write_text("".join(item.nodeid + "\n" for item in items))
-        results.touch()
-        done = subprocess.run(
-            [str(HERE / "vm" / "run-in-vm"), "--mem", "3G",
-             "--timeout", os.environ.get("RUNSPEC_VM_TIMEOUT", "1800"), "--",
-             # -P: the checkout's own runspec/ must not come before the installed one.
-             sys.executable, "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider", "--must",
-             f"--chosen={chosen}", f"--results={results}",
-             *dict.fromkeys(item.nodeid.partition("::")[0] for item in items)],
-            cwd=root, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        reports: dict[str, list[dict[str, Any]]] = {}
-        for line in results.read_text().splitlines():
-            one = json.loads(line)
-            reports.setdefault(one["nodeid"], []).append(one)
+    files: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.nodeid.partition("::")[0], []).append(item)
+    shares: list[list[pytest.Item]] = [[] for _ in range(min(os.cpu_count() or 1, 2, len(files)))]
+    for some in sorted(files.values(), key=len, reverse=True):
+        min(shares, key=len).extend(some)
+    reports: dict[str, list[dict[str, Any]]] = {}
+    with ThreadPoolExecutor(len(shares)) as pool:
+        said = list(pool.map(lambda share: _one_vm(session.config.rootpath, share, reports), shares))
     for item in items:
         nodeid = f"{item.nodeid} [vm]"
         session.testscollected += 1
-        silence = f"the VM gave no result:\n{done.stdout[-4000:]}"
+        silence = "the VM gave no result:\n" + "\n".join(said)
         phases = reports.get(item.nodeid) or [_failed("setup", silence)]
         ran = any(one["when"] == "call" or one["outcome"] == "failed" for one in phases)
         if not ran and item not in session.items:
@@ -253,6 +246,40 @@ def _run_in_vm(session: pytest.Session, items: list[pytest.Item]) -> None:
                                        duration=one["duration"])
             item.ihook.pytest_runtest_logreport(report=report)
         item.ihook.pytest_runtest_logfinish(nodeid=nodeid, location=item.location)
+
+
+def _one_vm(root: Path, items: list[pytest.Item], reports: dict[str, list[dict[str, Any]]]) -> str:
+    """Run tests in one VM, add their reports by node id, and return the end of what it printed.
+
+    The guest's pytest gets --must: a guest that lost a driver is an error and no list of skips.
+    A VM that itself fails (status 125) is booted again, twice, for the tests that gave no result.
+    """
+    said = ""
+    for _ in range(3):
+        with tempfile.TemporaryDirectory(prefix=".vm-", dir=root) as room:
+            chosen, results = Path(room, "chosen"), Path(room, "results")
+            chosen.write_text("".join(item.nodeid + "\n" for item in items))
+            results.touch()
+            done = subprocess.run(
+                [str(HERE / "vm" / "run-in-vm"), "--mem", "3G",
+                 "--timeout", os.environ.get("RUNSPEC_VM_TIMEOUT", "1800"), "--",
+                 # -P: the checkout's own runspec/ must not come before the installed one.
+                 sys.executable, "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider", "--must",
+                 f"--chosen={chosen}", f"--results={results}",
+                 *dict.fromkeys(item.nodeid.partition("::")[0] for item in items)],
+                cwd=root, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            ended: dict[str, list[dict[str, Any]]] = {}
+            for line in results.read_text().splitlines():
+                one = json.loads(line)
+                ended.setdefault(one["nodeid"], []).append(one)
+        said += done.stdout[-4000:]
+        # A test is over with its teardown; what a dying VM left of one is run again.
+        reports.update((name, phases) for name, phases in ended.items() if phases[-1]["when"] == "teardown")
+        items = [item for item in items if item.nodeid not in reports]
+        if done.returncode != 125 or not items:
+            break
+        print(f"\nthe VM failed with {len(items)} tests to go: {done.stdout[-400:]}", flush=True)
+    return said
 
 
 def _failed(when: str, text: str) -> dict[str, Any]:

@@ -138,6 +138,9 @@ class Composer:
                 events, ends, targets = self.collect(parser)
                 self.document(text, events, ends, targets)
         except yaml.MarkedYAMLError as error:
+            if error.problem_mark and "nesting depth" in (error.problem or ""):
+                # A newer libyaml looks ahead and stops at a depth of its own; ours comes long before it.
+                return self.run(text[:error.problem_mark.index - 1], line)
             self.faults.append(self.syntax(error, text))
         except _Stop as stop:
             self.faults.append(stop.fault)

@@ -10,10 +10,12 @@ from runspec.cli.people import find, open_init, status_fields
 from runspec.cli.words import plain, quoted
 from runspec.errors import RunspecError, StateError, UsageError
 from runspec.kernel import procfs
+from runspec.plan.steps.attributes import listed, scheduling_of
 from runspec.plan.steps.base import Table
 from runspec.plan.steps.exec_ import capabilities_of, exec_ops
 from runspec.plan.steps.namespaces import KINDS
-from runspec.spec.model import Process, User
+from runspec.spec.model import Landlock, Process, Spec, User
+from runspec.spec.tree import from_tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -90,8 +92,15 @@ def prepare(words: Words, kernel: Kernel, record: Record, user: tuple[int, int |
         no_new_privileges=status.get("NoNewPrivs") == "1")
     tasks, unified = groups(kernel, record)
     table = Table(("init",))
+    affinity = spec.get("execCPUAffinity") or {}
+    if affinity.get("initial"):
+        kernel.set_affinity(listed(affinity["initial"]))
+    rules = record.spec.get("landlock")
     exec_ops(table, kinds, tasks, process, procfs.parse_limits(limits),
-             (kernel.try_read(f"{proc}/oom_score_adj") or b"").decode("ascii").strip())
+             (kernel.try_read(f"{proc}/oom_score_adj") or b"").decode("ascii").strip(), affinity.get("final") or "",
+             scheduling_of(from_tree(Spec, record.spec)),
+             from_tree(Landlock, rules) if rules is not None else None,
+             kernel.landlock_version() if rules is not None else 0)
     return table, unified
 
 

@@ -12,7 +12,7 @@ from runspec.cli.words import nearest, plain
 from runspec.errors import RunspecError
 from runspec.plan.steps.base import PHASES, Change, Plan, Step
 from runspec.plan.values import Sentinel
-from runspec.spec.model import Frozen, items, key
+from runspec.spec.frozen import Frozen, items, key
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -13,13 +13,14 @@ from runspec.errors import UsageError
 from runspec.kernel.groups import Groups
 from runspec.kernel.process import Child, Processes, Report
 from runspec.kernel.sockets import Sockets
+from runspec.kernel.tasks import Tasks
 
 __all__ = ["Child", "Kernel", "Report"]
 
 _SIGKILL = 9
 
 
-class Kernel(Groups, Processes, Sockets):
+class Kernel(Groups, Processes, Sockets, Tasks):
     """The facade that Steps, store and journal receive.
 
     Args:

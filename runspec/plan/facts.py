@@ -27,13 +27,18 @@ class Facts:
         nodes: path -> (type, major, minor, mode, uid, gid) below its root.
         present: masked and read-only paths that exist for it.
         device_tag: tag of the attached device program, "" where there is none.
+        scheduler: init's struct sched_attr, b"" where nobody asked; io_priority: as ioprio_get(2) packs it.
+        personality: of init, personality(2); memory_policy: numa_maps' words for it; label: of its security module.
+        landlock: version of the kernel's interface, 0 without it or where nobody asked.
         host_links: name of a host link -> its master's name or "".
     """
 
-    __slots__ = ("addresses", "device_tag", "domainname", "elsewhere", "files", "gid_map", "groups",
-                 "host_links", "hostname", "id_status", "limits", "links", "membership", "mounts", "namespaces",
-                 "nodes", "oom_score_adj", "own", "pid", "present", "routes", "sources", "start_time", "status",
-                 "sysctl", "timens_offsets", "uid_map")
+    __slots__ = (
+        "addresses", "device_tag", "domainname", "elsewhere", "files", "gid_map", "groups", "host_links",
+        "hostname", "id_status", "io_priority", "label", "landlock", "limits", "links", "membership",
+        "memory_policy", "mounts", "namespaces", "nodes", "oom_score_adj", "own", "personality", "pid",
+        "present", "routes", "scheduler", "sources", "start_time", "status", "sysctl", "timens_offsets",
+        "uid_map")
 
     def __init__(self, status: str) -> None:
         self.status = status
@@ -60,4 +65,8 @@ class Facts:
         self.oom_score_adj: int | None = None
         self.timens_offsets: dict[str, tuple[int, int]] = {}
         self.device_tag = ""
+        self.scheduler = b""
+        self.io_priority: int | None = None
+        self.personality = self.landlock = 0
+        self.memory_policy = self.label = ""
         self.host_links: dict[str, str] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runspec.spec.model import Frozen
+from runspec.spec.frozen import Frozen
 
 
 class Host(Frozen):

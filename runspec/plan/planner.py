@@ -5,8 +5,8 @@ from __future__ import annotations
 from runspec.plan import cgroup
 from runspec.plan.facts import Facts
 from runspec.plan.host import Host
+from runspec.plan.steps import attributes, namespaces, network, process, rootfs
 from runspec.plan.steps import cgroup as groups
-from runspec.plan.steps import namespaces, network, process, rootfs
 from runspec.plan.steps.base import Change, Plan, Step
 from runspec.plan.values import ABSENT
 from runspec.spec import fields
@@ -181,7 +181,7 @@ def create(item: Item, host: Host) -> list[Step]:
     steps += children
     steps += network.configure(spec)
     steps += rootfs.plan(spec, host, item.image, kinds(item.facts))
-    steps += process.plan(spec)
+    steps += process.plan(spec, item.facts)
     steps += [process.StartInit(target=name, path="process.args"), process.SaveRecord(target=name)]
     return steps
 
@@ -199,7 +199,7 @@ def restart(item: Item, host: Host) -> list[Step]:
     steps += [*id_maps(spec, fresh=False), spawn, *rootfs.ready(spec, None)]
     steps += children
     steps += rootfs.plan(spec, host, item.image, kinds(item.facts), kept=True)
-    steps += process.plan(spec)
+    steps += process.plan(spec, item.facts)
     steps += [process.StartInit(target=name, path="process.args"), process.SaveRecord(target=name)]
     # Links live in the kept namespace: what differs there is changed in place, once the new init is up.
     late = network.change_links(spec, item.last, item.facts, item.changes)
@@ -236,6 +236,7 @@ def change_live(item: Item, host: Host) -> list[Step]:
         steps.append(process.WriteProcess(target=name, path="process.oomScoreAdj", file="oom_score_adj",
                                           value=str(spec.process.oom_score_adj),
                                           reason=reason(item, "process.oomScoreAdj")))
+    steps += attributes.change(spec, item.groups[:1], {path: reason(item, path) for path in paths})
     steps += network.change_links(spec, item.last, item.facts, item.changes)
     steps.append(process.SaveRecord(target=name))
     return steps

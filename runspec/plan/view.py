@@ -14,6 +14,8 @@ from runspec.plan.steps.network import interface_view, links_seen
 from runspec.plan.steps.process import mask
 from runspec.plan.steps.rootfs import base_dir
 from runspec.plan.values import ABSENT, UNKNOWN
+from runspec.plan.view_attributes import RECORDED as ATTRIBUTES
+from runspec.plan.view_attributes import expect_attributes, see_attributes
 from runspec.plan.views_mounts import expect_mounts, see_mounts
 from runspec.spec.model import Spec
 
@@ -39,6 +41,7 @@ def expected(spec: Spec, host: Host, facts: Facts) -> View:
     expect_root(spec, view)
     expect_mounts(spec, facts, view)
     expect_process(spec, view)
+    expect_attributes(spec, view)
     view.update(cgroup.expected(spec.linux.resources, host))
     interface_view(spec, view)
     return view
@@ -57,6 +60,7 @@ def seen(spec: Spec, last: Spec | None, host: Host, facts: Facts, before: View) 
     see_root(spec, facts, told)
     see_mounts(spec, facts, told, before)
     see_process(spec, facts, told)
+    see_attributes(spec, last, facts, told)
     told.update(cgroup.seen(spec.linux.resources, last.linux.resources if last else None, host, facts))
     links_seen(spec, facts, told)
     return told
@@ -66,7 +70,7 @@ def seen(spec: Spec, last: Spec | None, host: Host, facts: Facts, before: View) 
 RECORDED = frozenset((
     "annotations", "labels", "project", "process.args", "process.env", "process.cwd", "process.user.uid",
     "process.user.gid", "process.user.umask", "process.user.additionalGids",
-    "root.overlay.volatile", "linux.seccomp"))
+    "root.overlay.volatile", "linux.seccomp")) | ATTRIBUTES
 
 
 def expect_identity(spec: Spec, view: View) -> None:

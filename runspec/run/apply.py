@@ -13,13 +13,14 @@ from runspec.plan.steps import network
 from runspec.plan.steps.base import Change, Plan
 from runspec.plan.steps.cgroup import groups
 from runspec.plan.values import ABSENT
-from runspec.run import images
+from runspec.run import abilities, images
 from runspec.run.engine import Run, perform, recover
 from runspec.run.journal import begin, open_journals, pending
 from runspec.run.observe import Observer, read_host
 from runspec.run.store import Locks, Record, Store, now, status
 from runspec.spec import fields, from_yaml, source
-from runspec.spec.model import Network, Spec, from_tree, to_tree
+from runspec.spec.model import Network, Spec
+from runspec.spec.tree import from_tree, to_tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -177,10 +178,11 @@ class Session:
             raise source.join(faults)
 
     def _refusals(self, wanted: list[Wanted]) -> None:
-        """What this machine's control groups cannot do, named before any step."""
+        """What this machine cannot do, named before any step."""
         faults = [from_yaml.fault(one.marks, path, what, why, fix) for one in wanted
                   if isinstance(one.model, Spec)
-                  for path, what, why, fix in cgroup.refusals(one.model.linux.resources, self.host)]
+                  for path, what, why, fix in (*cgroup.refusals(one.model.linux.resources, self.host),
+                                               *abilities.refusals(self.kernel, one.model))]
         if faults:
             raise source.join(faults)
 

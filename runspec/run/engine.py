@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 # A child that answers nothing for this long hangs on the machine's side (a dead network mount, say).
 PATIENCE = 60.0
+# Operations whose text is no text.
+BINARY = (abi.OP_NETLINK, abi.OP_SCHEDULER, abi.OP_AFFINITY, abi.OP_MEMORY_POLICY, abi.OP_SETGROUPS)
 # Steps whose effect outlives a reboot: files.
 LASTING = (SaveRecord, MakeDirectory)
 
@@ -120,8 +122,11 @@ class Run:
         table = self.tables[name]
         op, step = table.ops[index], table.owners[index]
         call = abi.OP_NAMES[op.number].lower()
-        detail = op.s1.split(b"\0")[0].decode("utf-8", "replace") if op.number != abi.OP_NETLINK else ""
-        return step_error(step, SyscallError(call, detail, errno))
+        detail = "" if op.number in BINARY else op.s1.split(b"\0")[0].decode("utf-8", "replace")
+        cause = SyscallError(call, detail, errno)
+        if isinstance(step, ChildStep):
+            cause.why = step.why(errno)
+        return step_error(step, cause)
 
     def release(self, name: str) -> None:
         """Let a waiting child go on."""

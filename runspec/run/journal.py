@@ -14,7 +14,7 @@ from struct import pack, unpack
 from runspec.errors import StateError, SyscallError
 from runspec.run import jsonlite
 from runspec.run.store import Store, boot_id
-from runspec.spec.model import Frozen, items
+from runspec.spec.frozen import Frozen, items
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

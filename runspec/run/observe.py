@@ -100,6 +100,8 @@ class Observer:
     # -- what only the machine can say about a wish --
 
     def _wishes(self, spec: Spec, facts: Facts) -> None:
+        if spec.landlock is not None:
+            facts.landlock = self.kernel.landlock_version()
         for mount in spec.mounts:
             if mount.source and parse(mount.options).bind and mount.source not in facts.sources:
                 facts.sources[mount.source] = self._source(mount.source)
@@ -158,6 +160,7 @@ class Observer:
             text = (kernel.try_read(f"{proc}/timens_offsets") or b"").decode()
             facts.timens_offsets = {words[0]: (int(words[1]), int(words[2]))
                                     for words in map(str.split, text.splitlines()) if len(words) == 3}
+        self._attributes(facts, specs)
         facts.present = frozenset(path for spec in specs
                                   for path in (*spec.linux.masked_paths, *spec.linux.readonly_paths)
                                   if self._present(facts.pid, path))
@@ -170,6 +173,20 @@ class Observer:
                                                 node.st_mode & 0o7777, node.st_uid, node.st_gid)
         facts.membership = cgroupfs.parse_membership(kernel.try_read(f"{proc}/cgroup") or b"")
         self._groups(facts, specs)
+
+    def _attributes(self, facts: Facts, specs: list[Spec]) -> None:
+        kernel, proc = self.kernel, f"/proc/{facts.pid}"
+        if any(spec.process.scheduler is not None for spec in specs):
+            facts.scheduler = kernel.scheduler(facts.pid) or b""
+        if any(spec.process.io_priority is not None for spec in specs):
+            facts.io_priority = kernel.io_priority(facts.pid)
+        if any(spec.linux.personality is not None for spec in specs):
+            facts.personality = int(kernel.try_read(f"{proc}/personality") or b"0", 16)
+        if any(spec.linux.memory_policy is not None for spec in specs):
+            line = (kernel.try_read(f"{proc}/numa_maps") or b"").partition(b"\n")[0]
+            facts.memory_policy = line.partition(b" ")[2].decode("ascii", "replace")
+        if any(spec.process.apparmor_profile or spec.process.selinux_label for spec in specs):
+            facts.label = (kernel.try_read(f"{proc}/attr/current") or b"").rstrip(b"\0\n").decode("utf-8", "replace")
 
     def _present(self, pid: int, path: str) -> bool:
         """Whether a path exists inside; /proc and /sys hold the same names everywhere."""

@@ -12,7 +12,8 @@ from runspec import __version__
 from runspec.errors import Mark, SpecError
 from runspec.run.apply import Wanted
 from runspec.spec import source
-from runspec.spec.model import Network, Spec, from_tree
+from runspec.spec.model import Network, Spec
+from runspec.spec.tree import from_tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

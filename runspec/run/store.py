@@ -9,7 +9,7 @@ import time
 
 from runspec.errors import StateError, SyscallError
 from runspec.run import jsonlite
-from runspec.spec.model import Frozen, fields_of
+from runspec.spec.frozen import Frozen, fields_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Record(Frozen):
         name: its name, unique within its kind.
         pid, start_time: init, and the clock ticks since boot at which it began; 0 for a network.
         boot_id: the boot both belong to.
-        spec: the applied document, as model.to_tree gives it.
+        spec: the applied document, as tree.to_tree gives it.
         digest: SHA-256 of the document's text, hexadecimal.
         status: "creating", "created" or "running": how far it was brought; whether it still
             lives is asked of the kernel.

@@ -6,7 +6,7 @@ The schema has judged the trees before: types are right and keys are known here.
 from __future__ import annotations
 
 from runspec.errors import Mark, SpecError
-from runspec.spec import defaults, units
+from runspec.spec import defaults, read_process, units
 from runspec.spec.model import (
     Capabilities,
     Cpu,
@@ -113,7 +113,7 @@ def _access(value: object) -> str:
     return "".join(char for char in "rwm" if char in text)
 
 
-class _Reader:
+class Reader:
     """Reads one document; a value that cannot be read is noted and its default taken."""
 
     def __init__(self, document: Document) -> None:
@@ -236,7 +236,8 @@ class _Reader:
         return Process(
             cwd=tree.get("cwd", "/"), args=self.args(tree), env=self.env(tree), user=self.user(tree),
             capabilities=self.capabilities(tree), rlimits=self.rlimits(tree),
-            no_new_privileges=tree.get("noNewPrivileges", True), oom_score_adj=tree.get("oomScoreAdj"))
+            no_new_privileges=tree.get("noNewPrivileges", True), oom_score_adj=tree.get("oomScoreAdj"),
+            **read_process.attributes(self, tree))
 
     def mappings(self, raw: list[Tree] | None) -> tuple[IDMapping, ...]:
         return tuple([IDMapping(container_id=one["containerID"], host_id=one["hostID"], size=one["size"])
@@ -356,7 +357,8 @@ class _Reader:
             resources=self.resources(tree), sysctl=self.pairs(tree, "linux", "sysctl"),
             rootfs_propagation=tree.get("rootfsPropagation") or defaults.PROPAGATION,
             masked_paths=defaults.MASKED_PATHS if masked is None else tuple(masked),
-            readonly_paths=defaults.READONLY_PATHS if readonly is None else tuple(readonly))
+            readonly_paths=defaults.READONLY_PATHS if readonly is None else tuple(readonly),
+            **read_process.domain(self, tree))
 
     def list_of(self, tree: Tree, path: str, name: str, parse: Callable[[Any], str]) -> tuple[str, ...]:
         raw = tree.get(name)
@@ -394,6 +396,7 @@ class _Reader:
             name=name, labels=self.pairs(tree, "", "labels"), project=tree.get("project"),
             hostname=hostname, domainname=tree.get("domainname"),
             root=self.root(name), process=self.process(), mounts=self.mounts(), linux=linux,
+            landlock=read_process.landlock(tree.get("landlock")),
             annotations=self.pairs(tree, "", "annotations"),
             interfaces=tuple(self.interface(one, f"interfaces[{index}]")
                              for index, one in enumerate(tree.get("interfaces") or ())))
@@ -442,7 +445,7 @@ def gather(documents: list[Document]) -> tuple[list[tuple[Spec | Network, Docume
     faults: list[SpecError] = []
     seen: dict[tuple[str, str], tuple[Spec | Network, Document]] = {}
     for document in documents:
-        reader = _Reader(document)
+        reader = Reader(document)
         kind = reader.tree.get("kind") or "Container"
         model: Spec | Network = reader.network() if kind == "Network" else reader.spec()
         faults += reader.faults
@@ -469,7 +472,7 @@ def _first_difference(one: Any, other: Any, path: str = "") -> str:
             if a != b:
                 return _first_difference(a, b, f"{path}[{index}]")
     if type(one) is type(other) and hasattr(one, "FIELDS"):
-        from runspec.spec.model import items, key
+        from runspec.spec.frozen import items, key
 
         for (field, a), (_, b) in zip(items(one), items(other), strict=True):
             if a != b:

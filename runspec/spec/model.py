@@ -6,93 +6,7 @@ Field names are OCI's in snake_case; `key(cls, field)` gives the camelCase spell
 
 from __future__ import annotations
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from typing import Any, TypeVar, dataclass_transform
-
-    T = TypeVar("T")
-else:
-    def dataclass_transform(**_: object) -> Callable[[type], type]:
-        """What the type checker reads; nothing at run time."""
-        return lambda cls: cls
-
-
-@dataclass_transform(frozen_default=True, kw_only_default=True)
-class _Meta(type):
-    """Turns annotations into slots and defaults: dataclasses cost 15 ms of start-up, this none."""
-
-    def __new__(mcs, name: str, bases: tuple[type, ...], space: dict[str, Any]) -> _Meta:
-        own = list(space.get("__annotations__", ()))
-        fields: tuple[str, ...] = tuple(f for b in bases for f in getattr(b, "FIELDS", ())) + tuple(own)
-        defaults: dict[str, Any] = {}
-        for base in bases:
-            defaults.update(getattr(base, "DEFAULTS", {}))
-        defaults.update({f: space.pop(f) for f in own if f in space})
-        space["__slots__"] = tuple(own)
-        cls = super().__new__(mcs, name, bases, space)
-        cls.FIELDS, cls.DEFAULTS = fields, defaults  # type: ignore[attr-defined]
-        return cls
-
-
-class Frozen(metaclass=_Meta):
-    """Base of every model class: keyword arguments, slots, no change after, equality by field."""
-
-    def __init__(self, **values: Any) -> None:
-        cls = type(self)
-        put = object.__setattr__
-        for field in cls.FIELDS:  # type: ignore[attr-defined]
-            if field in values:
-                put(self, field, values.pop(field))
-            elif field in cls.DEFAULTS:  # type: ignore[attr-defined]
-                put(self, field, cls.DEFAULTS[field])  # type: ignore[attr-defined]
-            else:
-                raise TypeError(f"{cls.__name__} needs {field}")
-        if values:
-            raise TypeError(f"{cls.__name__} has no {', '.join(values)}")
-
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(f"{type(self).__name__}.{name} is frozen")
-
-    def __eq__(self, other: object) -> bool:
-        return self is other or (type(self) is type(other) and all(
-            getattr(self, f) == getattr(other, f) for f in fields_of(type(self))))
-
-    def __hash__(self) -> int:
-        return hash((type(self), *(getattr(self, f) for f in fields_of(type(self)))))
-
-    def __repr__(self) -> str:
-        shown = ", ".join(f"{f}={v!r}" for f, v in items(self) if v != type(self).DEFAULTS.get(f))  # type: ignore[attr-defined]
-        return f"{type(self).__name__}({shown})"
-
-    def replace(self: T, **values: Any) -> T:
-        """A copy with some fields changed."""
-        return type(self)(**{**dict(items(self)), **values})
-
-
-def fields_of(cls: type) -> tuple[str, ...]:
-    """The field names of a model class, in file order."""
-    return cls.FIELDS  # type: ignore[attr-defined, no-any-return]
-
-
-def items(value: Any) -> Iterator[tuple[str, Any]]:
-    """(field, value) of a model object, in file order."""
-    for field in fields_of(type(value)):
-        yield field, getattr(value, field)
-
-
-# camelCase spellings: those the plain rule (snake_case -> camelCase) does not give, then every one asked for.
-_SPELLED = {"container_id": "containerID", "host_id": "hostID", "disable_oom_killer": "disableOOMKiller",
-            "uid_mappings": "uidMappings", "oom_score_adj": "oomScoreAdj"}
-
-
-def key(field: str) -> str:
-    """The spelling of a field in a file: `masked_paths` -> `maskedPaths`."""
-    if field in _SPELLED:
-        return _SPELLED[field]
-    first, *rest = field.split("_")
-    spelled = _SPELLED[field] = first + "".join(word.capitalize() for word in rest)
-    return spelled
+from runspec.spec.frozen import Frozen
 
 
 class Overlay(Frozen):
@@ -107,7 +21,7 @@ class Root(Frozen):
 
     path: str | None = None             # absolute
     readonly: bool = False
-    image: str | None = None            # "busybox", "host", "dir:/absolute"
+    image: str | None = None            # "busybox", "host", "dir:/absolute", "tar:FILE", "oci:DIR[:TAG]", ...
     overlay: Overlay | None = None
 
 
@@ -138,8 +52,45 @@ class Capabilities(Frozen):
     ambient: tuple[str, ...] = ()
 
 
+class Size(Frozen):
+    """A terminal's size in characters, tty_ioctl(4)."""
+
+    height: int
+    width: int
+
+
+class Scheduler(Frozen):
+    """How init is scheduled, sched(7); runtime, deadline and period are nanoseconds."""
+
+    policy: str                         # "SCHED_OTHER" FIFO RR BATCH ISO IDLE DEADLINE
+    nice: int | None = None             # -20..19
+    priority: int | None = None         # 1..99 with FIFO and RR
+    flags: tuple[str, ...] = ()         # "SCHED_FLAG_RESET_ON_FORK", ...
+    runtime: int | None = None
+    deadline: int | None = None
+    period: int | None = None
+
+
+class IOPriority(Frozen):
+    """Priority of block input and output, ioprio_set(2)."""
+
+    # `class` in a file.
+    class_: str                         # "IOPRIO_CLASS_RT" BE IDLE
+    priority: int = 0                   # 0 (first) to 7
+
+
+class CPUAffinity(Frozen):
+    """Where a process made by `exec` runs: CPU lists, before and after it is in the container's groups."""
+
+    initial: str | None = None
+    final: str | None = None
+
+
 class Process(Frozen):
     """What runs: OCI `process`."""
+
+    terminal: bool = False
+    console_size: Size | None = None
 
     cwd: str = "/"
     args: tuple[str, ...]
@@ -149,6 +100,11 @@ class Process(Frozen):
     rlimits: tuple[Rlimit, ...] = ()    # sorted by type
     no_new_privileges: bool = False
     oom_score_adj: int | None = None
+    scheduler: Scheduler | None = None
+    io_priority: IOPriority | None = None
+    exec_cpu_affinity: CPUAffinity | None = None
+    apparmor_profile: str | None = None
+    selinux_label: str | None = None
 
 
 class IDMapping(Frozen):
@@ -197,6 +153,9 @@ class Cpu(Frozen):
     cpus: str | None = None             # "0-1,3"
     mems: str | None = None
     idle: int | None = None             # 0, 1
+    realtime_runtime: int | None = None     # µs per realtime period
+    realtime_period: int | None = None      # µs
+    partition: str | None = None        # "member", "root", "isolated": cgroup v2's cpuset partition
 
 
 class Memory(Frozen):
@@ -209,6 +168,12 @@ class Memory(Frozen):
     disable_oom_killer: bool | None = None
     use_hierarchy: bool | None = None
     check_before_update: bool | None = None
+    kernel: int | None = None           # v1's, which no kernel enforces any more
+    kernel_tcp: int | None = None       # v1
+    high: int | None = None             # v2: above it, reclaim and throttling
+    low: int | None = None              # v2: protected as long as others have something to give
+    min: int | None = None              # v2: never reclaimed
+    oom_group: bool | None = None       # v2: the OOM killer ends all of the container or nothing
 
 
 class Pids(Frozen):
@@ -227,12 +192,74 @@ class DeviceRule(Frozen):
     access: str = "rwm"
 
 
+class WeightDevice(Frozen):
+    """The weight of one block device for this group."""
+
+    major: int
+    minor: int
+    weight: int | None = None
+    leaf_weight: int | None = None
+
+
+class ThrottleDevice(Frozen):
+    """A limit of one block device: bytes or operations per second."""
+
+    major: int
+    minor: int
+    rate: int
+
+
+class BlockIO(Frozen):
+    """Block input and output: weights 10..1000, limits for each device sorted by numbers."""
+
+    weight: int | None = None
+    leaf_weight: int | None = None      # v1's CFQ, gone since Linux 5.0
+    weight_device: tuple[WeightDevice, ...] = ()
+    read_bps: tuple[ThrottleDevice, ...] = ()
+    write_bps: tuple[ThrottleDevice, ...] = ()
+    read_iops: tuple[ThrottleDevice, ...] = ()
+    write_iops: tuple[ThrottleDevice, ...] = ()
+
+
+class HugepageLimit(Frozen):
+    """Bytes of huge pages of one size, -1 for none; page_size as the kernel names it: "2MB"."""
+
+    page_size: str
+    limit: int
+
+
+class Rdma(Frozen):
+    """Handles and objects of one RDMA device, None for no limit."""
+
+    device: str
+    hca_handles: int | None = None
+    hca_objects: int | None = None
+
+
+class InterfacePriority(Frozen):
+    """The priority of the group's traffic on one interface, net_prio."""
+
+    name: str
+    priority: int
+
+
+class NetworkGroup(Frozen):
+    """OCI `linux.resources.network`: marks for the host's traffic control, cgroup v1 only."""
+
+    class_id: int | None = None
+    priorities: tuple[InterfacePriority, ...] = ()      # sorted by name
+
+
 class Resources(Frozen):
     """OCI `linux.resources`; unified is cgroup v2 file -> value, sorted."""
 
     cpu: Cpu = Cpu()
     memory: Memory = Memory()
     pids: Pids = Pids()
+    block_io: BlockIO = BlockIO()
+    hugepage_limits: tuple[HugepageLimit, ...] = ()     # sorted by page size
+    network: NetworkGroup = NetworkGroup()
+    rdma: tuple[Rdma, ...] = ()                         # sorted by device
     devices: tuple[DeviceRule, ...] = ()
     unified: tuple[tuple[str, str], ...] = ()
 
@@ -249,6 +276,68 @@ class Device(Frozen):
     gid: int | None = None
 
 
+class SyscallArg(Frozen):
+    """A condition on one argument of a system call, seccomp_rule_add(3)."""
+
+    index: int                          # 0..5
+    value: int                          # 0..2**64-1
+    value_two: int | None = None        # with SCMP_CMP_MASKED_EQ: value is the mask
+    op: str                             # "SCMP_CMP_EQ", ...
+
+
+class SyscallRule(Frozen):
+    """What happens on some system calls, where all conditions hold."""
+
+    names: tuple[str, ...]
+    action: str                         # "SCMP_ACT_ALLOW", ...
+    errno_ret: int | None = None
+    args: tuple[SyscallArg, ...] = ()
+
+
+class Seccomp(Frozen):
+    """OCI `linux.seccomp`, seccomp(2)."""
+
+    default_action: str
+    default_errno_ret: int | None = None
+    architectures: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+    listener_path: str | None = None
+    listener_metadata: str | None = None
+    syscalls: tuple[SyscallRule, ...] = ()
+
+
+class IntelRdt(Frozen):
+    """OCI `linux.intelRdt`: a class of service of the cache and memory bandwidth, resctrl.rst."""
+
+    clos_id: str | None = None
+    schemata: tuple[str, ...] = ()
+    l3_cache_schema: str | None = None
+    mem_bw_schema: str | None = None
+    enable_monitoring: bool | None = None
+
+
+class MemoryPolicy(Frozen):
+    """On which nodes memory is taken, set_mempolicy(2)."""
+
+    mode: str                           # "MPOL_BIND", ...
+    nodes: str | None = None            # "0-1"
+    flags: tuple[str, ...] = ()
+
+
+class Personality(Frozen):
+    """The execution domain, personality(2)."""
+
+    domain: str                         # "LINUX", "LINUX32"
+    flags: tuple[str, ...] = ()
+
+
+class NetDevice(Frozen):
+    """An interface of the host that moves into the container, there perhaps under another name."""
+
+    host: str
+    name: str | None = None
+
+
 class Linux(Frozen):
     """OCI `linux`."""
 
@@ -257,13 +346,61 @@ class Linux(Frozen):
     gid_mappings: tuple[IDMapping, ...] = ()
     time_offsets: tuple[TimeOffset, ...] = ()       # sorted by clock
     devices: tuple[Device, ...] = ()
+    cdi_devices: tuple[str, ...] = ()               # "vendor/class=name"; in a file {cdi: NAME} among the devices
     cgroups_path: str | None = None
     resources: Resources = Resources()
     sysctl: tuple[tuple[str, str], ...] = ()        # sorted
     rootfs_propagation: str | None = None
-    seccomp: None = None
+    seccomp: Seccomp | None = None
     masked_paths: tuple[str, ...] = ()
     readonly_paths: tuple[str, ...] = ()
+    mount_label: str | None = None
+    intel_rdt: IntelRdt | None = None
+    memory_policy: MemoryPolicy | None = None
+    personality: Personality | None = None
+    net_devices: tuple[NetDevice, ...] = ()         # sorted by host
+
+
+class LandlockPath(Frozen):
+    """What processes may do below a path of the container, landlock(7)."""
+
+    path: str
+    access: tuple[str, ...]             # words of landlock(7): "execute", "read_file", ..., "read", "write"
+
+
+class LandlockNet(Frozen):
+    """The TCP ports that processes may use."""
+
+    bind: tuple[int, ...] | None = None
+    connect: tuple[int, ...] | None = None
+
+
+class Landlock(Frozen):
+    """What processes are kept to beside every other right; None: not restricted in this regard."""
+
+    fs: tuple[LandlockPath, ...] | None = None
+    net: LandlockNet | None = None
+    scope: tuple[str, ...] = ()         # "abstract_unix_socket", "signal"
+
+
+class Hook(Frozen):
+    """A program of the user's that runs at one point of the container's life; timeout in seconds."""
+
+    path: str
+    args: tuple[str, ...] = ()
+    env: tuple[str, ...] = ()
+    timeout: int | None = None
+
+
+class Hooks(Frozen):
+    """OCI `hooks`, each list in its order."""
+
+    prestart: tuple[Hook, ...] = ()
+    create_runtime: tuple[Hook, ...] = ()
+    create_container: tuple[Hook, ...] = ()
+    start_container: tuple[Hook, ...] = ()
+    poststart: tuple[Hook, ...] = ()
+    poststop: tuple[Hook, ...] = ()
 
 
 class Route(Frozen):
@@ -298,7 +435,9 @@ class Spec(Frozen):
     root: Root
     process: Process
     mounts: tuple[Mount, ...] = ()
+    hooks: Hooks = Hooks()
     linux: Linux = Linux()
+    landlock: Landlock | None = None
     annotations: tuple[tuple[str, str], ...] = ()
     interfaces: tuple[Interface, ...] = ()
 
@@ -312,53 +451,3 @@ class Network(Frozen):
     type: str = "bridge"
     addresses: tuple[str, ...] = ()
     mtu: int | None = None
-
-
-def to_tree(value: Any) -> Any:
-    """A model object as plain dicts and lists with the file's spelling; None fields left out.
-
-    Pairs (annotations, sysctl, labels, unified) become maps. This is the shape of `config`,
-    of Records and of OCI's config.json.
-    """
-    if isinstance(value, Frozen):
-        out = {}
-        for field, inner in items(value):
-            if inner is None:
-                continue
-            out[key(field)] = dict(inner) if field in PAIRS else to_tree(inner)
-        return out
-    if isinstance(value, tuple):
-        return [to_tree(inner) for inner in value]
-    return value
-
-
-PAIRS = ("labels", "annotations", "sysctl", "unified")
-
-# Which class a field holds, for reading a tree back.
-_HOLDS: dict[tuple[type, str], type] = {
-    (Spec, "root"): Root, (Root, "overlay"): Overlay, (Spec, "process"): Process, (Process, "user"): User,
-    (Process, "capabilities"): Capabilities, (Process, "rlimits"): Rlimit, (Spec, "mounts"): Mount,
-    (Mount, "uid_mappings"): IDMapping, (Mount, "gid_mappings"): IDMapping, (Spec, "linux"): Linux,
-    (Linux, "namespaces"): Namespace, (Linux, "uid_mappings"): IDMapping, (Linux, "gid_mappings"): IDMapping,
-    (Linux, "time_offsets"): TimeOffset, (Linux, "devices"): Device, (Linux, "resources"): Resources,
-    (Resources, "cpu"): Cpu, (Resources, "memory"): Memory, (Resources, "pids"): Pids,
-    (Resources, "devices"): DeviceRule, (Spec, "interfaces"): Interface, (Interface, "routes"): Route,
-}
-
-
-def from_tree(cls: type[T], tree: dict[str, Any]) -> T:
-    """The inverse of to_tree, for trees that to_tree wrote."""
-    values: dict[str, Any] = {}
-    for field in fields_of(cls):
-        name = key(field)
-        if name not in tree:
-            continue
-        inner, holds = tree[name], _HOLDS.get((cls, field))
-        if field in PAIRS:
-            values[field] = tuple(sorted(inner.items()))
-        elif holds is not None:
-            values[field] = (tuple(from_tree(holds, one) for one in inner) if isinstance(inner, list)
-                             else from_tree(holds, inner))
-        else:
-            values[field] = tuple(inner) if isinstance(inner, list) else inner
-    return cls(**values)

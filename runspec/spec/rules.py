@@ -13,6 +13,7 @@ from runspec.spec.rules_links import LATER as _LATER
 from runspec.spec.rules_links import LETTERS as _FIRST
 from runspec.spec.rules_links import check_interfaces, check_network, is_new, link_fault
 from runspec.spec.rules_mounts import IDS, Faults, check_mappings, check_mounts, check_path
+from runspec.spec.rules_process import check_attributes
 from runspec.spec.rules_resources import MAJORS, MINORS, check_resources
 from runspec.spec.units import shown
 
@@ -56,6 +57,7 @@ def check(model: Spec | Network, marks: dict[str, Mark]) -> list[SpecError]:
         _process(faults, model.process)
         check_mounts(faults, model)
         _linux(faults, model)
+        check_attributes(faults, model)
         check_interfaces(faults, model)
         _texts(faults, model)
     return in_file_order(faults.found, [""]) if faults.found else []

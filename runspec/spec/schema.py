@@ -311,11 +311,19 @@ def _near(word: str, known: list[str]) -> str:
     return found[0] if found else ""
 
 
+# What other formats call these keys.
+_OTHERS_WORDS = {"command": "args", "cmd": "args", "entrypoint": "args", "workdir": "cwd", "workingdir": "cwd",
+                 "environment": "env", "capadd": "capabilities", "ulimits": "rlimits", "volumes": "mounts"}
+
+
 def _unknown(name: str, key: str, here: Schema, value: Schema) -> tuple[str, str]:
     """why and fix for a key that the schema lacks at this place."""
     known = list(here.get("properties", {}))
     free = [one for one in known if one not in value]
     alike = (_near(key, free) or _near(key, known)) if len(key) < 100 else ""
+    other = _OTHERS_WORDS.get(key.lower().replace("_", ""))
+    if other in known:
+        return "", f"did you mean {other}?"
     if alike and alike.lower() == key.lower().replace("_", "").replace("-", ""):
         return "", f"did you mean {alike}?"
     homes = _elsewhere(name).get(key, ())

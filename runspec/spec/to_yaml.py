@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from runspec.spec.compose import scalar
-from runspec.spec.model import Network, Spec, to_tree
+from runspec.spec.model import Network, Spec
+from runspec.spec.tree import to_tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,8 +33,6 @@ def config_tree(model: Spec | Network) -> Tree:
     if "umask" in user:
         user["umask"] = f"{user['umask']:04o}"
     linux = tree["linux"]
-    linux["timeOffsets"] = {one.clock: {"secs": one.secs, "nanosecs": one.nanosecs}
-                            for one in model.linux.time_offsets}
     for device in linux["devices"]:
         if "fileMode" in device:
             device["fileMode"] = f"{device['fileMode']:04o}"

@@ -116,6 +116,20 @@ def parse_duration(value: object) -> int:
     return time
 
 
+def parse_nanoseconds(value: object) -> int:
+    """Turns `10ms`, `1s`, `500us` or a number of nanoseconds into nanoseconds.
+
+    Raises:
+        SpecError: the text is no duration.
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    text = str(value)
+    if text.endswith("ns"):
+        return parse_duration(text[:-2] + "us")
+    return parse_duration(text) * 1000
+
+
 def parse_quota(value: object, period: int = PERIOD) -> int:
     """Turns CPU time per period, as `25%` or `250m` of one core, into microseconds.
 

@@ -16,7 +16,7 @@ from runspec.errors import StateError
 from runspec.kernel import Kernel
 from runspec.run import journal
 from runspec.run.store import Store
-from runspec.spec.model import Frozen
+from runspec.spec.frozen import Frozen
 
 SCHEMAS = Path(__file__).resolve().parents[2] / "schemas"
 ENV = {"PYTHONPATH": ":".join(p for p in sys.path if p)}
@@ -139,7 +139,7 @@ import os, sys
 from runspec.kernel import Kernel
 from runspec.run import journal
 from runspec.run.store import Store
-from runspec.spec.model import Frozen
+from runspec.spec.frozen import Frozen
 class MakeThing(Frozen):
     name: str
 kernel = Kernel(sys.argv[2])

@@ -5,15 +5,23 @@ from __future__ import annotations
 import pytest
 
 from runspec.spec import fields
-from runspec.spec.model import _HOLDS, PAIRS, Network, Spec, fields_of, key
+from runspec.spec.frozen import fields_of, key
+from runspec.spec.model import Network, Spec
+from runspec.spec.tree import _HOLDS, PAIRS
 
 # Fields whose row stands for all that is below.
 WHOLE = {"root.overlay", "process.rlimits", "process.user", "linux.namespaces", "linux.uidMappings",
          "linux.gidMappings",
          "linux.timeOffsets", "linux.devices", "linux.resources.devices", "mounts[].uidMappings",
          "mounts[].gidMappings",
-         "interfaces[].routes"}
-LISTS = {"mounts", "interfaces"}
+         "interfaces[].routes", "process.consoleSize", "linux.netDevices", "linux.intelRdt", "linux.seccomp",
+         "linux.resources.hugepageLimits", "linux.resources.rdma", "linux.resources.network.priorities",
+         "linux.resources.blockIO.weightDevice",
+         *(f"linux.resources.blockIO.throttle{word}Device"
+           for word in ("ReadBps", "WriteBps", "ReadIOPS", "WriteIOPS")),
+         *(f"hooks.{word}" for word in ("prestart", "createRuntime", "createContainer", "startContainer", "poststart",
+                                        "poststop"))}
+LISTS = {"mounts", "interfaces", "landlock.fs"}
 
 
 def leaves(cls: type, path: str = "") -> list[str]:

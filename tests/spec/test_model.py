@@ -4,19 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from runspec.spec.model import (
-    Cpu,
-    Linux,
-    Mount,
-    Namespace,
-    Process,
-    Resources,
-    Root,
-    Spec,
-    from_tree,
-    key,
-    to_tree,
-)
+from runspec.spec.frozen import key
+from runspec.spec.model import Cpu, Linux, Mount, Namespace, Process, Resources, Root, Spec
+from runspec.spec.tree import from_tree, to_tree
 
 
 def spec(**more: object) -> Spec:

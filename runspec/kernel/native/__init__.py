@@ -208,3 +208,44 @@ def bpf_info(program: int) -> tuple[int, bytes, bytes]:
     tag, name = ffi.new("char[8]"), ffi.new("char[16]")
     number = _checked(lib.runspec_bpf_info(program, tag, name), "bpf", "BPF_OBJ_GET_INFO_BY_FD")
     return number, ffi.buffer(tag)[:], ffi.string(name)
+
+
+def sched_set(task: int, attr: bytes) -> None:
+    """Sets how a task is scheduled, sched_setattr(2); ESRCH, it has ended, is no error."""
+    _, lib = _load()
+    got = lib.runspec_sched_set(task, attr)
+    if got != -errno.ESRCH:
+        _checked(got, "sched_setattr", str(task))
+
+
+def sched_get(task: int, size: int) -> bytes | None:
+    """struct sched_attr of a task, None where it has ended."""
+    ffi, lib = _load()
+    room = ffi.new(f"char[{size}]")
+    got = lib.runspec_sched_get(task, room, size)
+    if got == -errno.ESRCH:
+        return None
+    _checked(got, "sched_getattr", str(task))
+    return bytes(ffi.buffer(room, size))
+
+
+def ioprio_set(task: int, value: int) -> None:
+    """Sets a task's input and output priority, ioprio_set(2); ESRCH is no error."""
+    _, lib = _load()
+    got = lib.runspec_ioprio_set(task, value)
+    if got != -errno.ESRCH:
+        _checked(got, "ioprio_set", str(task))
+
+
+def ioprio_get(task: int) -> int | None:
+    """A task's input and output priority, None where it has ended."""
+    _, lib = _load()
+    got: int = lib.runspec_ioprio_get(task)
+    return None if got == -errno.ESRCH else _checked(got, "ioprio_get", str(task))
+
+
+def landlock_version() -> int:
+    """Landlock's interface version, 0 where the kernel has none or has it switched off."""
+    _, lib = _load()
+    version: int = lib.runspec_landlock_abi()
+    return max(0, version)

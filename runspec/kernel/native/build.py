@@ -24,7 +24,7 @@ STATIC = ["-O2", "-static", "-nostdlib", "-ffreestanding", "-fno-pie", "-no-pie"
           "-fno-asynchronous-unwind-tables", "-fno-tree-loop-distribute-patterns",
           "-Wl,-z,noexecstack", "-Wl,--build-id=none", "-s"]
 HOSTED = ["-O1", "-g", "-DRUNSPEC_HOSTED", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-INIT_SOURCES = ("init.c", "ops_path.c", "ops_mount.c", "ops_net.c", "ops_process.c")
+INIT_SOURCES = ("init.c", "ops_path.c", "ops_mount.c", "ops_net.c", "ops_process.c", "ops_attributes.c")
 
 DECLARATIONS = """
 int runspec_spawn(int init, int table, const int *slots, int count, uint64_t flags, int cgroup,
@@ -33,6 +33,11 @@ long runspec_openat2(int dir, const char *path, uint64_t flags, uint64_t mode, u
 long runspec_sealed(const char *name, const char *data, size_t length, int executable);
 long runspec_receive(int control, char *room, size_t size, int *fd, int timeout);
 long runspec_go(int control);
+long runspec_sched_set(int task, const char *attr);
+long runspec_sched_get(int task, char *attr, uint32_t size);
+long runspec_ioprio_set(int task, int value);
+long runspec_ioprio_get(int task);
+long runspec_landlock_abi(void);
 long runspec_bpf_load(const char *instructions, uint32_t count, const char *name);
 long runspec_bpf_attach(int cgroup, int program, uint32_t flags, int replaced);
 long runspec_bpf_detach(int cgroup, int program);
@@ -57,8 +62,11 @@ HEADERS = """
 #include <linux/fcntl.h>
 #include <linux/if.h>
 #include <linux/if_link.h>
+#include <linux/ioprio.h>
+#include <linux/landlock.h>
 #include <linux/magic.h>
 #include <linux/memfd.h>
+#include <linux/mempolicy.h>
 #include <linux/mount.h>
 #include <linux/neighbour.h>
 #include <linux/netlink.h>
@@ -66,6 +74,7 @@ HEADERS = """
 #include <linux/prctl.h>
 #include <linux/rtnetlink.h>
 #include <linux/sched.h>
+#include <sys/personality.h>
 #include <linux/veth.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -96,6 +105,9 @@ NAMES = re.compile(r"""
   | BPF_(?:LD|LDX|ST|STX|ALU|ALU64|JMP|JMP32|RET|W|H|B|DW|IMM|ABS|IND|MEM|K|X
      |ADD|SUB|OR|AND|LSH|RSH|XOR|MOV|JA|JEQ|JNE|JGT|JGE|JLT|JLE|JSET|EXIT|CALL|REG_[0-9]+|PROG_TYPE_CGROUP_DEVICE|CGROUP_DEVICE|F_ALLOW_OVERRIDE|F_ALLOW_MULTI|F_REPLACE)
   | (?:PROC|SYSFS|TMPFS|DEVPTS|CGROUP|CGROUP2|OVERLAYFS|BPF_FS|NSFS|BTRFS|EXT4|XFS)_(?:SUPER_)?MAGIC
+  | SCHED_(?:NORMAL|FIFO|RR|BATCH|IDLE|DEADLINE|FLAG_[A-Z_]+) | IOPRIO_CLASS_(?:RT|BE|IDLE|SHIFT)
+  | MPOL_(?:DEFAULT|PREFERRED|BIND|INTERLEAVE|LOCAL|PREFERRED_MANY|WEIGHTED_INTERLEAVE)
+  | MPOL_F_(?:STATIC_NODES|RELATIVE_NODES|NUMA_BALANCING) | PER_LINUX(?:32)? | LANDLOCK_(?:ACCESS|SCOPE)_[A-Z_]+
   | REPORT_[A-Z]+ | TABLE_[A-Z_]+
 """, re.VERBOSE)
 # Upper bounds that move from kernel to kernel, sizes, and words of sigaction(2) that are no signals.

@@ -1,6 +1,8 @@
 /* Thin wrappers of system calls that Python's os module lacks. Each returns a value >= 0 or -errno. */
 #include <errno.h>
 #include <linux/bpf.h>
+#include <linux/ioprio.h>
+#include <linux/landlock.h>
 #include <linux/openat2.h>
 #include <poll.h>
 #include <stdint.h>
@@ -148,4 +150,20 @@ long runspec_bpf_info(int program, char *tag, char *name)
   memcpy(tag, info.tag, sizeof info.tag);
   memcpy(name, info.name, sizeof info.name);
   return (long)info.id;
+}
+
+/* How another task is scheduled, sched_setattr(2); attr begins with its own size. */
+long runspec_sched_set(int task, const char *attr) { return result(syscall(SYS_sched_setattr, task, attr, 0)); }
+long runspec_sched_get(int task, char *attr, uint32_t size)
+{
+  return result(syscall(SYS_sched_getattr, task, attr, size, 0));
+}
+
+long runspec_ioprio_set(int task, int value) { return result(syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, task, value)); }
+long runspec_ioprio_get(int task) { return result(syscall(SYS_ioprio_get, IOPRIO_WHO_PROCESS, task)); }
+
+/* The version of Landlock's interface, landlock(7); -ENOSYS or -EOPNOTSUPP without it. */
+long runspec_landlock_abi(void)
+{
+  return result(syscall(SYS_landlock_create_ruleset, 0, 0, LANDLOCK_CREATE_RULESET_VERSION));
 }

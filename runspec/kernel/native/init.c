@@ -86,6 +86,15 @@ static const struct { run_op *run; uint32_t needs; } TABLE[] = {
   [OP_REMOVE] = {op_remove, DIR | NAME},
   [OP_RESET_SOCKET] = {op_reset_socket, 0},
   [OP_KEYRING] = {op_keyring, 0},
+  [OP_SCHEDULER] = {op_scheduler, S1},
+  [OP_IO_PRIORITY] = {op_io_priority, 0},
+  [OP_AFFINITY] = {op_affinity, S1},
+  [OP_PERSONALITY] = {op_personality, 0},
+  [OP_MEMORY_POLICY] = {op_memory_policy, 0},
+  [OP_LANDLOCK] = {op_landlock, SLOT},
+  [OP_LANDLOCK_PATH] = {op_landlock_path, SLOT | DIR | PATH},
+  [OP_LANDLOCK_PORT] = {op_landlock_port, SLOT},
+  [OP_LANDLOCK_RESTRICT] = {op_landlock_restrict, SLOT},
 };
 #define OP_LIMIT (sizeof TABLE / sizeof *TABLE)
 #define X(name, number) _Static_assert(number > 0 && number < OP_LIMIT, "no row for " #name);

@@ -16,6 +16,7 @@
 #define FIRST_SLOT_FD 10
 #define HOST_CWD (-100)
 #define BUFFER_BYTES 65536
+#define IN_ROOT (RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
 
 typedef long run_op(const struct op *op);
 
@@ -51,6 +52,9 @@ run_op op_open, op_mkdir, op_mkfile, op_mknod, op_symlink, op_chdir, op_write, o
 /* ops_mount.c */
 run_op op_open_tree, op_fsopen, op_fsconfig, op_fsmount, op_mount_setattr, op_move_mount, op_pivot, op_mask,
        op_readonly, op_umount;
+/* ops_attributes.c */
+run_op op_scheduler, op_io_priority, op_affinity, op_personality, op_memory_policy, op_landlock, op_landlock_path,
+       op_landlock_port, op_landlock_restrict;
 /* ops_net.c */
 run_op op_netlink, op_dump, op_reset_socket;
 /* ops_process.c */

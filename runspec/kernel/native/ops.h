@@ -77,7 +77,16 @@ enum { REPORT_BARRIER = 1, REPORT_DATA, REPORT_FD, REPORT_FORK, REPORT_ERROR, RE
   X(UMOUNT, 43)        /* umount2 of s1 below dir (its parent entered by RESOLVE_IN_ROOT|NO_SYMLINKS, its name not followed), flags a */ \
   X(REMOVE, 44)        /* unlinkat(dir, s1 a plain name, a) */ \
   X(RESET_SOCKET, 45)  /* forget the netlink socket, after a change of network namespace */ \
-  X(KEYRING, 46)       /* a new, empty session keyring; a kernel without keys: nothing */
+  X(KEYRING, 46)       /* a new, empty session keyring; a kernel without keys: nothing */ \
+  X(SCHEDULER, 50)     /* sched_setattr of oneself, s1 = struct sched_attr */ \
+  X(IO_PRIORITY, 51)   /* ioprio_set of oneself, a */ \
+  X(AFFINITY, 52)      /* sched_setaffinity of oneself, s1 = the mask */ \
+  X(PERSONALITY, 53)   /* personality(a) */ \
+  X(MEMORY_POLICY, 54) /* set_mempolicy(mode and flags a, s1 = the mask of nodes) */ \
+  X(LANDLOCK, 55)      /* slot = landlock_create_ruleset of handled rights: files a, ports b, scopes c */ \
+  X(LANDLOCK_PATH, 56) /* to the rules in slot: below s1 below dir, rights a are kept; of a file only those also in b */ \
+  X(LANDLOCK_PORT, 57) /* to the rules in slot: TCP port a may be used as rights b say */ \
+  X(LANDLOCK_RESTRICT, 58) /* landlock_restrict_self(slot) */
 
 #define X(name, number) OP_##name = number,
 enum { OPS(X) };

@@ -3,7 +3,6 @@
 #include <linux/mount.h>
 #include "init.h"
 
-#define IN_ROOT (RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
 #define BOTH_BY_FD (MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH)
 
 static long move_onto(long mount, long target)

@@ -4,7 +4,6 @@
 #include <linux/magic.h>
 #include "init.h"
 
-#define IN_ROOT (RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
 
 long op_open(const struct op *op)
 {

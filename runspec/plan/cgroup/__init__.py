@@ -6,7 +6,8 @@ from runspec.plan.cgroup import v1, v2
 from runspec.plan.cgroup.knob import Knob, Write
 from runspec.plan.facts import Facts
 from runspec.plan.values import ABSENT, UNKNOWN
-from runspec.spec.model import DeviceRule, Resources, items
+from runspec.spec.frozen import items
+from runspec.spec.model import DeviceRule, Resources
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

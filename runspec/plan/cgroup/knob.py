@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from runspec.spec.model import Frozen, Resources
+from runspec.spec.frozen import Frozen
+from runspec.spec.model import Resources
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

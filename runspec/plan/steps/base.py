@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from runspec import abi
-from runspec.spec.model import Frozen
+from runspec.spec.frozen import Frozen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -63,6 +63,10 @@ class ChildStep(Step):
     """A Step done by the interpreter inside: it has no undo, since killing the child drops it."""
 
     PHASE = CHILD
+
+    def why(self, errno: int) -> str:
+        """What an error number means here, where the kernel's word for it misleads."""
+        return ""
 
     def ops(self, table: Table) -> None:
         """Add this Step's operations to the child's table."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from runspec import abi
+from runspec.plan.steps.attributes import SetScheduling, bits
 from runspec.plan.steps.base import Table
 from runspec.plan.steps.namespaces import KINDS
 from runspec.plan.steps.process import INFINITY, credential_ops, words
-from runspec.spec.model import Capabilities, Process
+from runspec.spec.model import Capabilities, Landlock, Process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ def capabilities_of(status: Mapping[str, str]) -> Capabilities:
 
 
 def exec_ops(table: Table, kinds: tuple[str, ...], tasks: tuple[str, ...], process: Process,
-             limits: Mapping[str, tuple[int, int]], oom_score_adj: str = "") -> None:
+             limits: Mapping[str, tuple[int, int]], oom_score_adj: str = "", final: str = "",
+             scheduling: SetScheduling | None = None, landlock: Landlock | None = None, version: int = 0) -> None:
     """Fill a table whose slot "init" is the pidfd of the container's init.
 
     Args:
@@ -42,6 +44,9 @@ def exec_ops(table: Table, kinds: tuple[str, ...], tasks: tuple[str, ...], proce
         process: what runs, with init's credentials.
         limits: name -> (soft, hard), as init has them.
         oom_score_adj: init's, "" to leave ours.
+        scheduling: init's scheduler, priorities, memory policy and domain, None to leave ours.
+        final: processors to run on once in the groups, "" for all that these allow.
+        landlock, version: rules that init is kept to, and the kernel's version of them.
     """
     add = table.add
     # Unreadable before the first step inside: nobody there may trace us or look into our memory.
@@ -49,6 +54,10 @@ def exec_ops(table: Table, kinds: tuple[str, ...], tasks: tuple[str, ...], proce
     add(abi.OP_KEYRING)
     for directory in tasks:
         add(abi.OP_WRITE, s1=f"{directory}/tasks", s2="0")
+    if scheduling is not None:
+        scheduling.ops(table)
+    if final:
+        add(abi.OP_AFFINITY, s1=bits(final))
     if oom_score_adj:
         add(abi.OP_WRITE, s1="/proc/self/oom_score_adj", s2=oom_score_adj)
     # To raise a hard limit takes CAP_SYS_RESOURCE of the first user namespace, so before leaving it. The soft
@@ -63,7 +72,7 @@ def exec_ops(table: Table, kinds: tuple[str, ...], tasks: tuple[str, ...], proce
         add(abi.OP_SETNS, slot=table.slot("init"), a=flags)
     add(abi.OP_CLOSE, slot=table.slot("init"))
     add(abi.OP_CHDIR, s1=process.cwd)
-    credential_ops(table, process, process.capabilities)
+    credential_ops(table, process, process.capabilities, landlock, version)
     if forks:
         # From here on visible inside, and by now with no more rights than init: of no use even to a
         # program there that holds CAP_SYS_PTRACE.

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from runspec import abi
 from runspec.plan.steps.base import FINISH, LIVE, START, STOP, ChildStep, HostStep, Table
+from runspec.plan.steps.landlock import rule_ops
 from runspec.plan.steps.namespaces import BARRIER_START, WaitForHost, inside, is_new
-from runspec.spec.model import Capabilities, Process, Rlimit, Spec
+from runspec.spec.model import Capabilities, Landlock, Process, Rlimit, Spec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from runspec.plan.facts import Facts
 
 INFINITY = 2**64 - 1
 
@@ -89,14 +92,24 @@ class SetLimits(ChildStep):
         return "set " + ", ".join(words)
 
 
-def credential_ops(table: Table, process: Process, capabilities: Capabilities) -> None:
+def credential_ops(table: Table, process: Process, capabilities: Capabilities, landlock: Landlock | None = None,
+                   version: int = 0) -> None:
     """Everything between root of the set-up and the declared user: what exec needs as well as init.
 
     The bounding set goes first, since dropping from it needs CAP_SETPCAP; ids before the sets,
-    since changing them may clear those; no_new_privs last.
-    See: capabilities(7), setresuid(2), PR_SET_NO_NEW_PRIVS.
+    since changing them may clear those; no_new_privs last. Landlock asks for no_new_privs, or else
+    for a right that the set-up still has.
+
+    Args:
+        version: of the kernel's Landlock.
+
+    See: capabilities(7), setresuid(2), PR_SET_NO_NEW_PRIVS, landlock_restrict_self(2).
     """
     add, user = table.add, process.user
+    if landlock is not None:
+        rule_ops(table, landlock, version)
+        if not process.no_new_privileges:
+            add(abi.OP_LANDLOCK_RESTRICT, slot=table.slot("landlock"))
     add(abi.OP_BOUNDING, a=mask(capabilities.bounding))
     add(abi.OP_PRCTL, a=abi.PR_SET_KEEPCAPS, b=1)
     add(abi.OP_SETGROUPS, s1=b"".join(gid.to_bytes(4, "little") for gid in user.additional_gids))
@@ -111,13 +124,17 @@ def credential_ops(table: Table, process: Process, capabilities: Capabilities) -
         add(abi.OP_UMASK, a=user.umask)
     if process.no_new_privileges:
         add(abi.OP_PRCTL, a=abi.PR_SET_NO_NEW_PRIVS, b=1)
+        if landlock is not None:
+            add(abi.OP_LANDLOCK_RESTRICT, slot=table.slot("landlock"))
 
 
 class SetIdentity(ChildStep):
-    """Working directory, user, groups, capabilities, no_new_privs."""
+    """Working directory, user, groups, capabilities, no_new_privs, Landlock."""
 
     process: Process
     detach: bool = True         # standard streams from the container's own /dev/null
+    landlock: Landlock | None = None
+    version: int = 0            # of the kernel's Landlock
 
     def ops(self, table: Table) -> None:
         """The working directory is checked to be inside after the change, CVE-2024-21626."""
@@ -128,11 +145,12 @@ class SetIdentity(ChildStep):
             for number in (0, 1, 2):
                 table.add(abi.OP_DUP, slot=table.slot("stdio"), a=number)
         table.add(abi.OP_CHDIR, s1=self.process.cwd, a=1)
-        credential_ops(table, self.process, self.process.capabilities)
+        credential_ops(table, self.process, self.process.capabilities, self.landlock, self.version)
 
     def __str__(self) -> str:
         user, caps = self.process.user, len(self.process.capabilities.bounding)
-        return f"become uid {user.uid} gid {user.gid} with {caps} capabilities"
+        more = ", kept to its Landlock rules" if self.landlock is not None else ""
+        return f"become uid {user.uid} gid {user.gid} with {caps} capabilities{more}"
 
 
 class Exec(ChildStep):
@@ -300,8 +318,10 @@ class ChangeInside(HostStep):
         return f"{self.words} in {self.target}"
 
 
-def plan(spec: Spec) -> list[ChildStep]:
+def plan(spec: Spec, facts: Facts) -> list[ChildStep]:
     """From the pivoted root to the exec."""
+    from runspec.plan.steps import attributes
+
     name, process = spec.name, spec.process
     steps: list[ChildStep] = []
     if is_new(spec, "uts") and (spec.hostname is not None or spec.domainname is not None):
@@ -312,7 +332,9 @@ def plan(spec: Spec) -> list[ChildStep]:
         steps.append(SetLimits(target=name, path="process.oomScoreAdj", oom_score_adj=process.oom_score_adj))
     if process.rlimits:
         steps.append(SetLimits(target=name, path="process.rlimits", rlimits=process.rlimits))
-    steps.append(SetIdentity(target=name, path="process.user", process=process))
+    steps += attributes.plan(spec)
+    steps.append(SetIdentity(target=name, path="process.user", process=process, landlock=spec.landlock,
+                             version=facts.landlock))
     steps.append(WaitForHost(target=name, number=BARRIER_START))
     steps.append(Exec(target=name, path="process.args", args=process.args, env=process.env))
     return steps

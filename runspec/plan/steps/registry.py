@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from runspec.plan.steps import cgroup, namespaces, network, process, rootfs
+from runspec.plan.steps import attributes, cgroup, namespaces, network, process, rootfs
 from runspec.plan.steps.base import HostStep
 from runspec.spec import model
-from runspec.spec.model import Frozen
+from runspec.spec.frozen import Frozen
 
 
 def classes() -> dict[str, type]:
     """Class name -> class, of everything a journal line may name."""
     found: dict[str, type] = {}
     for module, base in ((model, Frozen), (cgroup, HostStep), (namespaces, HostStep), (network, HostStep),
-                         (process, HostStep), (rootfs, HostStep)):
+                         (process, HostStep), (attributes, HostStep), (rootfs, HostStep)):
         for name, one in vars(module).items():
             if isinstance(one, type) and issubclass(one, base):
                 found[name] = one

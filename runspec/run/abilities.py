@@ -1,0 +1,69 @@
+"""What this kernel cannot give a spec, asked of it before any step."""
+
+from __future__ import annotations
+
+from runspec.plan.steps import landlock
+from runspec.plan.steps.attributes import listed
+from runspec.spec.model import Spec
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from runspec.kernel import Kernel
+
+    # path, what, why, fix
+    Refusal = tuple[str, str, str, str]
+
+APPARMOR = "/sys/module/apparmor/parameters/enabled"
+SELINUX = "/sys/fs/selinux/enforce"
+
+
+def refusals(kernel: Kernel, spec: Spec) -> list[Refusal]:
+    """(path, what, why, fix) for each key that this kernel has nothing for."""
+    return [*_labels(kernel, spec), *_memory(kernel, spec), *_landlock(kernel, spec)]
+
+
+def _labels(kernel: Kernel, spec: Spec) -> list[Refusal]:
+    out = []
+    if spec.process.apparmor_profile and (kernel.try_read(APPARMOR) or b"").strip() != b"Y":
+        out.append(("process.apparmorProfile", "this kernel does not enforce AppArmor",
+                    f"{APPARMOR} does not say Y", "remove it, or boot with AppArmor"))
+    for path, label in (("process.selinuxLabel", spec.process.selinux_label),
+                        ("linux.mountLabel", spec.linux.mount_label)):
+        if label and not kernel.exists(SELINUX):
+            out.append((path, "this kernel does not enforce SELinux", f"there is no {SELINUX}",
+                        "remove it, or boot with SELinux"))
+    return out
+
+
+def _memory(kernel: Kernel, spec: Spec) -> list[Refusal]:
+    one = spec.linux.memory_policy
+    if one is None or one.nodes is None:
+        return []
+    online = (kernel.try_read("/sys/devices/system/node/has_memory") or b"0").decode().strip() or "0"
+    missing = sorted(listed(one.nodes) - listed(online))
+    return [("linux.memoryPolicy.nodes", f"this machine has no node {', '.join(map(str, missing))} with memory",
+             f"those that have some are {online}, numa(7)", f'write nodes: "{online}"')] if missing else []
+
+
+def _landlock(kernel: Kernel, spec: Spec) -> list[Refusal]:
+    one = spec.landlock
+    if one is None:
+        return []
+    version = kernel.landlock_version()
+    if not version:
+        return [("landlock", "this kernel has no Landlock", "it was built or booted without it, landlock(7)",
+                 "remove it, or boot with lsm=landlock,...")]
+    out: list[Refusal] = []
+    for index, rule in enumerate(one.fs or ()):
+        for word in rule.access:
+            if landlock.RIGHTS.get(word, 1) > version:
+                out.append((f"landlock.fs[{index}].access", f"this kernel's Landlock does not know {word}",
+                            f"it has version {version} and the right came with {landlock.RIGHTS[word]}, landlock(7)",
+                            "remove the word"))
+    if one.net is not None and version < landlock.NET:
+        out.append(("landlock.net", "this kernel's Landlock does not know ports",
+                    f"it has version {version} and they came with {landlock.NET}, landlock(7)", "remove it"))
+    if one.scope and version < landlock.SCOPED:
+        out.append(("landlock.scope", "this kernel's Landlock does not know scopes",
+                    f"it has version {version} and they came with {landlock.SCOPED}, landlock(7)", "remove it"))
+    return out

@@ -1,0 +1,133 @@
+"""Model objects <-> plain trees with the file's spelling: the shape of `config`, of Records and of config.json."""
+
+from __future__ import annotations
+
+from runspec.spec.frozen import Frozen, fields_of, items, key
+from runspec.spec.model import (
+    BlockIO,
+    Capabilities,
+    Cpu,
+    CPUAffinity,
+    Device,
+    DeviceRule,
+    Hook,
+    Hooks,
+    HugepageLimit,
+    IDMapping,
+    IntelRdt,
+    Interface,
+    InterfacePriority,
+    IOPriority,
+    Landlock,
+    LandlockNet,
+    LandlockPath,
+    Linux,
+    Memory,
+    MemoryPolicy,
+    Mount,
+    Namespace,
+    NetDevice,
+    NetworkGroup,
+    Overlay,
+    Personality,
+    Pids,
+    Process,
+    Rdma,
+    Resources,
+    Rlimit,
+    Root,
+    Route,
+    Scheduler,
+    Seccomp,
+    Size,
+    Spec,
+    SyscallArg,
+    SyscallRule,
+    ThrottleDevice,
+    TimeOffset,
+    User,
+    WeightDevice,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, TypeVar
+
+    T = TypeVar("T")
+
+
+def to_tree(value: Any) -> Any:
+    """A model object as plain dicts and lists with the file's spelling; None fields left out.
+
+    Pairs (annotations, sysctl, labels, unified) and lists that a file has as a map (MAPS) become maps.
+    This is the shape of `config`, of Records and of OCI's config.json.
+    """
+    if isinstance(value, Frozen):
+        out = {}
+        for field, inner in items(value):
+            if inner is None or (field in SPARSE and inner == type(value).DEFAULTS.get(field)):  # type: ignore[attr-defined]
+                continue
+            if field in PAIRS:
+                out[key(field)] = dict(inner)
+            elif field in MAPS:
+                out[key(field)] = {one.pop(MAPS[field]): one for one in map(to_tree, inner)}
+            else:
+                out[key(field)] = to_tree(inner)
+        return out
+    if isinstance(value, tuple):
+        return [to_tree(inner) for inner in value]
+    return value
+
+
+PAIRS = ("labels", "annotations", "sysctl", "unified")
+# Lists that are maps in a file: field -> the spelling of what their elements are found by.
+MAPS = {"time_offsets": "clock", "net_devices": "host", "rdma": "device"}
+
+# Fields that say nothing while they are empty.
+SPARSE = frozenset((
+    "hooks", "prestart", "create_runtime", "create_container", "start_container", "poststart", "poststop", "block_io",
+    "weight_device", "read_bps", "write_bps", "read_iops", "write_iops", "hugepage_limits", "network", "priorities",
+    "rdma", "net_devices", "cdi_devices", "flags", "architectures", "syscalls", "schemata", "scope", "terminal"))
+
+# Which class a field holds, for reading a tree back.
+_HOLDS: dict[tuple[type, str], type] = {
+    (Spec, "root"): Root, (Root, "overlay"): Overlay, (Spec, "process"): Process, (Process, "user"): User,
+    (Process, "capabilities"): Capabilities, (Process, "rlimits"): Rlimit, (Spec, "mounts"): Mount,
+    (Mount, "uid_mappings"): IDMapping, (Mount, "gid_mappings"): IDMapping, (Spec, "linux"): Linux,
+    (Linux, "namespaces"): Namespace, (Linux, "uid_mappings"): IDMapping, (Linux, "gid_mappings"): IDMapping,
+    (Linux, "time_offsets"): TimeOffset, (Linux, "devices"): Device, (Linux, "resources"): Resources,
+    (Resources, "cpu"): Cpu, (Resources, "memory"): Memory, (Resources, "pids"): Pids,
+    (Process, "console_size"): Size, (Process, "scheduler"): Scheduler, (Process, "io_priority"): IOPriority,
+    (Process, "exec_cpu_affinity"): CPUAffinity, (Resources, "block_io"): BlockIO,
+    (BlockIO, "weight_device"): WeightDevice, (BlockIO, "read_bps"): ThrottleDevice,
+    (BlockIO, "write_bps"): ThrottleDevice, (BlockIO, "read_iops"): ThrottleDevice,
+    (BlockIO, "write_iops"): ThrottleDevice, (Resources, "hugepage_limits"): HugepageLimit,
+    (Resources, "network"): NetworkGroup, (NetworkGroup, "priorities"): InterfacePriority,
+    (Resources, "rdma"): Rdma, (Linux, "seccomp"): Seccomp, (Seccomp, "syscalls"): SyscallRule,
+    (SyscallRule, "args"): SyscallArg, (Linux, "intel_rdt"): IntelRdt, (Linux, "memory_policy"): MemoryPolicy,
+    (Linux, "personality"): Personality, (Linux, "net_devices"): NetDevice, (Spec, "hooks"): Hooks,
+    (Hooks, "prestart"): Hook, (Hooks, "create_runtime"): Hook, (Hooks, "create_container"): Hook,
+    (Hooks, "start_container"): Hook, (Hooks, "poststart"): Hook, (Hooks, "poststop"): Hook,
+    (Spec, "landlock"): Landlock, (Landlock, "fs"): LandlockPath, (Landlock, "net"): LandlockNet,
+    (Resources, "devices"): DeviceRule, (Spec, "interfaces"): Interface, (Interface, "routes"): Route,
+}
+
+
+def from_tree(cls: type[T], tree: dict[str, Any]) -> T:
+    """The inverse of to_tree, for trees that to_tree wrote."""
+    values: dict[str, Any] = {}
+    for field in fields_of(cls):
+        name = key(field)
+        if name not in tree:
+            continue
+        inner, holds = tree[name], _HOLDS.get((cls, field))
+        if field in MAPS:
+            inner = [{MAPS[field]: found, **one} for found, one in sorted(inner.items())]
+        if field in PAIRS:
+            values[field] = tuple(sorted(inner.items()))
+        elif holds is not None:
+            values[field] = (tuple(from_tree(holds, one) for one in inner) if isinstance(inner, list)
+                             else from_tree(holds, inner))
+        else:
+            values[field] = tuple(inner) if isinstance(inner, list) else inner
+    return cls(**values)

@@ -1,0 +1,98 @@
+"""How the processes run: scheduling, priorities, memory policy, personality, Landlock."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+
+from rows.base import Live, Row
+
+BATCH, OTHER = {"policy": "SCHED_BATCH", "nice": 7}, {"policy": "SCHED_OTHER", "nice": 3}
+
+
+def policy(live: Live) -> tuple[int, int]:
+    """(policy, nice) as sched_getscheduler(2) and getpriority(2) tell them."""
+    return os.sched_getscheduler(live.pid), os.getpriority(os.PRIO_PROCESS, live.pid)
+
+
+def ionice(live: Live) -> str:
+    """ionice(1)'s words."""
+    return subprocess.run(["ionice", "-p", str(live.pid)], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def renice(live: Live) -> None:
+    """setpriority(2) from outside."""
+    os.setpriority(os.PRIO_PROCESS, live.pid, 11)
+
+
+def to_idle(live: Live) -> None:
+    """ioprio_set(2) from outside."""
+    subprocess.run(["ionice", "-c", "3", "-p", str(live.pid)], check=True)
+
+
+def scheduler(path: str, before: dict[str, object], after: dict[str, object], expect: tuple[object, object]) -> Row:
+    return Row(path, {"process": {"scheduler": before}}, {"process": {"scheduler": after}}, policy, expect, renice,
+               at="process.scheduler")
+
+
+def io(path: str, before: dict[str, object], after: dict[str, object], expect: tuple[str, str]) -> Row:
+    return Row(path, {"process": {"ioPriority": before}}, {"process": {"ioPriority": after}}, ionice, expect, to_idle,
+               at="process.ioPriority")
+
+
+def personality(live: Live) -> str:
+    return live.proc("personality").strip()
+
+
+def numa(live: Live) -> str:
+    """The policy of the first mapping."""
+    return live.proc("numa_maps").split()[1]
+
+
+def may(*scripts: str) -> Callable[[Live], tuple[bool, ...]]:
+    """Which of these scripts a shell inside can do."""
+    return lambda live: tuple(live.inside("sh", "-c", f"({one}) 2>/dev/null && echo yes || echo no").strip() == "yes"
+                              for one in scripts)
+
+
+def allow(path: str) -> dict[str, object]:
+    """Reading and running everywhere, writing below one directory."""
+    return {"landlock": {"fs": [{"path": "/", "access": ["read", "execute"]},
+                                {"path": path, "access": ["read", "write"]},
+                                {"path": "/dev", "access": ["read", "write"]}]}}
+
+
+def listen(port: int) -> str:
+    """Listens for a moment: timeout(1) ends what could bind, with status 143."""
+    return f"timeout 1 nc -l -p {port}; test $? = 143"
+
+
+CANNOT = "the kernel changes it for the calling process only, before execve(2)"
+ROWS = (
+    scheduler("process.scheduler", BATCH, OTHER, ((3, 7), (0, 3))),
+    scheduler("process.scheduler.policy", {"policy": "SCHED_OTHER"}, {"policy": "SCHED_BATCH"}, ((0, 0), (3, 0))),
+    scheduler("process.scheduler.nice", BATCH, BATCH | {"nice": 2}, ((3, 7), (3, 2))),
+    io("process.ioPriority", {"class": "IOPRIO_CLASS_BE", "priority": 6}, {"class": "IOPRIO_CLASS_IDLE"},
+       ("best-effort: prio 6", "idle")),
+    io("process.ioPriority.class", {"class": "IOPRIO_CLASS_BE", "priority": 2},
+       {"class": "IOPRIO_CLASS_RT", "priority": 2}, ("best-effort: prio 2", "realtime: prio 2")),
+    io("process.ioPriority.priority", {"class": "IOPRIO_CLASS_BE", "priority": 2},
+       {"class": "IOPRIO_CLASS_BE", "priority": 5}, ("best-effort: prio 2", "best-effort: prio 5")),
+    Row("linux.personality.domain", {"linux": {"personality": {"domain": "LINUX"}}},
+        {"linux": {"personality": {"domain": "LINUX32"}}}, personality, ("00000000", "00000008"), CANNOT,
+        at="linux.personality"),
+    Row("linux.memoryPolicy.mode", {"linux": {"memoryPolicy": {"mode": "MPOL_BIND", "nodes": "0"}}},
+        {"linux": {"memoryPolicy": {"mode": "MPOL_PREFERRED", "nodes": "0"}}}, numa, ("bind:0", "prefer:0"), CANNOT,
+        at="linux.memoryPolicy"),
+    Row("landlock.fs[].path", allow("/tmp"), allow("/run"), may("echo > /tmp/x", "echo > /run/x"),
+        ((True, False), (False, True)), CANNOT, at="landlock"),
+    Row("landlock.net.bind", {"landlock": {"net": {"bind": [80]}}}, {"landlock": {"net": {"bind": [81]}}},
+        may(listen(80), listen(81)), ((True, False), (False, True)), CANNOT, at="landlock"),
+    Row("landlock.scope", {"landlock": {"net": {"bind": []}}}, {"landlock": {"net": {"bind": []}, "scope": ["signal"]}},
+        may("kill -0 1"), ((True,), (False,)), CANNOT, at="landlock"),
+    Row("process.execCPUAffinity.final", {"process": {"execCPUAffinity": {"final": "0"}}},
+        {"process": {"execCPUAffinity": {"final": "1"}}},
+        lambda live: live.inside("grep", "Cpus_allowed_list", "/proc/self/status").split()[1], ("0", "1"),
+        "it shows only in a program that exec starts"),
+)

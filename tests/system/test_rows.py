@@ -1,0 +1,123 @@
+"""Every field walked: set, judged from outside, changed with the promised class, drifted, repaired."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import pkgutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import rows
+import yaml
+from conftest import Cli, Netns, requires
+from kernels import cgroup_mounts
+from machine import assert_nothing_leaked
+from rows.base import Live, Row
+from verbs import Verbs
+
+from runspec.spec import fields
+
+NAME = "row"
+BASE: dict[str, Any] = {"apiVersion": "runspec/v1", "name": NAME, "root": {"image": "busybox"},
+                        "process": {"args": ["/bin/sleep", "100000"]}, "interfaces": []}
+ROWS: list[Row] = [row for module in pkgutil.iter_modules(rows.__path__) if module.name != "base"
+                   for row in importlib.import_module(f"rows.{module.name}").ROWS]
+pytestmark = requires("root", "busybox")
+
+
+def merge(base: Any, more: Any) -> Any:
+    """Maps merge, all else replaces; no list and no text is shared."""
+    if isinstance(base, dict) and isinstance(more, dict):
+        return {key: merge(base.get(key), more.get(key, base.get(key))) for key in {**base, **more}}
+    return more
+
+
+class Walk:
+    """One container that changes from row to row, which is what makes the walk short."""
+
+    def __init__(self, folder: Path) -> None:
+        self.netns = Netns()
+        self.cli = Cli(self.netns, Path("/run/runspec/state"))
+        self.verbs = Verbs(self.cli)
+        self.file, self.room = folder / "row.yaml", folder
+
+    def write(self, fragment: dict[str, Any]) -> None:
+        text = json.dumps(merge(BASE, fragment)).replace("ROOM", str(self.room))
+        self.file.write_text(yaml.safe_dump(json.loads(text), sort_keys=False))
+
+    def live(self) -> Live:
+        pid = json.loads(self.verbs("state", NAME))["pid"]
+        groups = {controller: f"{where}/runspec/{NAME}" for kind, where, options in cgroup_mounts()
+                  for controller in (options.split(",") if kind == "cgroup" else [""])
+                  if Path(where, "runspec", NAME).exists()}
+        return Live(NAME, pid, groups, self.room, self.inside)
+
+    def inside(self, *words: str) -> str:
+        return self.verbs.run("exec", NAME, *words)[1]
+
+    def differs(self) -> dict[str, dict[str, Any]]:
+        status, text = self.verbs.run("diff", "-o", "json", self.file)
+        assert status in (0, 1), text
+        return {one["path"]: one for one in json.loads(text)["changes"]}
+
+    def apply(self) -> None:
+        self.verbs("apply", "--yes", self.file)
+        assert not self.differs()
+
+    def end(self) -> None:
+        self.verbs.close()
+        self.cli.sweep()
+        self.netns.close()
+
+
+@pytest.fixture(scope="module")
+def walk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walk]:
+    one = Walk(tmp_path_factory.mktemp("rows"))
+    before = one.cli.picture()
+    yield one
+    one.cli.sweep()
+    assert_nothing_leaked(before, one.cli.picture)
+    one.end()
+
+
+def identity(live: Live) -> tuple[int, str]:
+    """(pid, start time) of init."""
+    return live.pid, live.proc("stat").rpartition(")")[2].split()[19]
+
+
+@pytest.mark.both
+@pytest.mark.parametrize("row", [pytest.param(row, marks=[requires(*row.needs)] * bool(row.needs)) for row in ROWS],
+                         ids=[row.path for row in ROWS])
+def test_row(row: Row, walk: Walk) -> None:
+    """Accepted, done, read back, changed at the promised price, told apart when it drifts, and repaired."""
+    at, impact = row.at or row.path, fields.row(row.path).impact
+    walk.write(row.before)
+    walk.apply()
+    live = walk.live()
+    assert row.judge(live) == row.expect[0]
+
+    walk.write(row.after)
+    found = walk.differs()
+    assert at in found, f"diff names {sorted(found)}"
+    assert (found[at]["cause"], found[at]["class"]) == ("edited", fields.JSON_WORDS[impact])
+    before, net = identity(live), os.readlink(f"/proc/{live.pid}/ns/net")
+    walk.apply()
+    live = walk.live()
+    assert row.judge(live) == row.expect[1]
+    assert (identity(live) == before) == (impact in (fields.NONE, fields.IN_PLACE))
+    if impact == fields.RESTART:
+        assert os.readlink(f"/proc/{live.pid}/ns/net") == net
+
+    if isinstance(row.drift, str):
+        assert len(row.drift) > 10
+        return
+    row.drift(live)
+    found = walk.differs()
+    assert at in found, f"diff names {sorted(found)}"
+    assert found[at]["cause"] == "drifted"
+    walk.apply()
+    assert row.judge(walk.live()) == row.expect[1]

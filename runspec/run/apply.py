@@ -13,7 +13,7 @@ from runspec.plan.steps import network
 from runspec.plan.steps.base import Change, Plan
 from runspec.plan.steps.cgroup import groups
 from runspec.plan.values import ABSENT
-from runspec.run import abilities, images
+from runspec.run import abilities, admission, images
 from runspec.run.engine import Run, perform, recover
 from runspec.run.journal import begin, open_journals, pending
 from runspec.run.observe import Observer, read_host
@@ -92,6 +92,7 @@ class Session:
             record, given = records[spec.name], digests.get(spec.name)
             same = record is not None and given is not None and given.digest == record.digest
             lasts[spec.name] = spec if same else spec_of(record) if record is not None else None
+        warnings = self._admission(wanted, lasts, gone)
         facts = observer.containers([(spec, lasts[spec.name], records[spec.name]) for spec in specs])
         containers = [self._item(spec, lasts[spec.name], records[spec.name], one, images_too)
                       for spec, one in zip(specs, facts, strict=True)]
@@ -123,6 +124,8 @@ class Session:
                                      (Change(target=name, path="", before="present", after=ABSENT,
                                              impact=fields.RECREATE, cause="removed"),)))
         plan = make_plan(networks, containers, self.host)
+        if warnings:
+            plan = plan.replace(quiet=(*plan.quiet, *warnings))
         return Work(plan, networks, containers, tuple(notes), self._interrupted())
 
     def _item(self, spec: Spec, last: Spec | None, record: Record | None, facts: Facts, build: bool) -> Item:
@@ -185,6 +188,25 @@ class Session:
                                                *abilities.refusals(self.kernel, one.model))]
         if faults:
             raise source.join(faults)
+
+    def _admission(self, wanted: list[Wanted], lasts: dict[str, Spec | None],
+                   gone: list[tuple[str, str]]) -> list[str]:
+        """What all documents of this machine ask together, held against it; returns warnings.
+
+        What is applied already was admitted then: nothing is summed up where nothing is edited.
+        """
+        if all(one.model == (lasts.get(one.model.name) if isinstance(one.model, Spec) else self._applied(one.model))
+               for one in wanted):
+            return []
+        faults, warnings = admission.judge(self.kernel, self.store, self.host, wanted, frozenset(gone))
+        if faults:
+            raise source.join(faults)
+        return warnings
+
+    def _applied(self, network: Network) -> Network | None:
+        """What was applied under a network's name."""
+        record = self.store.load("network", network.name)
+        return network_of(record) if record is not None else None
 
     def _interrupted(self) -> int:
         count = 0

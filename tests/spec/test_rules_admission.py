@@ -1,0 +1,146 @@
+"""What documents ask together: exact feasibility of quotas, sums, and what only one can have."""
+
+from __future__ import annotations
+
+import itertools
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from runspec.spec import rules_admission
+from runspec.spec.model import (
+    Cpu,
+    Interface,
+    Linux,
+    Memory,
+    NetDevice,
+    Network,
+    Overlay,
+    Process,
+    Resources,
+    Root,
+    Spec,
+)
+from runspec.spec.rules_admission import Capacity, check, overfull
+
+HOST = Capacity(cores=(0, 1), memory=1 << 30, realtime=(950_000, 1_000_000))
+
+
+def box(name: str, cpu: Cpu | None = None, memory: Memory | None = None, **more: Any) -> Spec:
+    linux = {key: more.pop(key) for key in ("cgroups_path", "net_devices") if key in more}
+    resources = Resources(cpu=cpu or Cpu(), memory=memory or Memory())
+    return Spec(**{"name": name, "root": Root(image="busybox"), "process": Process(args=("sh",)),
+                   "linux": Linux(resources=resources, **linux), **more})
+
+
+def quota(name: str, percent: int, cpus: str | None = None, period: int | None = None) -> Spec:
+    return box(name, Cpu(quota=(period or 100_000) * percent // 100, period=period, cpus=cpus))
+
+
+def link(name: str, network: str, *addresses: str, mac: str | None = None) -> Spec:
+    return box(name, interfaces=(Interface(name="eth0", type="veth", network=network, addresses=addresses, mac=mac),))
+
+
+def told(*models: Spec | Network, host: Capacity = HOST) -> list[str]:
+    """`names: what` of each finding, warnings marked."""
+    return [("" if one.refused else "warning ") + " ".join(party.name for party in one.parties) + ": " + one.what
+            for one in check(models, host)]
+
+
+@pytest.mark.parametrize(("models", "says"), [
+    ([quota("a", 60, "0"), quota("b", 40, "0")], []),
+    ([quota("a", 60, "0"), quota("b", 41, "0")], ["a b: 101% of core 0 are asked for"]),
+    ([quota("a", 60, "0"), quota("b", 60, "1")], []),
+    ([quota("a", 60, "0", 50_000), quota("b", 60, "0", 7_000)], ["a b: 120% of core 0 are asked for"]),
+    # One that may go elsewhere does, until that is full too.
+    ([quota("a", 100, "0"), quota("b", 100, "0-1")], []),
+    ([quota("a", 100, "0"), quota("b", 100, "0-1"), quota("c", 1, "1")],
+     ["a b c: 201% of cores 0-1 are asked for"]),
+    ([quota("a", 100, "0"), quota("b", 50, "0"), quota("c", 100, "1")], ["a b: 150% of core 0 are asked for"]),
+    ([quota("a", 250, "0-1")], ["a: 250% of cores 0-1 are asked for"]),
+    # Who is pinned nowhere only takes part in the whole, and that is a warning.
+    ([quota("a", 100, "0"), quota("b", 100), quota("c", 50)], ["warning a b c: the quotas come to 250%"]),
+    ([quota("a", 100, "0"), box("b", Cpu(cpus="0"))], []),
+    ([box("a", memory=Memory(min=1 << 29)), box("b", memory=Memory(min=1 << 29))], []),
+    ([box("a", memory=Memory(min=1 << 29)), box("b", memory=Memory(min=(1 << 29) + 1))],
+     ["a b: memory.min comes to 1Gi"]),
+    ([box("a", memory=Memory(limit=1 << 30)), box("b", memory=Memory(limit=1 << 29))],
+     ["warning a b: memory.limit comes to 1.5Gi"]),
+    ([box("a", memory=Memory(limit=-1)), box("b", memory=Memory(limit=1 << 30))], []),
+    ([box("a", Cpu(cpus="0", partition="isolated")), box("b", Cpu(cpus="0-1"))], ["a b: core 0 is a's alone"]),
+    ([box("a", Cpu(cpus="0", partition="isolated")), box("b", Cpu(cpus="1")), box("c")], []),
+    ([box("a", Cpu(cpus="0", partition="member")), box("b", Cpu(cpus="0"))], []),
+    ([box("a", Cpu(cpus="0", partition="root")), box("b", Cpu(cpus="0", partition="isolated"))],
+     ["a b: core 0 is a's alone"]),
+    ([box("a", Cpu(cpus="0-1", partition="root"))], ["a: no core is left for the rest of the machine"]),
+    ([box("a", Cpu(realtime_runtime=500_000)), box("b", Cpu(realtime_runtime=45_000, realtime_period=100_000))], []),
+    ([box("a", Cpu(realtime_runtime=500_000)), box("b", Cpu(realtime_runtime=46_000, realtime_period=100_000))],
+     ["a b: 96% of real-time are asked for"]),
+    ([box("a", net_devices=(NetDevice(host="eth1"),)), box("b", net_devices=(NetDevice(host="eth1"),))],
+     ["a b: eth1 can be in one container only"]),
+    ([box("a", root=Root(image="busybox", overlay=Overlay(volatile=False, upper="/u"))),
+      box("b", root=Root(image="busybox", overlay=Overlay(volatile=False, upper="/u")))],
+     ["a b: /u can be one container's writable layer only"]),
+    ([box("a"), box("b", cgroups_path="/runspec/a")], ["a b: both use the group /runspec/a"]),
+    ([box("a"), box("b", cgroups_path="/runspec/a/deeper"), box("a-b")],
+     ["a b: the group /runspec/a/deeper lies in /runspec/a"]),
+    ([box("a"), box("b", cgroups_path="/runspec"), box("c", cgroups_path="/other")],
+     ["a b: the group /runspec/a lies in /runspec"]),
+    ([Network(name="n", addresses=("10.0.0.1/24",)), Network(name="m", addresses=("10.0.1.1/24", "fd00::1/64"))], []),
+    ([Network(name="n", addresses=("10.0.0.1/16",)), Network(name="m", addresses=("10.0.1.1/24",))],
+     ["n m: 10.0.0.0/16 and 10.0.1.0/24 overlap"]),
+    ([Network(name="n", addresses=("fd00::1/64",)), Network(name="m", addresses=("fd00::2/80",)),
+      Network(name="o", addresses=("0.0.0.1/1",))], ["n m: fd00::/64 and fd00::/80 overlap"]),
+    ([link("a", "n", "10.0.0.2/24"), link("b", "n", "10.0.0.2/16")], ["a b: 10.0.0.2 is on network n twice"]),
+    ([link("a", "n", "10.0.0.2/24"), link("b", "m", "10.0.0.2/24")], []),
+    ([Network(name="n", addresses=("10.0.0.1/24",)), link("a", "n", "10.0.0.1/24")],
+     ["n a: 10.0.0.1 is on network n twice"]),
+    ([link("a", "n", mac="02:00:00:00:00:01"), link("b", "n", mac="02:00:00:00:00:01")],
+     ["a b: 02:00:00:00:00:01 is on network n twice"]),
+], ids=str)
+def test_admission(models: list[Spec | Network], says: list[str]) -> None:
+    assert told(*models) == says
+
+
+def test_who_asks_what() -> None:
+    """Both documents stand in the reason."""
+    found = check([quota("a", 60, "0"), quota("b", 60, "0")], HOST)[0]
+    assert found.reason(lambda party: f"{party.name}.yaml:1:1") == (
+        "a (a.yaml:1:1) 60%, b (b.yaml:1:1) 60%; it has 100%, so that not all can have it")
+
+
+def test_no_budget_for_realtime() -> None:
+    """Where groups have none, another rule refuses the key."""
+    assert not told(box("a", Cpu(realtime_runtime=990_000)), host=HOST.replace(realtime=None))
+    assert not told(box("a", Cpu(realtime_runtime=990_000)), host=HOST.replace(realtime=(-1, 1_000_000)))
+
+
+CORES = st.frozensets(st.integers(0, 4), min_size=1)
+SHARES = st.fractions(Fraction(1, 10), 3, max_denominator=12)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.dictionaries(CORES, SHARES, max_size=8))
+def test_exactly_when_some_cores_do_not_suffice(demands: dict[frozenset[int], Fraction]) -> None:
+    """Hall's condition, tried on every set of cores: the same verdict, and every set told is one that fails it."""
+    def asked(cores: frozenset[int]) -> Fraction:
+        return sum((demand for mine, demand in demands.items() if mine <= cores), Fraction(0))
+
+    every = [frozenset(some) for size in range(1, 6) for some in itertools.combinations(range(5), size)]
+    bad = overfull(dict(demands))
+    assert bool(bad) == any(asked(cores) > len(cores) for cores in every)
+    assert all(asked(cores) > len(cores) for cores in bad)
+    assert all(not one & other for one, other in itertools.combinations(bad, 2))
+
+
+def test_a_thousand_containers_are_quick() -> None:
+    """The check is no reason to wait: 1,000 containers on 64 cores."""
+    import time
+
+    specs = [quota(f"c{i}", 6, f"{i % 60}-{i % 60 + 3}") for i in range(1000)]
+    begin = time.perf_counter()
+    assert not rules_admission.quotas(specs, HOST.replace(cores=tuple(range(64))))
+    assert time.perf_counter() - begin < 2

@@ -6,8 +6,7 @@ from errno import EPERM
 from struct import Struct
 
 from runspec import abi
-from runspec.plan.steps.base import LIVE, ChildStep, HostStep, Table
-from runspec.plan.steps.process import own_procfs
+from runspec.plan.steps.base import LIVE, ChildStep, HostStep, Table, own_procfs
 from runspec.spec.model import IOPriority, MemoryPolicy, Scheduler, Spec
 
 TYPE_CHECKING = False

@@ -110,6 +110,16 @@ class Table:
         self.step = None
 
 
+def own_procfs(table: Table) -> int:
+    """The slot of a detached procfs of our own: writes to it cannot be led astray by any image."""
+    if "procfs" not in table.named:
+        fs, slot = table.slot("fs"), table.slot("procfs")
+        table.add(abi.OP_FSOPEN, slot=fs, s1="proc")
+        table.add(abi.OP_FSCONFIG, slot=fs, a=abi.FSCONFIG_CMD_CREATE)
+        table.add(abi.OP_FSMOUNT, slot=slot, dir=fs)
+    return table.slot("procfs")
+
+
 class Change(Frozen):
     """One difference between file and machine.
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from runspec import abi
-from runspec.plan.steps.base import FINISH, LIVE, START, STOP, ChildStep, HostStep, Table
+from runspec.plan.steps import attributes
+from runspec.plan.steps.base import FINISH, LIVE, START, STOP, ChildStep, HostStep, Table, own_procfs
 from runspec.plan.steps.landlock import rule_ops
 from runspec.plan.steps.namespaces import BARRIER_START, WaitForHost, inside, is_new
 from runspec.spec.model import Capabilities, Landlock, Process, Rlimit, Spec
@@ -40,16 +41,6 @@ class SetNames(ChildStep):
 
     def __str__(self) -> str:
         return f"set hostname {self.hostname}"
-
-
-def own_procfs(table: Table) -> int:
-    """The slot of a detached procfs of our own: writes to it cannot be led astray by any image."""
-    if "procfs" not in table.named:
-        fs, slot = table.slot("fs"), table.slot("procfs")
-        table.add(abi.OP_FSOPEN, slot=fs, s1="proc")
-        table.add(abi.OP_FSCONFIG, slot=fs, a=abi.FSCONFIG_CMD_CREATE)
-        table.add(abi.OP_FSMOUNT, slot=slot, dir=fs)
-    return table.slot("procfs")
 
 
 class SetSysctls(ChildStep):
@@ -320,8 +311,6 @@ class ChangeInside(HostStep):
 
 def plan(spec: Spec, facts: Facts) -> list[ChildStep]:
     """From the pivoted root to the exec."""
-    from runspec.plan.steps import attributes
-
     name, process = spec.name, spec.process
     steps: list[ChildStep] = []
     if is_new(spec, "uts") and (spec.hostname is not None or spec.domainname is not None):

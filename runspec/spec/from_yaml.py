@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from runspec.errors import Mark, SpecError
 from runspec.spec import defaults, read_process, units
+from runspec.spec.frozen import first_difference
 from runspec.spec.model import (
     Capabilities,
     Cpu,
@@ -119,6 +120,7 @@ class Reader:
     def __init__(self, document: Document) -> None:
         self.tree: Tree = document.tree
         self.marks = document.marks
+        self.bare = self.tree.get("defaults") == "none"     # what is written is all there is
         self.faults: list[SpecError] = []
         self.moves: dict[str, dict[str, str]] = {}      # list in the file -> file element -> Spec element
 
@@ -170,7 +172,7 @@ class Reader:
                           "a read-only root has no use for a writable layer",
                           "remove one of the two")
         return Root(path=path, readonly=readonly, image=image,
-                    overlay=defaults.overlay(name, path, readonly, over))
+                    overlay=None if self.bare and over is None else defaults.overlay(name, path, readonly, over))
 
     def args(self, tree: Tree) -> tuple[str, ...]:
         raw = tree.get("args")
@@ -181,14 +183,14 @@ class Reader:
     def env(self, tree: Tree) -> tuple[str, ...]:
         raw = tree.get("env")
         if raw is None:
-            return (defaults.PATH,)
+            return () if self.bare else (defaults.PATH,)
         if isinstance(raw, dict):
             given = tuple(f"{k}={self.call(f'process.env.{k}', _plain, v, '')}" for k, v in raw.items())
             names = [f".{k}" for k in raw]
         else:
             given = tuple(raw)
             names = [f"[{index}]" for index in range(len(given))]
-        env = defaults.env(given)
+        env = given if self.bare else defaults.env(given)
         more = len(env) - len(given)
         if more or isinstance(raw, dict):
             self.moves["process.env"] = {old: f"[{index + more}]" for index, old in enumerate(names)}
@@ -198,13 +200,13 @@ class Reader:
         raw: Tree = tree.get("user") or {}
         umask = self.value(raw, "process.user", "umask", units.parse_mode)
         return User(uid=raw.get("uid", 0), gid=raw.get("gid", 0),
-                    umask=defaults.UMASK if umask is None else umask,
+                    umask=defaults.UMASK if umask is None and not self.bare else umask,
                     additional_gids=tuple(raw.get("additionalGids") or ()))
 
     def capabilities(self, tree: Tree) -> Capabilities:
         raw = tree.get("capabilities")
         if raw is None:
-            return defaults.CAPABILITIES
+            return Capabilities() if self.bare else defaults.CAPABILITIES
         number = CAPABILITY_NUMBER
 
         def named(name: str) -> tuple[str, ...]:
@@ -219,14 +221,14 @@ class Reader:
     def rlimits(self, tree: Tree) -> tuple[Rlimit, ...]:
         raw = tree.get("rlimits")
         if not raw:
-            return defaults.RLIMITS
+            return () if self.bare else defaults.RLIMITS
         given = []
         for index, one in enumerate(raw):
             at = f"process.rlimits[{index}]"
             given.append(Rlimit(type=one["type"],
                                 soft=self.call(f"{at}.soft", units.parse_count, one["soft"], 0),
                                 hard=self.call(f"{at}.hard", units.parse_count, one["hard"], units.INFINITY)))
-        out = defaults.rlimits(tuple(given))
+        out = tuple(sorted(given, key=lambda one: one.type)) if self.bare else defaults.rlimits(tuple(given))
         self.moved("process.rlimits",
                    tuple(next((i for i, g in enumerate(given) if g is one), -1) for one in out))
         return out
@@ -236,7 +238,7 @@ class Reader:
         return Process(
             cwd=tree.get("cwd", "/"), args=self.args(tree), env=self.env(tree), user=self.user(tree),
             capabilities=self.capabilities(tree), rlimits=self.rlimits(tree),
-            no_new_privileges=tree.get("noNewPrivileges", True), oom_score_adj=tree.get("oomScoreAdj"),
+            no_new_privileges=tree.get("noNewPrivileges", not self.bare), oom_score_adj=tree.get("oomScoreAdj"),
             **read_process.attributes(self, tree))
 
     def mappings(self, raw: list[Tree] | None) -> tuple[IDMapping, ...]:
@@ -260,8 +262,8 @@ class Reader:
 
     def mounts(self) -> tuple[Mount, ...]:
         raw = self.tree.get("mounts")
-        if not raw:
-            return defaults.MOUNTS
+        if not raw or self.bare:
+            return tuple(self.mount(one) for one in raw or ()) if self.bare else defaults.MOUNTS
         out, origin = defaults.mounts(tuple(self.mount(one) for one in raw))
         self.moved("mounts", origin)
         return out
@@ -274,10 +276,10 @@ class Reader:
         if quota is not None:
             quota = self.call(f"{at}.quota", lambda v: units.parse_quota(v, period or units.PERIOD), quota,
                               None)
-            if quota is not None and quota >= 0 and period is None:
+            if quota is not None and quota >= 0 and period is None and not self.bare:
                 period = units.PERIOD
         weight, shares, idle = raw.get("weight"), raw.get("shares"), raw.get("idle")
-        if weight is None and shares is None and not idle:
+        if weight is None and shares is None and not idle and not self.bare:
             weight = defaults.WEIGHT
         return Cpu(shares=shares, weight=weight, quota=quota, period=period, idle=idle,
                    burst=self.value(raw, at, "burst", units.parse_duration),
@@ -299,7 +301,7 @@ class Reader:
     def device_rules(self, tree: Tree) -> tuple[DeviceRule, ...]:
         raw = tree.get("devices")
         if not raw:
-            return defaults.DEVICE_RULES
+            return () if self.bare else defaults.DEVICE_RULES
         given = []
         for index, one in enumerate(raw):
             major, minor = one.get("major"), one.get("minor")
@@ -308,6 +310,8 @@ class Reader:
                 minor=None if minor == -1 else minor,
                 access="rwm" if one.get("access") is None else
                 self.call(f"linux.resources.devices[{index}].access", _access, one["access"], "rwm")))
+        if self.bare:
+            return tuple(given)
         out, before = defaults.device_rules(tuple(given))
         self.moved("linux.resources.devices", (-1,) * before + tuple(range(len(given))))
         return out
@@ -318,13 +322,18 @@ class Reader:
         limit = pids.get("limit")
         if isinstance(limit, str):
             limit = self.call("linux.resources.pids.limit", units.parse_size, limit, None)
+        if limit is None and not self.bare:
+            limit = defaults.PIDS
         return Resources(
             cpu=self.cpu(raw), memory=self.memory(raw),
-                         pids=Pids(limit=defaults.PIDS if limit is None else limit),
+            pids=Pids(limit=limit),
             devices=self.device_rules(raw), unified=self.pairs(raw, "linux.resources", "unified"))
 
     def namespaces(self, tree: Tree) -> tuple[Namespace, ...]:
         raw = tree.get("namespaces")
+        if self.bare:
+            return tuple(Namespace(type=one["type"], path=one.get("path"), container=one.get("container"))
+                         for one in raw or ())
         if not raw:
             return defaults.NAMESPACES
         out, origin = defaults.namespaces(tuple(
@@ -350,12 +359,17 @@ class Reader:
     def linux(self, name: str) -> Linux:
         tree: Tree = self.tree.get("linux") or {}
         masked, readonly = tree.get("maskedPaths"), tree.get("readonlyPaths")
+        path, propagation = tree.get("cgroupsPath") or None, tree.get("rootfsPropagation") or None
+        if self.bare:
+            masked, readonly = masked or (), readonly or ()
+        else:
+            path, propagation = path or defaults.cgroups_path(name), propagation or defaults.PROPAGATION
         return Linux(
             namespaces=self.namespaces(tree), uid_mappings=self.mappings(tree.get("uidMappings")),
             gid_mappings=self.mappings(tree.get("gidMappings")), time_offsets=self.time_offsets(tree),
-            devices=self.devices(tree), cgroups_path=tree.get("cgroupsPath") or defaults.cgroups_path(name),
+            devices=self.devices(tree), cgroups_path=path,
             resources=self.resources(tree), sysctl=self.pairs(tree, "linux", "sysctl"),
-            rootfs_propagation=tree.get("rootfsPropagation") or defaults.PROPAGATION,
+            rootfs_propagation=propagation,
             masked_paths=defaults.MASKED_PATHS if masked is None else tuple(masked),
             readonly_paths=defaults.READONLY_PATHS if readonly is None else tuple(readonly),
             **read_process.domain(self, tree))
@@ -389,7 +403,7 @@ class Reader:
         linux = self.linux(name)
         hostname = tree.get("hostname")
         # A shared uts namespace keeps the name it has.
-        if hostname is None and any(one.type == "uts" and one.path is None and one.container is None
+        if hostname is None and not self.bare and any(one.type == "uts" and one.path is None and one.container is None
                                     for one in linux.namespaces):
             hostname = name
         return Spec(
@@ -456,31 +470,13 @@ def gather(documents: list[Document]) -> tuple[list[tuple[Spec | Network, Docume
             seen[kind, model.name] = model, placed
             out.append((model, placed))
         elif before[0] != model:
-            at, first = _first_difference(before[0], model), before[1].marks
+            at, first = first_difference(before[0], model), before[1].marks
             there = find(first, "name")[1]
             faults.append(fault(
                 document.marks, "name", f"{kind} {units.shown(model.name)} is declared twice, differently",
                 f"the other is at {there}; they differ first at {at}",
                                 "make them equal, or give one another name"))
     return out, faults
-
-
-def _first_difference(one: Any, other: Any, path: str = "") -> str:
-    """The path of the first leaf in which two models differ."""
-    if type(one) is type(other) and isinstance(one, tuple) and len(one) == len(other):
-        for index, (a, b) in enumerate(zip(one, other, strict=True)):
-            if a != b:
-                return _first_difference(a, b, f"{path}[{index}]")
-    if type(one) is type(other) and hasattr(one, "FIELDS"):
-        from runspec.spec.frozen import items, key
-
-        for (field, a), (_, b) in zip(items(one), items(other), strict=True):
-            if a != b:
-                at = f"{path}.{key(field)}" if path else key(field)
-                return at if isinstance(a, tuple) and a and isinstance(a[0], tuple) else _first_difference(a,
-                                                                                                           b,
-                                                                                                           at)
-    return path
 
 
 def read(documents: list[Document]) -> list[tuple[Spec | Network, Document]]:

@@ -93,3 +93,17 @@ def key(field: str) -> str:
     first, *rest = field.split("_")
     spelled = _SPELLED[field] = first + "".join(word.capitalize() for word in rest)
     return spelled
+
+
+def first_difference(one: Any, other: Any, path: str = "") -> str:
+    """The path of the first leaf in which two models differ."""
+    if type(one) is type(other) and isinstance(one, tuple) and len(one) == len(other):
+        for index, (a, b) in enumerate(zip(one, other, strict=True)):
+            if a != b:
+                return first_difference(a, b, f"{path}[{index}]")
+    if type(one) is type(other) and isinstance(one, Frozen):
+        for (field, a), (_, b) in zip(items(one), items(other), strict=True):
+            if a != b:
+                at = f"{path}.{key(field)}" if path else key(field)
+                return at if isinstance(a, tuple) and a and isinstance(a[0], tuple) else first_difference(a, b, at)
+    return path

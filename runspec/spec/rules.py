@@ -34,19 +34,20 @@ _SYSCTL_IPC = ("kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem", 
                "kernel.shmmni", "kernel.shm_rmid_forced")
 
 
-def check(model: Spec | Network, marks: dict[str, Mark]) -> list[SpecError]:
+def check(model: Spec | Network, marks: dict[str, Mark], oci: bool = False) -> list[SpecError]:
     """Lists every fault that the model alone shows.
 
     Args:
         model: what a door read.
         marks: spec path -> place, by the Spec's own list indices.
+        oci: no default was added; what OCI allows and only people get wrong is let pass.
 
     Returns:
         Faults in file order, empty where all is well.
     """
     from runspec.spec.from_yaml import in_file_order
 
-    faults = Faults(marks)
+    faults = Faults(marks, oci)
     if isinstance(model, Network):
         check_network(faults, model)
         _texts(faults, model)
@@ -92,7 +93,7 @@ def judge(documents: list[Document], unread: list[SpecError] | None = None, host
     read, found = from_yaml.gather(good)
     faults += found
     for model, document in read:
-        found = check(model, document.marks)
+        found = check(model, document.marks, bare(document))
         if host and isinstance(model, Spec):
             found = found + rules_host.check_host(model, document.marks)
         faults += [one for one in found if str(one.at) not in told]
@@ -100,6 +101,11 @@ def judge(documents: list[Document], unread: list[SpecError] | None = None, host
         files = [one.at.file for one in faults if one.at] if unread else []
         faults = from_yaml.in_file_order(faults, [*(one.file for one in documents), *files])
     return read, faults
+
+
+def bare(document: Document) -> bool:
+    """Whether a document asks for no defaults."""
+    return isinstance(document.tree, dict) and document.tree.get("defaults") == "none"
 
 
 def _rest(document: Document, found: list[SpecError]) -> list[SpecError]:
@@ -120,7 +126,7 @@ def _rest(document: Document, found: list[SpecError]) -> list[SpecError]:
     if schema.check(rest):
         return []           # something that must be there is left out
     [(model, placed)], faults = from_yaml.gather([rest])
-    faults = faults + check(model, placed.marks)
+    faults = faults + check(model, placed.marks, bare(document))
     near = tuple(path.rpartition(".")[0] for path in (path.partition("[")[0] for path in bad))
     return [one for one in faults if not any(_beside(one.what.partition(": ")[0], above) for above in near)]
 
@@ -218,7 +224,8 @@ def _root(faults: Faults, spec: Spec) -> None:
 
 
 def _process(faults: Faults, process: Process) -> None:
-    if not process.args or not process.args[0]:
+    # A bundle may leave out what runs: then it can be created, and not started.
+    if not (process.args and process.args[0]) and (process.args or not faults.oci):
         faults.add("process.args", "names no program", "a container runs one, execve(2)",
                    "write it like args: [/sbin/init]")
     for index, word in enumerate(process.args):
@@ -234,7 +241,7 @@ def _process(faults: Faults, process: Process) -> None:
             faults.add(at, f"{shown(one)} is no NAME=value", "environ(7)", "write it like HOME=/root")
         elif "\0" in one:
             faults.add(at, "holds a NUL character", "it would end the value, environ(7)", "remove it")
-        elif name in seen:
+        elif name in seen and not faults.oci:
             faults.add(at, f"{shown(name)} is set twice", "which one a program sees is chance, environ(7)",
                        "remove one")
         seen[name] = index

@@ -19,10 +19,11 @@ class Faults:
 
     Args:
         marks: spec path -> place in the user's file.
+        oci: what OCI allows passes.
     """
 
-    def __init__(self, marks: dict[str, Mark]) -> None:
-        self.marks = marks
+    def __init__(self, marks: dict[str, Mark], oci: bool = False) -> None:
+        self.marks, self.oci = marks, oci
         self.found: list[SpecError] = []
 
     def add(self, path: str, what: str, why: str = "", fix: str = "") -> None:
@@ -140,12 +141,14 @@ def _options(faults: Faults, at: str, mount: Mount, options: mount_options.Optio
                 known = (*data, *mount_options.KNOWN)
             else:
                 continue            # this file system's own, which only it can judge
+            if faults.oci and not options.bind:
+                continue            # config.md: an option that is not known is the file system's own
             near = nearest(name, known)
             kind = "a bind" if options.bind else str(mount.type)
             faults.add(here, f"{shown(word)} is no option of {kind}", "see mount(8)",
                        f"did you mean {near}?" if near else "remove it")
     pair = mount_options.contradiction(mount.options)
-    if pair:
+    if pair and not faults.oci:     # there, the later one holds
         place = len(mount.options) - 1 - mount.options[::-1].index(pair[1])
         faults.add(f"{at}.options[{place}]", f"{pair[1]} contradicts {pair[0]}", "only one of them can hold",
                    "remove one")
@@ -209,6 +212,8 @@ def check_mounts(faults: Faults, spec: Spec) -> None:
         if not any(mount is one for one in MOUNTS):
             _mount(faults, at, mount)
         where = mount.destination
+        if faults.oci:
+            continue        # what hides another is meant so, or harmless
         if where in earlier:
             faults.add(f"{at}.destination", f"{shown(where)} is mounted twice",
                        "the second would hide the first", "remove one")

@@ -53,7 +53,7 @@ def schema(name: str) -> Schema:
     """One of our schemas, its references replaced by what they name.
 
     Args:
-        name: "container" or "network".
+        name: "container", "network" or "bundle".
     """
     if name not in _loaded:
         import json
@@ -92,14 +92,27 @@ def check(document: Document) -> list[SpecError]:
     word = tree.get("kind", "Container")
     if not isinstance(word, str) or word not in KINDS:
         near = _near(word, list(KINDS)) if isinstance(word, str) else ""
-        faults = [_fault(document, "kind", f"{_found(word)} is no kind of document",
-                         "the kinds are " + " and ".join(KINDS), f"did you mean {near}?" if near else "")]
+        bad = [_fault(document, "kind", f"{_found(word)} is no kind of document",
+                      "the kinds are " + " and ".join(KINDS), f"did you mean {near}?" if near else "")]
         version = tree.get("apiVersion", "runspec/v1")
         if version != "runspec/v1":
-            faults.append(_fault(document, "apiVersion", f"expected runspec/v1, found {_found(version)}"))
-        return sorted(faults, key=_place)
+            bad.append(_fault(document, "apiVersion", f"expected runspec/v1, found {_found(version)}"))
+        return sorted(bad, key=_place)
     name = KINDS[word]
-    return sorted((_told(document, name, one) for one in _walk(schema(name), tree, "")), key=_place)
+    return faults(name, document)
+
+
+def faults(name: str, document: Document) -> list[SpecError]:
+    """Judges a document against one schema.
+
+    Args:
+        name: "container", "network" or "bundle".
+        document: its tree is a map.
+
+    Returns:
+        Every fault, in the order of the tree where the document has no places.
+    """
+    return sorted((_told(document, name, one) for one in _walk(schema(name), document.tree, "")), key=_place)
 
 
 def _place(error: SpecError) -> tuple[int, int]:

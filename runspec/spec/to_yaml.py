@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 API_VERSION = "runspec/v1"
 
 
-def config_tree(model: Spec | Network) -> Tree:
+def config_tree(model: Spec | Network, bare: bool = False) -> Tree:
     """A document with every default spelled out, which reads back as an equal model.
 
     Args:
         model: what a document became.
+        bare: say that no default is meant, for a model that has none.
 
     Returns:
         A tree of plain dicts, lists and scalars, in the order in which people write.
@@ -29,6 +30,8 @@ def config_tree(model: Spec | Network) -> Tree:
     if isinstance(model, Network):
         return {**head, **tree}
     head["kind"] = "Container"
+    if bare:
+        head |= {"name": tree.pop("name"), "defaults": "none"}
     user = tree["process"]["user"]
     if "umask" in user:
         user["umask"] = f"{user['umask']:04o}"

@@ -124,7 +124,7 @@ def apply(words: Words, kernel: Kernel, store: Store) -> int:
         raise
     done = {one.model.name: outcome(one.model.name, work) for one in wanted}
     if words.json:
-        print(render.done_json(done, work.plan.changes, work.plan.quiet))
+        print(render.done_json(done, work.plan.changes, (*work.plan.quiet, *work.notes)))
     else:
         print(render.done_text(done, work.plan.changes, warnings(work), render.coloured()))
     return 0
@@ -212,7 +212,7 @@ def outcome(name: str, work: Work) -> str:
 
 def warnings(work: Work) -> tuple[str, ...]:
     """The quiet lines that say more than "up to date"."""
-    return tuple(line for line in work.plan.quiet if line.startswith("warning"))
+    return (*(line for line in work.plan.quiet if line.startswith("warning")), *work.notes)
 
 
 def interrupted(work: Work) -> None:

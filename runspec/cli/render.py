@@ -104,7 +104,9 @@ def file_path(marks: Mapping[str, Mark], path: str) -> str:
     while at and at not in marks:
         at = at[:max(at.rfind("."), at.rfind("["), 0)]
     named = getattr(marks.get(at), "path", at)      # from_yaml.Place knows the index in the file
-    return f"{named}{path[len(at):]}" + (" (default)" if "[" in path[len(at):] else "")
+    rest = path[len(at):]
+    # What the file names no more is told by its own name, in brackets.
+    return f"{named}{rest}" + (" (default)" if any(f"[{digit}" in rest for digit in "0123456789") else "")
 
 
 def change_line(change: Change, mark: Mark | None = None, colour: bool = False, path: str = "") -> str:

@@ -407,6 +407,47 @@ class Processes:
                 if one >= 0:
                     os.close(one)
 
+    def node_inside(self, pid: int, path: str) -> list[int | str] | None:
+        """[b c p, or "?" for what is no node, major, minor, mode, uid, gid] of a path in a process's root."""
+        found = self.stat_inside(pid, path)
+        if found is None:
+            return None
+        kind = {abi.S_IFBLK: "b", abi.S_IFCHR: "c", abi.S_IFIFO: "p"}.get(found.st_mode & 0o170000, "?")
+        return [kind, os.major(found.st_rdev), os.minor(found.st_rdev), found.st_mode & 0o7777, found.st_uid,
+                found.st_gid]
+
+    def place_inside(self, pid: int, path: str) -> str | None:
+        """Where a path of a process's root leads once its links are followed, None where there is nothing.
+
+        That is the path by which mountinfo names a mount at its end.
+        """
+        root = fd = -1
+        try:
+            root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            fd = native.openat2(root, path, os.O_PATH, 0, abi.RESOLVE_IN_ROOT)
+            top, found = (os.readlink(f"/proc/self/fd/{one}").rstrip("/") for one in (root, fd))
+            return found[len(top):] if found.startswith(top + "/") else None
+        except OSError:
+            return None
+        finally:
+            for one in (fd, root):
+                if one >= 0:
+                    os.close(one)
+
+    def mounts_at(self, pid: int, path: str) -> list[int]:
+        """The ids of the mounts that a process sees at a path, the topmost last.
+
+        See: proc_pid_mountinfo(5).
+        """
+        from runspec.kernel import procfs
+        try:
+            with open(f"/proc/{pid}/mountinfo", "rb", buffering=0) as file:
+                found = procfs.parse_mountinfo(file.read())
+        except OSError as error:
+            raise SyscallError("openat", f"/proc/{pid}/mountinfo", error.errno or errno.EIO) from None
+        place = self.place_inside(pid, path) or path
+        return [one.id for one in found if one.mount_point == place]
+
     def get_rlimit(self, pid: int, limit: int) -> tuple[int, int]:
         """(soft, hard) of a live process; -1 is RLIM_INFINITY."""
         import resource

@@ -26,9 +26,13 @@ def changes(target: str, expected: dict[str, Any], before: dict[str, Any] | None
         the file's new word wins either way.
     """
     found = []
-    for path in (*expected, *(path for path in seen if path not in expected)):
+    # What was asked once and is no more; elements of lists are told by name instead, their indexes moved.
+    ended = [path for path in before or () if path not in expected and path not in seen and "[" not in path]
+    for path in (*expected, *(path for path in seen if path not in expected), *ended):
         after, now = expected.get(path, ABSENT), seen.get(path, UNKNOWN)
-        if now is UNKNOWN or now == after:
+        if path in ended and before is not None:
+            now = before[path]
+        if now is UNKNOWN or now == after or (now is None and after is ABSENT):
             continue
         edited = before is not None and before.get(path, ABSENT) != after
         found.append(Change(target=target, path=path, before=now, after=after,

@@ -24,6 +24,8 @@ class Facts:
         hostname, domainname: of its uts namespace.
         sysctl: key -> value as read inside.
         links, addresses, routes: rtnetlink's view inside its network namespace.
+        places: destination or hidden path -> where it lies inside, once links of the image are followed.
+        fresh: spec path -> what a new container would begin with, where the file asks no more.
         nodes: path -> (type, major, minor, mode, uid, gid) below its root.
         present: masked and read-only paths that exist for it.
         device_tag: tag of the attached device program, "" where there is none.
@@ -34,10 +36,10 @@ class Facts:
     """
 
     __slots__ = (
-        "addresses", "device_tag", "domainname", "elsewhere", "files", "gid_map", "groups", "host_links",
+        "addresses", "device_tag", "domainname", "elsewhere", "files", "fresh", "gid_map", "groups", "host_links",
         "hostname", "id_status", "io_priority", "label", "landlock", "limits", "links", "membership",
         "memory_policy", "mounts", "namespaces", "nodes", "oom_score_adj", "own", "personality", "pid",
-        "present", "routes", "scheduler", "sources", "start_time", "status", "sysctl", "timens_offsets",
+        "places", "present", "routes", "scheduler", "sources", "start_time", "status", "sysctl", "timens_offsets",
         "uid_map")
 
     def __init__(self, status: str) -> None:
@@ -57,10 +59,12 @@ class Facts:
         self.groups: dict[str, str] = {}
         self.hostname = self.domainname = ""
         self.sysctl: dict[str, str] = {}
+        self.places: dict[str, str] = {}
+        self.fresh: dict[str, Any] = {}
         self.links: list[Any] = []
         self.addresses: list[Any] = []
         self.routes: list[Any] = []
-        self.nodes: dict[str, tuple[str, int, int, int, int, int]] = {}
+        self.nodes: dict[str, tuple[str | int, ...]] = {}
         self.present: frozenset[str] = frozenset()
         self.oom_score_adj: int | None = None
         self.timens_offsets: dict[str, tuple[int, int]] = {}

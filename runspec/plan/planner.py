@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from runspec.plan import cgroup
+from runspec.plan import cgroup, live
 from runspec.plan.facts import Facts
 from runspec.plan.host import Host
 from runspec.plan.steps import attributes, namespaces, network, process, rootfs
 from runspec.plan.steps import cgroup as groups
 from runspec.plan.steps.base import Change, Plan, Step
-from runspec.plan.values import ABSENT
 from runspec.spec import fields
 from runspec.spec.model import IDMapping, Network, Spec
 
@@ -127,7 +126,8 @@ def container_steps(item: Item, host: Host) -> list[Step]:
     if item.facts.status == "stopped":
         return [*remains(item), *create(item, host)]
     if not item.changes:
-        return []
+        # The file says the same in other words, or something that needs nothing: it is what counts from now on.
+        return [process.SaveRecord(target=item.name)] if item.last != item.wanted else []
     impact = max(change.impact for change in item.changes)
     if impact == fields.RECREATE:
         return [*remains(item), *create(item, host)]
@@ -212,13 +212,15 @@ def change_live(item: Item, host: Host) -> list[Step]:
     paths = {change.path for change in item.changes}
     steps: list[Step] = group_writes(item, host, item.facts.files, paths)
     if paths & {"hostname", "domainname"}:
+        names = {field: getattr(spec, field) if getattr(spec, field) is not None else item.facts.fresh.get(field)
+                 for field in ("hostname", "domainname") if field in paths}
         steps.append(process.ChangeInside(
-            target=name, path="hostname", kinds=("uts",), words="set names", reason=reason(item, "hostname"),
-            hostname=spec.hostname if "hostname" in paths else None,
-            domainname=spec.domainname if "domainname" in paths else None,
+            target=name, path="hostname" if "hostname" in paths else "domainname", kinds=("uts",), words="set names",
+            reason=reason(item, "hostname") or reason(item, "domainname"), **names,
             back=process.ChangeInside(target=name, kinds=("uts",), hostname=item.facts.hostname,
                                       domainname=item.facts.domainname)))
     sysctls = tuple((key, value) for key, value in spec.linux.sysctl if f"linux.sysctl.{key}" in paths)
+    sysctls += process.unasked(item.facts)
     if sysctls:
         kinds_ = tuple(kind for kind in ("uts", "ipc", "network") if namespaces.is_new(spec, kind))
         steps.append(process.ChangeInside(target=name, path="linux.sysctl", kinds=kinds_, sysctls=sysctls,
@@ -227,16 +229,19 @@ def change_live(item: Item, host: Host) -> list[Step]:
                                               (key, item.facts.sysctl[key]) for key, _ in sysctls
                                               if item.facts.sysctl.get(key))),
                                           reason=reason(item, f"linux.sysctl.{sysctls[0][0]}")))
+    group = item.groups[:1]
     for i, limit in enumerate(spec.process.rlimits):
         found = [path for path in (f"process.rlimits[{i}].soft", f"process.rlimits[{i}].hard") if path in paths]
         if found:
             steps.append(process.SetRlimitLive(target=name, path=found[0], limit=limit, reason=reason(item, found[0]),
-                                               before=item.facts.limits.get(limit.type)))
-    if "process.oomScoreAdj" in paths and spec.process.oom_score_adj is not None:
-        steps.append(process.WriteProcess(target=name, path="process.oomScoreAdj", file="oom_score_adj",
-                                          value=str(spec.process.oom_score_adj),
-                                          reason=reason(item, "process.oomScoreAdj")))
+                                               groups=group))
+    if "process.oomScoreAdj" in paths:
+        score = spec.process.oom_score_adj
+        steps.append(process.SetOomScore(target=name, path="process.oomScoreAdj", groups=group,
+                                         reason=reason(item, "process.oomScoreAdj"),
+                                         value=score if score is not None else item.facts.fresh["process.oomScoreAdj"]))
     steps += attributes.change(spec, item.groups[:1], {path: reason(item, path) for path in paths})
+    steps += live.steps(name, spec, item.last, item.facts, host, item.changes)
     steps += network.change_links(spec, item.last, item.facts, item.changes)
     steps.append(process.SaveRecord(target=name))
     return steps
@@ -246,15 +251,8 @@ def reason(item: Item, path: str) -> str:
     """Why a Step is needed: the Change it answers."""
     for change in item.changes:
         if change.path == path:
-            return f"{change.cause}: {shown(change.before)} -> {shown(change.after)}"
+            return f"{change.cause}: {live.shown(change.before)} -> {live.shown(change.after)}"
     return ""
-
-
-def shown(value: Any) -> str:
-    """A value as people read it."""
-    if value is ABSENT or value is None:
-        return "absent"
-    return " ".join(map(shown, value)) if isinstance(value, tuple) else str(value)
 
 
 def directories(spec: Spec) -> list[rootfs.MakeDirectory]:

@@ -10,14 +10,15 @@ from __future__ import annotations
 from runspec.plan import cgroup
 from runspec.plan.facts import Facts
 from runspec.plan.host import Host
+from runspec.plan.steps.namespaces import is_new
 from runspec.plan.steps.network import interface_view, links_seen
 from runspec.plan.steps.process import mask
 from runspec.plan.steps.rootfs import base_dir
 from runspec.plan.values import ABSENT, UNKNOWN
 from runspec.plan.view_attributes import RECORDED as ATTRIBUTES
 from runspec.plan.view_attributes import expect_attributes, see_attributes
-from runspec.plan.views_mounts import expect_mounts, see_mounts
-from runspec.spec.model import Spec
+from runspec.plan.views_mounts import expect_mounts, gone_mounts, see_mounts
+from runspec.spec.model import Device, Overlay, Spec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,15 +56,29 @@ def seen(spec: Spec, last: Spec | None, host: Host, facts: Facts, before: View) 
     """
     told: View = {path: before.get(path, ABSENT) for path in RECORDED}
     told["linux.cgroupsPath"] = place((last or spec).linux.cgroups_path or "", facts)
-    see_names(spec, facts, told)
+    see_names(spec, last, facts, told)
     see_namespaces(spec, facts, told)
     see_root(spec, facts, told)
-    see_mounts(spec, facts, told, before)
-    see_process(spec, facts, told)
+    see_mounts(spec, last, facts, told)
+    see_process(spec, last, facts, told)
     see_attributes(spec, last, facts, told)
     told.update(cgroup.seen(spec.linux.resources, last.linux.resources if last else None, host, facts))
     links_seen(spec, facts, told)
     return told
+
+
+def gone(spec: Spec, last: Spec) -> View:
+    """Elements of lists that only the spec applied last has, by name: they have no index in the file."""
+    view = gone_mounts(spec, last) if is_new(spec, "mount") else {}
+    paths = {one.path for one in spec.linux.devices}
+    view.update((f"linux.devices[{one.path}]", device_view(spec, one)) for one in last.linux.devices
+                if one.path not in paths)
+    limits = {one.type for one in spec.process.rlimits}
+    view.update((f"process.rlimits[{one.type}]", (one.soft, one.hard)) for one in last.process.rlimits
+                if one.type not in limits)
+    kinds = {one.type for one in spec.linux.namespaces}
+    view.update((f"linux.namespaces[{one.type}]", one.type) for one in last.linux.namespaces if one.type not in kinds)
+    return view
 
 
 # Paths the kernel cannot tell, or init may rightly change itself: the Record answers for them.
@@ -101,13 +116,14 @@ def place(path: str, facts: Facts) -> str:
     return path
 
 
-def see_names(spec: Spec, facts: Facts, view: View) -> None:
+def see_names(spec: Spec, last: Spec | None, facts: Facts, view: View) -> None:
     """uts_namespaces(7), and sysctls as they read inside."""
-    if spec.hostname is not None:
+    asked = [spec] if last is None else [spec, last]
+    if any(one.hostname is not None for one in asked):
         view["hostname"] = facts.hostname
-    if spec.domainname is not None:
+    if any(one.domainname is not None for one in asked):
         view["domainname"] = facts.domainname
-    for key, _ in spec.linux.sysctl:
+    for key in dict.fromkeys(key for one in asked for key, _ in one.linux.sysctl):
         # The kernel separates the numbers of a list by tabs, files mostly by blanks.
         view[f"linux.sysctl.{key}"] = " ".join(facts.sysctl.get(key, "").split()) or ABSENT
 
@@ -131,6 +147,10 @@ def see_namespaces(spec: Spec, facts: Facts, view: View) -> None:
         mine, ours = facts.namespaces.get(one.type, ""), facts.own.get(one.type, "")
         fresh = one.path is None and one.container is None
         view[f"linux.namespaces[{i}]"] = f"{one.type} {'host' if mine == ours else 'new'}" if fresh else mine
+    kinds = {one.type for one in spec.linux.namespaces}
+    for kind in facts.namespaces:
+        if kind not in kinds and facts.namespaces[kind] != facts.own.get(kind, ""):
+            view[f"linux.namespaces[{kind}]"] = kind
     if spec.linux.uid_mappings:
         view["linux.uidMappings"], view["linux.gidMappings"] = facts.uid_map, facts.gid_map
     if spec.linux.time_offsets:
@@ -143,9 +163,17 @@ def expect_root(spec: Spec, view: View) -> None:
     root = spec.root
     view["root.readonly"] = root.readonly
     view["root.image" if root.image else "root.path"] = root.image or root.path
-    if root.overlay is not None and root.image != "host":
-        view["root.overlay.volatile"] = root.overlay.volatile
-        view["root.overlay.upper"] = root.overlay.upper or f"{base_dir(spec.name)}/rootfs"
+    overlay = layer(spec)
+    if overlay is not None:
+        view["root.overlay.volatile"] = overlay.volatile
+        view["root.overlay.upper"] = overlay.upper or f"{base_dir(spec.name)}/rootfs"
+
+
+def layer(spec: Spec) -> Overlay | None:
+    """The layer above the root; an image never goes without, since its mount points are made in it."""
+    if spec.root.image == "host":
+        return None
+    return spec.root.overlay or (Overlay(volatile=True) if spec.root.image else None)
 
 
 def see_root(spec: Spec, facts: Facts, view: View) -> None:
@@ -156,7 +184,7 @@ def see_root(spec: Spec, facts: Facts, view: View) -> None:
     view["root.readonly"] = "ro" in top.options
     root = spec.root
     view["root.image" if root.image else "root.path"] = UNKNOWN
-    if root.overlay is not None and root.image != "host":
+    if layer(spec) is not None:
         options = dict(word.partition("=")[::2] for word in top.super_options)
         view["root.overlay.upper"] = options.get("upperdir", ABSENT)
 
@@ -172,12 +200,18 @@ def expect_process(spec: Spec, view: View) -> None:
     if process.oom_score_adj is not None:
         view["process.oomScoreAdj"] = process.oom_score_adj
     for i, device in enumerate(spec.linux.devices):
-        view[f"linux.devices[{i}]"] = (
-            "c" if device.type == "u" else device.type, device.major or 0, device.minor or 0,
-            (device.file_mode or 0o666) & 0o7777, device.uid or 0, device.gid or 0)
+        view[f"linux.devices[{i}]"] = device_view(spec, device)
 
 
-def see_process(spec: Spec, facts: Facts, view: View) -> None:
+def device_view(spec: Spec, device: Device) -> tuple[Any, ...]:
+    """A node as stat(2) shows it; in a user namespace it is the host's, with the mode and owner that has there."""
+    node = ("c" if device.type == "u" else device.type, device.major or 0, device.minor or 0)
+    if is_new(spec, "user"):
+        return node
+    return (*node, (device.file_mode or 0o666) & 0o7777, device.uid or 0, device.gid or 0)
+
+
+def see_process(spec: Spec, last: Spec | None, facts: Facts, view: View) -> None:
     """A process may always drop capabilities by itself: having fewer than declared is no drift."""
     status = facts.id_status
     view["process.noNewPrivileges"] = bool(status.no_new_privs) or UNKNOWN
@@ -189,7 +223,16 @@ def see_process(spec: Spec, facts: Facts, view: View) -> None:
     for i, limit in enumerate(spec.process.rlimits):
         soft, hard = facts.limits.get(limit.type, (0, 0))
         view[f"process.rlimits[{i}].soft"], view[f"process.rlimits[{i}].hard"] = soft, hard
-    if spec.process.oom_score_adj is not None:
+    if any(one is not None and one.process.oom_score_adj is not None for one in (spec, last)):
         view["process.oomScoreAdj"] = facts.oom_score_adj
+    size = 3 if is_new(spec, "user") else 6
     for i, device in enumerate(spec.linux.devices):
-        view[f"linux.devices[{i}]"] = facts.nodes.get(device.path, ABSENT)
+        found = facts.nodes.get(device.path)
+        view[f"linux.devices[{i}]"] = found[:size] if found is not None else ABSENT
+    if last is None:
+        return
+    for path, value in gone(spec, last).items():
+        if path.startswith("process.rlimits["):
+            view[path] = value
+        elif path.startswith("linux.devices[") and path[len("linux.devices["):-1] in facts.nodes:
+            view[path] = facts.nodes[path[len("linux.devices["):-1]][:size]

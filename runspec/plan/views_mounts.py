@@ -6,7 +6,7 @@ from runspec.plan.facts import Facts
 from runspec.plan.steps.namespaces import is_new
 from runspec.plan.values import ABSENT, UNKNOWN
 from runspec.spec.model import Mount, Spec
-from runspec.spec.mount_options import parse
+from runspec.spec.mount_options import ATTRIBUTES, BIND, QUIET, parse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
 # Words of mountinfo's per-mount options that a file may ask for; "rw" is the absence of "ro".
 WORDS = ("ro", "nosuid", "nodev", "noexec", "noatime", "nodiratime", "relatime", "nosymfollow")
+OPPOSITE = {"ro": "rw", "nosuid": "suid", "nodev": "dev", "noexec": "exec", "nodiratime": "diratime",
+            "nosymfollow": "symfollow"}
+# Options of a file system that its super block shows again.
+SHOWN = ("size", "mode", "nr_inodes")
 
 
 def expect_mounts(spec: Spec, facts: Facts, view: dict[str, Any]) -> None:
@@ -22,70 +26,123 @@ def expect_mounts(spec: Spec, facts: Facts, view: dict[str, Any]) -> None:
         return
     view["mounts"] = ()
     for i, one in enumerate(spec.mounts):
-        path = f"mounts[{i}]"
         if facts.sources.get(one.source or "", ("",))[0] == "missing":
             continue
-        options = parse(one.options)
-        view[path] = one.destination
-        if options.bind:
-            where = facts.sources.get(one.source or "")
-            view[f"{path}.source"] = where[1:] if where else UNKNOWN
-        else:
-            view[f"{path}.type"] = one.type
-            for key, value in data_options(one):
-                view[f"{path}.options.{key}"] = value
-        view[f"{path}.options"] = wanted_words(one)
-        for key, maps in (("uidMappings", one.uid_mappings), ("gidMappings", one.gid_mappings)):
-            if maps:
-                view[f"{path}.{key}"] = tuple((m.container_id, m.host_id, m.size) for m in maps)
+        view[f"mounts[{i}]"] = one.destination
+        view.update((f"mounts[{i}].{key}", value) for key, value in wanted_mount(one, facts).items())
     view["linux.rootfsPropagation"] = (spec.linux.rootfs_propagation or "private").lstrip("r")
     view["linux.maskedPaths"] = tuple(p for p in spec.linux.masked_paths if p in facts.present)
     view["linux.readonlyPaths"] = tuple(p for p in spec.linux.readonly_paths if p in facts.present)
 
 
-def see_mounts(spec: Spec, facts: Facts, view: dict[str, Any], before: dict[str, Any]) -> None:
-    """What mountinfo shows now; that a mount is mapped, but not how: there `before` answers."""
+def wanted_mount(one: Mount, facts: Facts) -> dict[str, Any]:
+    """One mount as it should show."""
+    out: dict[str, Any] = {}
+    if parse(one.options).bind:
+        where = facts.sources.get(one.source or "")
+        out["source"] = where[1:] if where else UNKNOWN
+    else:
+        out["type"] = one.type
+        out.update((f"options.{key}", value) for key, value in data_options(one))
+    out["options"] = wanted_words(one) + unseen(one)
+    for key, maps in (("uidMappings", one.uid_mappings), ("gidMappings", one.gid_mappings)):
+        if maps:
+            out[key] = tuple((m.container_id, m.host_id, m.size) for m in maps)
+    return out
+
+
+def seen_mount(one: Mount, was: Mount | None, found: Any) -> dict[str, Any]:
+    """One mount as mountinfo shows it.
+
+    Args:
+        one: as the file has it.
+        was: as it was applied last, which answers for what mountinfo does not tell.
+        found: its line.
+    """
+    out: dict[str, Any] = {}
+    if parse(one.options).bind:
+        out["source"] = (found.device, found.root)
+    else:
+        out["type"] = "cgroup" if one.type == "cgroup" and found.fstype in ("tmpfs", "cgroup2") else found.fstype
+        shown = dict(word.partition("=")[::2] for word in found.super_options)
+        asked = {key for each in (one, was) if each is not None for key, _ in data_options(each)}
+        out.update((f"options.{key}", number(key, shown[key]) if key in shown else UNKNOWN) for key in sorted(asked))
+    out["options"] = seen_words(one, was, found.options) + unseen(was or one)
+    for key in ("uidMappings", "gidMappings"):
+        maps = [one.uid_mappings, was.uid_mappings if was else ()] if key == "uidMappings" else [
+            one.gid_mappings, was.gid_mappings if was else ()]
+        if any(maps):
+            held = maps[1] if "idmapped" in found.options else ()
+            out[key] = tuple((m.container_id, m.host_id, m.size) for m in held) or ABSENT
+    return out
+
+
+def see_mounts(spec: Spec, last: Spec | None, facts: Facts, view: dict[str, Any]) -> None:
+    """What mountinfo shows now."""
     if not is_new(spec, "mount"):
         return
     top = {one.mount_point: one for one in facts.mounts}     # the last one at a place hides the others
+    former = {one.destination: one for one in last.mounts} if last is not None else {}
     declared = {one.destination for one in spec.mounts}
     for i, one in enumerate(spec.mounts):
-        path, found = f"mounts[{i}]", top.get(one.destination)
-        view[path] = one.destination if found is not None else ABSENT
-        if found is None:
-            continue
-        options = parse(one.options)
-        if options.bind:
-            view[f"{path}.source"] = (found.device, found.root)
-        else:
-            kind = "cgroup" if one.type == "cgroup" and found.fstype in ("tmpfs", "cgroup2") else found.fstype
-            view[f"{path}.type"] = kind
-            shown = dict(word.partition("=")[::2] for word in found.super_options)
-            for key, _ in data_options(one):
-                view[f"{path}.options.{key}"] = number(key, shown[key]) if key in shown else UNKNOWN
-        view[f"{path}.options"] = seen_words(one, found.options)
-        for key in (f"{path}.uidMappings", f"{path}.gidMappings"):
-            if one.uid_mappings or key in before:
-                view[key] = before.get(key, ABSENT) if "idmapped" in found.options else ABSENT
+        found = top.get(place(one.destination, facts))
+        view[f"mounts[{i}]"] = one.destination if found is not None else ABSENT
+        if found is not None:
+            seen = seen_mount(one, former.get(one.destination), found)
+            view.update((f"mounts[{i}].{key}", value) for key, value in seen.items())
+    gone = [where for where in former if where not in declared and place(where, facts) in top]
+    view.update((f"mounts[{where}]", where) for where in gone)
     word = propagation(top["/"].propagation) if "/" in top else UNKNOWN
     if word == "private" and (spec.linux.rootfs_propagation or "").endswith("slave"):
         word = "slave"      # a mount that has no master shows as private
     view["linux.rootfsPropagation"] = word
-    view["linux.maskedPaths"] = tuple(p for p in spec.linux.masked_paths if p in top and masks(top[p]))
-    view["linux.readonlyPaths"] = tuple(p for p in spec.linux.readonly_paths
-                                        if p in top and "ro" in top[p].options)
-    view["mounts"] = surplus(spec, facts, declared)
+    asked = [spec] if last is None else [spec, last]
+    # What was asked and is no more shows as long as it is there.
+    masked = dict.fromkeys(path for one in asked for path in one.linux.masked_paths)
+    view["linux.maskedPaths"] = tuple(p for p in masked if hidden(p, facts, top))
+    readonly = dict.fromkeys(path for one in asked for path in one.linux.readonly_paths)
+    view["linux.readonlyPaths"] = tuple(p for p in readonly if frozen(p, spec, facts, top))
+    view["mounts"] = surplus(spec, facts, declared | set(gone), asked)
 
 
-def surplus(spec: Spec, facts: Facts, declared: set[str]) -> tuple[str, ...]:
+def place(path: str, facts: Facts) -> str:
+    """Where a destination lies inside: links of the image may lead to it."""
+    return facts.places.get(path, path)
+
+
+def hidden(path: str, facts: Facts, top: dict[str, Any]) -> bool:
+    """Whether a mask lies on a path."""
+    found = top.get(place(path, facts))
+    return found is not None and masks(found)
+
+
+def frozen(path: str, spec: Spec, facts: Facts, top: dict[str, Any]) -> bool:
+    """Whether a path is a read-only mount of itself, or a declared mount that is read-only on another account."""
+    found = top.get(place(path, facts))
+    if found is None or "ro" not in found.options:
+        return False
+    if path in spec.linux.readonly_paths:
+        return True
+    return not any(place(one.destination, facts) == found.mount_point for one in spec.mounts)
+
+
+def gone_mounts(spec: Spec, last: Spec) -> dict[str, Any]:
+    """Mounts that only the spec applied last has, by their destination: they have no index in the file."""
+    declared = {one.destination for one in spec.mounts}
+    return {f"mounts[{one.destination}]": one.destination for one in last.mounts if one.destination not in declared}
+
+
+def surplus(spec: Spec, facts: Facts, declared: set[str], asked: list[Spec]) -> tuple[str, ...]:
     """Mount points that nothing in the file accounts for.
 
     A container that may mount by itself (CAP_SYS_ADMIN) may do so: then none are reported.
     """
     if "CAP_SYS_ADMIN" in spec.process.capabilities.bounding:
         return ()
-    known = declared | {"/"} | set(spec.linux.masked_paths) | set(spec.linux.readonly_paths)
-    known |= {device.path for device in spec.linux.devices}
+    known = declared | {"/"}
+    for one in asked:
+        known |= {*one.linux.masked_paths, *one.linux.readonly_paths, *(device.path for device in one.linux.devices)}
+    known |= {place(path, facts) for path in known}
     below = tuple(one.destination.rstrip("/") + "/" for one in spec.mounts
                   if one.type == "cgroup" or parse(one.options).recursive)
     if spec.root.image == "host":
@@ -111,19 +168,26 @@ def wanted_words(one: Mount) -> tuple[str, ...]:
     return tuple(out)
 
 
-def seen_words(one: Mount, shown: tuple[str, ...]) -> tuple[str, ...]:
-    """The flags that hold; for a bind, `ro` counts too where the file does not ask for it."""
+def seen_words(one: Mount, was: Mount | None, shown: tuple[str, ...]) -> tuple[str, ...]:
+    """The flags that hold; for a bind only those that the file has a word on, or had."""
     has = tuple(word for word in WORDS if word in shown)
     if not parse(one.options).bind:
         return has
-    named = set(wanted_words(one))
-    return tuple(word for word in has if word in named or (word == "ro" and "rw" in one.options))
+    named = set(wanted_words(one)) | set(wanted_words(was) if was is not None else ())
+    return tuple(word for word in has if word in named
+                 or any(f"{r}{OPPOSITE.get(word)}" in one.options for r in ("", "r")))
+
+
+def unseen(one: Mount) -> tuple[str, ...]:
+    """Options that mountinfo does not show, or not as they were asked for: the Record answers for them."""
+    quiet = (*QUIET, *BIND, *ATTRIBUTES)
+    return tuple(sorted(word for word in one.options if word not in quiet and word.partition("=")[0] not in SHOWN))
 
 
 def data_options(one: Mount) -> list[tuple[str, Any]]:
     """The file system's own options that its super block shows again."""
     pairs = (word.partition("=")[::2] for word in parse(one.options).data)
-    return [(key, number(key, value)) for key, value in pairs if key in ("size", "mode", "nr_inodes")]
+    return [(key, number(key, value)) for key, value in pairs if key in SHOWN]
 
 
 def number(key: str, value: str) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from time import monotonic, sleep
 
 from runspec.errors import HostError, Mark, SpecError, StateError
-from runspec.plan import cgroup, diff, view
+from runspec.plan import cgroup, diff, live, view
 from runspec.plan.facts import Facts
 from runspec.plan.host import Host
 from runspec.plan.planner import Item, make_plan
@@ -138,9 +138,12 @@ class Session:
                             cause="new" if new else "drifted", impact=fields.IN_PLACE if new else fields.RESTART)
             return Item(spec, last, facts, (change,), image, where)
         expected = view.expected(spec, self.host, facts)
-        before = expected if last == spec or last is None else view.expected(last, self.host, facts)
+        before = expected
+        if last is not None and last != spec:
+            before = {**view.expected(last, self.host, facts), **view.gone(spec, last)}
         seen = view.seen(spec, last, self.host, facts, before)
-        return Item(spec, last, facts, diff.changes(spec.name, expected, before, seen), image, where)
+        changes = live.weigh(spec, last, facts, diff.changes(spec.name, expected, before, seen))
+        return Item(spec, last, facts, changes, image, where)
 
     def _network(self, wanted: Network, observer: Observer) -> Item:
         record = self.store.load("network", wanted.name)
@@ -260,14 +263,16 @@ class Session:
         """Run the plan of `work`, look again, and leave no open journal."""
         places = Places(wanted)
         records = {(one.kind, one.model.name): self._record(one) for one in wanted}
-        live = {item.name: (item.facts.pid, item.facts.start_time) for item in work.containers
+        running = {item.name: (item.facts.pid, item.facts.start_time) for item in work.containers
                 if item.facts.status == "running"}
         names = {step.target for step in work.plan.steps}
         ids = [(kind, item.name) for kind, items in (("network", work.networks), ("container", work.containers))
                for item in items if item.name in names]
         journal = begin(self.store, ids)
-        perform(Run(self.kernel, self.store, work.plan, records, live), work.plan, journal, places)
+        run = Run(self.kernel, self.store, work.plan, records, running)
+        perform(run, work.plan, journal, places)
         journal.close()
+        work.notes += tuple(run.notes)
         again = self.look([one for one in wanted if one.model.name in names], [])
         left = [change for item in (*again.networks, *again.containers) for change in item.changes]
         if left:

@@ -45,6 +45,7 @@ class Run:
         self.children: dict[str, Child] = {}
         self.tables: dict[str, Table] = {}
         self.kept: dict[str, dict[str, int]] = {}
+        self.notes: list[str] = []
         self._groups: set[str] = set()
         self._at: dict[str, int] = {}       # name -> barrier at which its child waits
         self._inside: dict[str, list[ChildStep]] = {}
@@ -148,17 +149,36 @@ class Run:
                 raise self._blame(name, report.index, report.error)
         child.close()
 
-    def inside(self, step: Step, table: Table) -> list[Report]:
-        """Run a table whose slot "init" is the pidfd of the target's init."""
+    def inside(self, step: Step, table: Table, held: tuple[str, ...] = ()) -> list[Report]:
+        """Run a table whose slot "init" is the pidfd of the target's init, and the next ones what is held.
+
+        Args:
+            held: words under which this run holds descriptors of the target.
+        """
         child = self.children.get(step.target)
         pid, start_time = (child.pid, child.start_time) if child is not None else self.live[step.target]
         pidfd = self.kernel.open_process(pid, start_time)
         if pidfd is None:
             raise HostError(f"init of {step.target} has ended")
         try:
-            return self.kernel.run_table(table.ops, (pidfd,))
+            return self.kernel.run_table(table.ops, (pidfd, *(self.kept[step.target][word] for word in held)))
         finally:
             self.kernel.close(pidfd)
+
+    def hold(self, name: str, word: str, fd: int) -> None:
+        """Keep a descriptor for later Steps of a target, or for their undo; it is closed at the end."""
+        before = self.kept.setdefault(name, {}).get(word)
+        if before is not None:
+            self.kernel.close(before)
+        self.kept[name][word] = fd
+
+    def holds(self, name: str, word: str) -> bool:
+        """Whether a descriptor is held under this word: not where a dead run's Step is undone."""
+        return word in self.kept.get(name, {})
+
+    def note(self, text: str) -> None:
+        """Something that the user should hear when all is done."""
+        self.notes.append(text)
 
     def make_user_namespace(self, step: Any) -> None:
         """A user namespace whose one process ends again; the descriptor keeps it for the child."""

@@ -57,6 +57,8 @@ class Observer:
             if record is not None and alive == "running":
                 facts.pid, facts.start_time = record.pid, record.start_time
                 self._outside(facts, specs)
+                if last is not None and last is not spec:
+                    self._fresh(facts, spec, last)
                 running.append((facts, specs))
             found.append(facts)
         for i in range(0, len(running), VISITS):
@@ -161,16 +163,23 @@ class Observer:
             facts.timens_offsets = {words[0]: (int(words[1]), int(words[2]))
                                     for words in map(str.split, text.splitlines()) if len(words) == 3}
         self._attributes(facts, specs)
+        # Links of the image may lead a destination elsewhere; mountinfo names where it lies.
+        points = {one.mount_point for one in facts.mounts}
+        for spec in specs:
+            for path in (*(one.destination for one in spec.mounts), *spec.linux.masked_paths,
+                         *spec.linux.readonly_paths):
+                if path not in points and path not in facts.places and not path.startswith(("/proc/", "/sys/")):
+                    place = kernel.place_inside(facts.pid, path)
+                    if place is not None and place != path:
+                        facts.places[path] = place
         facts.present = frozenset(path for spec in specs
                                   for path in (*spec.linux.masked_paths, *spec.linux.readonly_paths)
                                   if self._present(facts.pid, path))
         for spec in specs:
             for device in spec.linux.devices:
-                node = self.kernel.stat_inside(facts.pid, device.path)
+                node = self.kernel.node_inside(facts.pid, device.path)
                 if node is not None:
-                    kind = {abi.S_IFBLK: "b", abi.S_IFCHR: "c", abi.S_IFIFO: "p"}.get(node.st_mode & 0o170000, "?")
-                    facts.nodes[device.path] = (kind, os.major(node.st_rdev), os.minor(node.st_rdev),
-                                                node.st_mode & 0o7777, node.st_uid, node.st_gid)
+                    facts.nodes[device.path] = tuple(node)
         facts.membership = cgroupfs.parse_membership(kernel.try_read(f"{proc}/cgroup") or b"")
         self._groups(facts, specs)
 
@@ -210,6 +219,24 @@ class Observer:
                 facts.files[controller, name] = text.decode().strip()
         if "" in where and cgroup.judges_devices(self.host):
             facts.device_tag = " ".join(self.kernel.device_program_tags(where[""]))
+
+    def _fresh(self, facts: Facts, spec: Spec, last: Spec) -> None:
+        """What a new container would begin with, where the file asks for something no more."""
+        for field in ("hostname", "domainname"):
+            if getattr(spec, field) is None and getattr(last, field) is not None:
+                facts.fresh[field] = self.kernel.read_text(f"/proc/sys/kernel/{field}").strip()
+        if spec.process.oom_score_adj is None and last.process.oom_score_adj is not None:
+            facts.fresh["process.oomScoreAdj"] = int(self.kernel.read_text("/proc/self/oom_score_adj"))
+        keys = [key for key, _ in last.linux.sysctl if key not in dict(spec.linux.sysctl)]
+        if not keys:
+            return
+        table = Table()
+        for key in keys:
+            table.add(abi.OP_READ, s1="/proc/" + sysctl_path(key), a=4096)
+        fresh = abi.CLONE_NEWNET | abi.CLONE_NEWIPC | abi.CLONE_NEWUTS
+        for report in self.kernel.run_table(table.ops, (), flags=fresh):
+            if not report.error:
+                facts.fresh[f"linux.sysctl.{keys[report.index]}"] = report.data.decode("utf-8", "replace").strip()
 
     # -- a running container, seen from inside --
 

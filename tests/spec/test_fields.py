@@ -45,8 +45,8 @@ def test_every_field_of_the_model_is_listed(path: str) -> None:
 
 @pytest.mark.parametrize(("path", "found", "impact"), [
     ("linux.resources.cpu.weight", "linux.resources.cpu.weight", fields.IN_PLACE),
-    ("mounts[12].options[3]", "mounts[].options", fields.RESTART),
-    ("mounts[3]", "mounts", fields.RESTART),
+    ("mounts[12].options[3]", "mounts[].options", fields.IN_PLACE),
+    ("mounts[3]", "mounts", fields.IN_PLACE),
     ("interfaces[0].addresses[1]", "interfaces[].addresses", fields.IN_PLACE),
     ("interfaces[0].routes[1].via", "interfaces[].routes", fields.IN_PLACE),
     ("linux.sysctl.net.ipv4.ip_forward", "linux.sysctl", fields.IN_PLACE),
@@ -54,7 +54,7 @@ def test_every_field_of_the_model_is_listed(path: str) -> None:
     ("process.rlimits[0].soft", "process.rlimits", fields.IN_PLACE),
     ("process.user.uid", "process.user.uid", fields.RESTART),
     ("root.path", "root.path", fields.RECREATE),
-    ("root.readonly", "root.readonly", fields.RESTART),
+    ("root.readonly", "root.readonly", fields.IN_PLACE),
     ("whatever.else", "", fields.RECREATE),
     ("", "", fields.RECREATE),
 ])

@@ -86,6 +86,7 @@ static const struct { run_op *run; uint32_t needs; } TABLE[] = {
   [OP_REMOVE] = {op_remove, DIR | NAME},
   [OP_RESET_SOCKET] = {op_reset_socket, 0},
   [OP_KEYRING] = {op_keyring, 0},
+  [OP_FSPICK] = {op_fspick, SLOT | DIR | PATH},
   [OP_SCHEDULER] = {op_scheduler, S1},
   [OP_IO_PRIORITY] = {op_io_priority, 0},
   [OP_AFFINITY] = {op_affinity, S1},

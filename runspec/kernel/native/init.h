@@ -51,7 +51,7 @@ size_t strlen(const char *s);
 run_op op_open, op_mkdir, op_mkfile, op_mknod, op_symlink, op_chdir, op_write, op_read, op_remove, op_check_null;
 /* ops_mount.c */
 run_op op_open_tree, op_fsopen, op_fsconfig, op_fsmount, op_mount_setattr, op_move_mount, op_pivot, op_mask,
-       op_readonly, op_umount;
+       op_readonly, op_umount, op_fspick;
 /* ops_attributes.c */
 run_op op_scheduler, op_io_priority, op_affinity, op_personality, op_memory_policy, op_landlock, op_landlock_path,
        op_landlock_port, op_landlock_restrict;

@@ -74,10 +74,11 @@ enum { REPORT_BARRIER = 1, REPORT_DATA, REPORT_FD, REPORT_FORK, REPORT_ERROR, RE
   X(UNAME, 40)         /* REPORT_DATA: nodename NUL domainname NUL */ \
   X(CHECK_NULL, 41)    /* slot must be the character device 1:3 */ \
   X(IGNORE_NEXT, 42)   /* the next op may fail: REPORT_DATA with its index and errno instead of the end; a: ops to leap over if it fails */ \
-  X(UMOUNT, 43)        /* umount2 of s1 below dir (its parent entered by RESOLVE_IN_ROOT|NO_SYMLINKS, its name not followed), flags a */ \
+  X(UMOUNT, 43)        /* umount2 of s1 below dir (its parent entered by RESOLVE_IN_ROOT|NO_SYMLINKS, its name not followed), flags a; with b & 1 one that is busy is detached instead, and REPORT_DATA tells EBUSY */ \
   X(REMOVE, 44)        /* unlinkat(dir, s1 a plain name, a) */ \
   X(RESET_SOCKET, 45)  /* forget the netlink socket, after a change of network namespace */ \
   X(KEYRING, 46)       /* a new, empty session keyring; a kernel without keys: nothing */ \
+  X(FSPICK, 49)        /* slot = fspick of the mount at s1 below dir (RESOLVE_IN_ROOT|NO_SYMLINKS), to change its file system */ \
   X(SCHEDULER, 50)     /* sched_setattr of oneself, s1 = struct sched_attr */ \
   X(IO_PRIORITY, 51)   /* ioprio_set of oneself, a */ \
   X(AFFINITY, 52)      /* sched_setaffinity of oneself, s1 = the mask */ \

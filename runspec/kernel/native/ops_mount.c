@@ -203,10 +203,25 @@ long op_umount(const struct op *op)
     memcpy(parent, path + begin, end - begin);
     parent[end - begin] = '\0';
     error = SYS(umount2, parent, op->a | UMOUNT_NOFOLLOW);
+    if (error == -EBUSY && (op->b & 1)) {
+      send_report(REPORT_DATA, EBUSY, 0, 0, -1);
+      error = SYS(umount2, parent, MNT_DETACH | UMOUNT_NOFOLLOW);
+    }
     long back = SYS(fchdir, before);
     error = error ? error : back;
   }
   shut(fd);
   shut(before);
   return error;
+}
+
+long op_fspick(const struct op *op)
+{
+  long dir = dir_fd(op->dir);
+  if (dir == -EBADF)
+    return dir;
+  long fd = open_below((int)dir, bytes_at(op->s1), O_PATH, 0, IN_ROOT | RESOLVE_NO_SYMLINKS);
+  long context = fd < 0 ? fd : SYS(fspick, fd, "", FSPICK_CLOEXEC | FSPICK_EMPTY_PATH);
+  shut(fd);
+  return fill(op->slot, context);
 }

@@ -22,6 +22,7 @@ class MakeMount(ChildStep):
     mount: Mount
     index: int
     kind: str = "directory"                 # of a bind source: directory, file, missing
+    ready: bool = False                     # a bind whose tree was cloned before the namespaces were entered
     hierarchies: tuple[str, ...] = ()       # v1 controllers shown by a mount of type cgroup
     unified: bool = False
 
@@ -57,7 +58,7 @@ class MakeMount(ChildStep):
         if self.kind == "missing":
             return      # `optional`: rules refuse a missing source without it
         tree = table.slot(f"mount:{self.index}")
-        if not self.mount.uid_mappings:     # else it is ready
+        if not self.ready:
             table.add(abi.OP_OPEN_TREE, slot=tree, s1=self.mount.source or "",
                       a=CLONE | (abi.AT_RECURSIVE if options.recursive else 0))
         self._target(table, self.kind)
@@ -163,14 +164,15 @@ class SealMounts(ChildStep):
 
 def ready_mounts(spec: Spec) -> list[ChildStep]:
     """Binds whose owners are mapped."""
-    steps: list[ChildStep] = []
-    for i, one in enumerate(spec.mounts):
-        options = parse(one.options)
-        if one.uid_mappings and options.bind:
-            steps.append(MapMount(target=spec.name, path=f"mounts[{i}].uidMappings", slot=f"mount:{i}",
-                                  source=one.source or "", ids=f"map:{i}", recursive=options.recursive,
-                                  deep=options.ridmap))
-    return steps
+    return [mapped(spec.name, i, one) for i, one in enumerate(spec.mounts)
+            if one.uid_mappings and parse(one.options).bind]
+
+
+def mapped(target: str, index: int, one: Mount) -> MapMount:
+    """The bind at this place of the list, its owners mapped."""
+    options = parse(one.options)
+    return MapMount(target=target, path=f"mounts[{index}].uidMappings", slot=f"mount:{index}",
+                    source=one.source or "", ids=f"map:{index}", recursive=options.recursive, deep=options.ridmap)
 
 
 def flags(names: tuple[str, ...]) -> int:
@@ -189,5 +191,6 @@ def shown_controllers(host: Host) -> tuple[str, ...]:
 def plan_mounts(spec: Spec, host: Host, sources: dict[str, str]) -> list[ChildStep]:
     """One Step per mount, in the order of the list, as OCI demands."""
     return [MakeMount(target=spec.name, path=f"mounts[{i}]", mount=one, index=i,
-                      kind=sources.get(one.source or "", "directory"), hierarchies=shown_controllers(host))
+                      kind=sources.get(one.source or "", "directory"), hierarchies=shown_controllers(host),
+                      ready=bool(one.uid_mappings))
             for i, one in enumerate(spec.mounts)]

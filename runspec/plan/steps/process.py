@@ -226,49 +226,105 @@ class KeepNamespaces(HostStep):
         return f"keep the {' and '.join(self.kept)} of init of {self.target}"
 
 
-class SetRlimitLive(HostStep):
-    """One resource limit of every process of a running container, prlimit(2)."""
+class SetProcesses(HostStep):
+    """A value of a running container's processes: of init, and of all that still have what init had.
+
+    A program that chose its own keeps it.
+
+    Args:
+        groups: of the container; one of them is enough to find its processes.
+    """
 
     PHASE = LIVE
-    limit: Rlimit
-    before: tuple[int, int] | None = None
-
-    def apply(self, kernel: Any, run: Any) -> Any:
-        """Init's limit is what new processes inherit."""
-        kernel.set_rlimit(run.pid(self.target), abi.RLIMITS[self.limit.type], self.limit.soft, self.limit.hard)
-
-    def undo(self, kernel: Any, run: Any, memo: Any) -> None:
-        """The former limits, where init still runs."""
-        pid = run.pid(self.target)
-        if pid and self.before is not None:
-            kernel.set_rlimit(pid, abi.RLIMITS[self.limit.type], *self.before)
-
-    def __str__(self) -> str:
-        return f"set {self.limit.type} to {self.limit.soft}:{self.limit.hard} on init of {self.target}"
-
-
-class WriteProcess(HostStep):
-    """Writes a file of init's /proc directory."""
-
-    PHASE = LIVE
-    file: str
-    value: str
+    groups: tuple[str, ...] = ()
 
     def look(self, kernel: Any, run: Any) -> Any:
-        """What it holds."""
-        return kernel.read_text(f"/proc/{run.pid(self.target)}/{self.file}").strip()
-
-    def undo(self, kernel: Any, run: Any, memo: Any) -> None:
-        """What it held, where init still runs."""
-        if run.pid(self.target):
-            kernel.write(f"/proc/{run.pid(self.target)}/{self.file}", memo)
+        """What init has, and the processes that have the same."""
+        init = run.pid(self.target)
+        before = self.read(kernel, init)
+        pids = {init}
+        for group in self.groups:
+            pids |= kernel.cgroup_procs(group)
+        return {"before": before, "pids": [pid for pid in sorted(pids) if self.read(kernel, pid) == before]}
 
     def apply(self, kernel: Any, run: Any) -> Any:
-        """proc(5)."""
-        kernel.write(f"/proc/{run.pid(self.target)}/{self.file}", self.value)
+        """Init first: what it starts from now on inherits it."""
+        memo, init = self.look(kernel, run), run.pid(self.target)
+        for pid in (init, *(pid for pid in memo["pids"] if pid != init)):
+            self.write(kernel, pid, self.wanted(), pid == init)
+        return memo
+
+    def undo(self, kernel: Any, run: Any, memo: Any) -> None:
+        """What they had, where the container still runs."""
+        if run.pid(self.target):
+            for pid in memo["pids"]:
+                self.write(kernel, pid, memo["before"], False)
+
+    def wanted(self) -> Any:
+        """The value."""
+        raise AssertionError(type(self).__name__)
+
+    def read(self, kernel: Any, pid: int) -> Any:
+        """A process's value as plain JSON, None where it has ended."""
+        raise AssertionError(type(self).__name__)
+
+    def write(self, kernel: Any, pid: int, value: Any, must: bool) -> None:
+        """Set it; one that has ended meanwhile needs nothing, unless it `must`."""
+        raise AssertionError(type(self).__name__)
+
+
+class SetRlimitLive(SetProcesses):
+    """One resource limit, prlimit(2)."""
+
+    limit: Rlimit
+
+    def wanted(self) -> Any:
+        """[soft, hard]."""
+        return [self.limit.soft, self.limit.hard]
+
+    def read(self, kernel: Any, pid: int) -> Any:
+        """[soft, hard]."""
+        try:
+            return list(kernel.get_rlimit(pid, abi.RLIMITS[self.limit.type]))
+        except OSError:
+            return None
+
+    def write(self, kernel: Any, pid: int, value: Any, must: bool) -> None:
+        """A process that ended, or became another user's, keeps what it has."""
+        try:
+            kernel.set_rlimit(pid, abi.RLIMITS[self.limit.type], *value)
+        except OSError:
+            if must:
+                raise
 
     def __str__(self) -> str:
-        return f"write {self.value!r} to {self.file} of init of {self.target}"
+        return f"set {self.limit.type} to {self.limit.soft}:{self.limit.hard} on the processes of {self.target}"
+
+
+class SetOomScore(SetProcesses):
+    """The score that the out-of-memory killer adds, proc(5)."""
+
+    value: int
+
+    def wanted(self) -> Any:
+        """-1000 to 1000."""
+        return self.value
+
+    def read(self, kernel: Any, pid: int) -> Any:
+        """What it is."""
+        text = kernel.try_read(f"/proc/{pid}/oom_score_adj")
+        return int(text) if text else None
+
+    def write(self, kernel: Any, pid: int, value: Any, must: bool) -> None:
+        """One that has ended is left out."""
+        try:
+            kernel.write(f"/proc/{pid}/oom_score_adj", str(value))
+        except OSError:
+            if must:
+                raise
+
+    def __str__(self) -> str:
+        return f"set oom_score_adj to {self.value} on the processes of {self.target}"
 
 
 class ChangeInside(HostStep):
@@ -309,14 +365,21 @@ class ChangeInside(HostStep):
         return f"{self.words} in {self.target}"
 
 
+def unasked(facts: Facts) -> tuple[tuple[str, str], ...]:
+    """Kernel parameters that the file sets no more, as a new namespace has them: a restart keeps the network's."""
+    head = "linux.sysctl."
+    return tuple((path[len(head):], value) for path, value in facts.fresh.items() if path.startswith(head))
+
+
 def plan(spec: Spec, facts: Facts) -> list[ChildStep]:
     """From the pivoted root to the exec."""
     name, process = spec.name, spec.process
     steps: list[ChildStep] = []
     if is_new(spec, "uts") and (spec.hostname is not None or spec.domainname is not None):
         steps.append(SetNames(target=name, path="hostname", hostname=spec.hostname, domainname=spec.domainname))
-    if spec.linux.sysctl:
-        steps.append(SetSysctls(target=name, path="linux.sysctl", values=spec.linux.sysctl))
+    values = spec.linux.sysctl + unasked(facts)
+    if values:
+        steps.append(SetSysctls(target=name, path="linux.sysctl", values=values))
     if process.oom_score_adj is not None:
         steps.append(SetLimits(target=name, path="process.oomScoreAdj", oom_score_adj=process.oom_score_adj))
     if process.rlimits:

@@ -22,6 +22,7 @@ PROPAGATION = {"private": abi.MS_PRIVATE, "slave": abi.MS_SLAVE, "shared": abi.M
 NODES = (("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0))
 LINKS = (("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"),
          ("stderr", "/proc/self/fd/2"), ("ptmx", "pts/ptmx"))
+NODE_KINDS = {"b": abi.S_IFBLK, "c": abi.S_IFCHR, "u": abi.S_IFCHR, "p": abi.S_IFIFO}
 # What a program from the host's /usr wants to find outside it.
 HOST_LINKS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 HOST_FILES = ("/etc/ld.so.cache", "/etc/alternatives", "/etc/passwd", "/etc/group", "/etc/nsswitch.conf",
@@ -218,8 +219,7 @@ class MakeDevices(ChildStep):
                 add(abi.OP_MKFILE, slot=node, dir=root, s1=one.path.lstrip("/"), a=0o666, b=1)
                 add(abi.OP_MOVE_MOUNT, slot=table.slot("tree"), dir=node)
                 continue
-            kind = {"b": abi.S_IFBLK, "c": abi.S_IFCHR, "u": abi.S_IFCHR, "p": abi.S_IFIFO}[one.type]
-            add(abi.OP_MKNOD, dir=where, s1=name, a=kind | ((one.file_mode or 0o666) & 0o7777),
+            add(abi.OP_MKNOD, dir=where, s1=name, a=NODE_KINDS[one.type] | ((one.file_mode or 0o666) & 0o7777),
                 b=makedev(one.major or 0, one.minor or 0), c=(one.uid or 0) | (one.gid or 0) << 32)
         if self.standard:
             for name, points_to in LINKS:

@@ -81,7 +81,9 @@ def plan(words: Words, kernel: Kernel, store: Store) -> int:
 
     wanted = request(words, store)
     with store.lock(ids_of(wanted), shared=True):
-        work = Session(kernel, store).look(wanted, [], images_too=False)
+        session = Session(kernel, store)
+        work = session.look(wanted, [], images_too=False)
+        session.refuse(work, wanted)
     interrupted(work)
     print(render.plan_json(work.plan) if words.json else render.plan_text(work.plan, render.coloured()))
     return 0

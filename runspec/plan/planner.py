@@ -5,7 +5,7 @@ from __future__ import annotations
 from runspec.plan import cgroup, live
 from runspec.plan.facts import Facts
 from runspec.plan.host import Host
-from runspec.plan.steps import attributes, namespaces, network, process, rootfs
+from runspec.plan.steps import attributes, limits, namespaces, network, process, rootfs
 from runspec.plan.steps import cgroup as groups
 from runspec.plan.steps.base import Change, Plan, Step
 from runspec.spec import fields
@@ -140,9 +140,17 @@ def remains(item: Item) -> list[Step]:
     steps: list[Step] = [groups.KillContainer(target=name, groups=item.groups)]
     steps += [network.RemoveLink(target=name, path=f"interfaces[{i}]", link=network.host_name(name, one.name))
               for i, one in enumerate(spec.interfaces)]
-    steps += [groups.RemoveCgroup(target=name, groups=item.groups)]
+    steps += [groups.RemoveCgroup(target=name, groups=item.groups), *returned(item)]
     # All before anything new is prepared under the same names.
     return [step.replace(early=True) for step in steps]
+
+
+def returned(item: Item) -> list[Step]:
+    """What the groups above a container had for its sake alone."""
+    cpu = item.last.linux.resources.cpu
+    if cpu.realtime_runtime is None and cpu.partition in (None, "member"):
+        return []
+    return [limits.ReturnShares(target=item.name, groups=item.groups)]
 
 
 def remove_container(item: Item) -> list[Step]:
@@ -152,7 +160,7 @@ def remove_container(item: Item) -> list[Step]:
     steps += [network.RemoveLink(target=item.name, path=f"interfaces[{i}]",
                                  link=network.host_name(item.name, one.name))
               for i, one in enumerate(spec.interfaces)]
-    steps.append(groups.RemoveCgroup(target=item.name, groups=item.groups))
+    steps += [groups.RemoveCgroup(target=item.name, groups=item.groups), *returned(item)]
     overlay = spec.root.overlay
     if overlay is not None and overlay.upper and item.data:
         steps += [rootfs.RemoveDirectory(target=item.name, directory=directory, data=True)
@@ -307,9 +315,8 @@ def group_writes(item: Item, host: Host, files: dict[tuple[str, str], str], path
             steps.append(groups.AttachDeviceProgram(target=item.name, path=one.path, reason=why,
                                                     directory=where[one.controller], program=one.program))
         else:
-            before = files.get((one.controller, one.file))
-            steps.append(groups.WriteCgroupFile(target=item.name, path=one.path, reason=why, value=one.value,
-                                                file=f"{where[one.controller]}/{one.file}", before=before))
+            steps.append(limits.step(one, where[one.controller], files.get((one.controller, one.file)),
+                                     target=item.name, path=one.path, reason=why))
     return steps
 
 

@@ -13,7 +13,7 @@ from runspec.plan.steps import network
 from runspec.plan.steps.base import Change, Plan
 from runspec.plan.steps.cgroup import groups
 from runspec.plan.values import ABSENT
-from runspec.run import abilities, admission, images
+from runspec.run import abilities, abilities_resources, admission, images
 from runspec.run.engine import Run, perform, recover
 from runspec.run.journal import begin, open_journals, pending
 from runspec.run.observe import Observer, read_host
@@ -82,7 +82,6 @@ class Session:
             images_too: whether a missing image may be built now; a mere look leaves it.
         """
         self._references(wanted)
-        observer = Observer(self.kernel, self.store, self.host)
         specs = [one.model for one in wanted if isinstance(one.model, Spec)]
         records = {spec.name: self.store.load("container", spec.name) for spec in specs}
         self._refusals(wanted)
@@ -93,6 +92,9 @@ class Session:
             same = record is not None and given is not None and given.digest == record.digest
             lasts[spec.name] = spec if same else spec_of(record) if record is not None else None
         warnings = self._admission(wanted, lasts, gone)
+        self.host = abilities_resources.complete(self.kernel, self.host, [
+            one.linux.resources for one in (*specs, *lasts.values()) if one is not None])
+        observer = Observer(self.kernel, self.store, self.host)
         facts = observer.containers([(spec, lasts[spec.name], records[spec.name]) for spec in specs])
         containers = [self._item(spec, lasts[spec.name], records[spec.name], one, images_too)
                       for spec, one in zip(specs, facts, strict=True)]
@@ -188,7 +190,8 @@ class Session:
         faults = [from_yaml.fault(one.marks, path, what, why, fix) for one in wanted
                   if isinstance(one.model, Spec)
                   for path, what, why, fix in (*cgroup.refusals(one.model.linux.resources, self.host),
-                                               *abilities.refusals(self.kernel, one.model))]
+                                               *abilities.refusals(self.kernel, one.model),
+                                               *abilities_resources.refusals(self.kernel, self.host, one.model))]
         if faults:
             raise source.join(faults)
 
@@ -259,8 +262,28 @@ class Session:
                                  f"{PATIENCE:g} s", "try again when it is done")
             sleep(0.005)
 
+    def refuse(self, work: Work, wanted: list[Wanted]) -> None:
+        """What can be seen of the machine alone to be wrong with a plan: limits below what is in use.
+
+        Raises:
+            SpecError: with the place of each.
+        """
+        places, faults = Places(wanted), []
+        for item in work.containers:
+            if item.wanted is None or item.facts.status != "running":
+                continue
+            small = cgroup.too_small(item.wanted.linux.resources, self.host, item.facts.files)
+            if small is not None and any(one.path == "linux.resources.memory.limit" for one in item.changes):
+                faults.append(from_yaml.fault(
+                    places(item.name), "linux.resources.memory.limit", f"{small[0]} is less than the {small[1]} in use",
+                    "checkBeforeUpdate asks for this to be refused, config-linux.md",
+                    "write a larger limit, or end some of what runs in it first"))
+        if faults:
+            raise source.join(faults)
+
     def perform(self, work: Work, wanted: list[Wanted]) -> None:
         """Run the plan of `work`, look again, and leave no open journal."""
+        self.refuse(work, wanted)
         places = Places(wanted)
         records = {(one.kind, one.model.name): self._record(one) for one in wanted}
         running = {item.name: (item.facts.pid, item.facts.start_time) for item in work.containers

@@ -6,23 +6,18 @@ The schema has judged the trees before: types are right and keys are known here.
 from __future__ import annotations
 
 from runspec.errors import Mark, SpecError
-from runspec.spec import defaults, read_process, units
+from runspec.spec import defaults, read_process, read_resources, units
 from runspec.spec.frozen import first_difference
 from runspec.spec.model import (
     Capabilities,
-    Cpu,
     Device,
-    DeviceRule,
     IDMapping,
     Interface,
     Linux,
-    Memory,
     Mount,
     Namespace,
     Network,
-    Pids,
     Process,
-    Resources,
     Rlimit,
     Root,
     Route,
@@ -104,14 +99,6 @@ def _plain(value: object) -> str:
                         "1.10 and 1.1 are one number in YAML",
                         "put it in quotes")
     return "" if value is None else str(value)
-
-
-def _access(value: object) -> str:
-    text = str(value)
-    if not text or set(text) - set("rwm"):
-        raise SpecError(f"{units.shown(text)} is no access", "it is made of r (read), w (write), m (mknod)",
-                        "write it like rwm")
-    return "".join(char for char in "rwm" if char in text)
 
 
 class Reader:
@@ -268,67 +255,6 @@ class Reader:
         self.moved("mounts", origin)
         return out
 
-    def cpu(self, tree: Tree) -> Cpu:
-        raw: Tree = tree.get("cpu") or {}
-        at = "linux.resources.cpu"
-        quota = raw.get("quota")
-        period = self.value(raw, at, "period", units.parse_duration)
-        if quota is not None:
-            quota = self.call(f"{at}.quota", lambda v: units.parse_quota(v, period or units.PERIOD), quota,
-                              None)
-            if quota is not None and quota >= 0 and period is None and not self.bare:
-                period = units.PERIOD
-        weight, shares, idle = raw.get("weight"), raw.get("shares"), raw.get("idle")
-        if weight is None and shares is None and not idle and not self.bare:
-            weight = defaults.WEIGHT
-        return Cpu(shares=shares, weight=weight, quota=quota, period=period, idle=idle,
-                   burst=self.value(raw, at, "burst", units.parse_duration),
-                   cpus=self.value(raw, at, "cpus", units.parse_cpuset),
-                   mems=self.value(raw, at, "mems", units.parse_cpuset))
-
-    def memory(self, tree: Tree) -> Memory:
-        raw = tree.get("memory")
-        if not raw:
-            return _NO_MEMORY
-        at = "linux.resources.memory"
-        return Memory(
-            limit=self.value(raw, at, "limit", units.parse_size),
-            reservation=self.value(raw, at, "reservation", units.parse_size),
-            swap=self.value(raw, at, "swap", units.parse_size), swappiness=raw.get("swappiness"),
-            disable_oom_killer=raw.get("disableOOMKiller"), use_hierarchy=raw.get("useHierarchy"),
-            check_before_update=raw.get("checkBeforeUpdate"))
-
-    def device_rules(self, tree: Tree) -> tuple[DeviceRule, ...]:
-        raw = tree.get("devices")
-        if not raw:
-            return () if self.bare else defaults.DEVICE_RULES
-        given = []
-        for index, one in enumerate(raw):
-            major, minor = one.get("major"), one.get("minor")
-            given.append(DeviceRule(
-                allow=one["allow"], type=one.get("type") or "a", major=None if major == -1 else major,
-                minor=None if minor == -1 else minor,
-                access="rwm" if one.get("access") is None else
-                self.call(f"linux.resources.devices[{index}].access", _access, one["access"], "rwm")))
-        if self.bare:
-            return tuple(given)
-        out, before = defaults.device_rules(tuple(given))
-        self.moved("linux.resources.devices", (-1,) * before + tuple(range(len(given))))
-        return out
-
-    def resources(self, tree: Tree) -> Resources:
-        raw: Tree = tree.get("resources") or {}
-        pids: Tree = raw.get("pids") or {}
-        limit = pids.get("limit")
-        if isinstance(limit, str):
-            limit = self.call("linux.resources.pids.limit", units.parse_size, limit, None)
-        if limit is None and not self.bare:
-            limit = defaults.PIDS
-        return Resources(
-            cpu=self.cpu(raw), memory=self.memory(raw),
-            pids=Pids(limit=limit),
-            devices=self.device_rules(raw), unified=self.pairs(raw, "linux.resources", "unified"))
-
     def namespaces(self, tree: Tree) -> tuple[Namespace, ...]:
         raw = tree.get("namespaces")
         if self.bare:
@@ -368,7 +294,7 @@ class Reader:
             namespaces=self.namespaces(tree), uid_mappings=self.mappings(tree.get("uidMappings")),
             gid_mappings=self.mappings(tree.get("gidMappings")), time_offsets=self.time_offsets(tree),
             devices=self.devices(tree), cgroups_path=path,
-            resources=self.resources(tree), sysctl=self.pairs(tree, "linux", "sysctl"),
+            resources=read_resources.resources(self, tree), sysctl=self.pairs(tree, "linux", "sysctl"),
             rootfs_propagation=propagation,
             masked_paths=defaults.MASKED_PATHS if masked is None else tuple(masked),
             readonly_paths=defaults.READONLY_PATHS if readonly is None else tuple(readonly),
@@ -441,7 +367,6 @@ class Reader:
         return out
 
 
-_NO_MEMORY = Memory()
 
 
 def gather(documents: list[Document]) -> tuple[list[tuple[Spec | Network, Document]], list[SpecError]]:

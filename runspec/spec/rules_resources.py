@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 from runspec.spec.defaults import DEVICE_RULES
-from runspec.spec.model import DeviceRule, Resources
+from runspec.spec.frozen import key as spelled
+from runspec.spec.model import BlockIO, DeviceRule, Resources, ThrottleDevice, WeightDevice
 from runspec.spec.names import nearest
 from runspec.spec.rules_mounts import Faults
 from runspec.spec.units import shown
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 PAGE = 4096
+RT_PERIOD = 1_000_000                   # µs, of a new group
 LARGEST = 2**63 - 1
 PIDS_MAX = 4_194_304                    # PID_MAX_LIMIT, proc(5)
 MAJORS, MINORS = 1 << 12, 1 << 20       # makedev(3)
+THROTTLES = ("read_bps", "write_bps", "read_iops", "write_iops")
 CONTROLLERS = ("cpu", "cpuset", "hugetlb", "io", "memory", "misc", "pids", "rdma")
 # Files of a group that are no limits: writing them moves processes or stops them.
 ACTING = ("cgroup.procs", "cgroup.threads", "cgroup.type", "cgroup.subtree_control", "cgroup.freeze",
           "cgroup.kill")
 # cgroup v2 file -> the keys of this file that write it.
 WRITTEN = {"cpu.weight": ("weight", "shares"), "cpu.max": ("quota", "period"), "cpu.max.burst": ("burst",),
-           "cpu.idle": ("idle",), "cpuset.cpus": ("cpus",), "cpuset.mems": ("mems",)}
-WRITTEN_MEMORY = {"memory.max": "limit", "memory.low": "reservation", "memory.swap.max": "swap"}
+           "cpu.idle": ("idle",), "cpuset.cpus": ("cpus",), "cpuset.mems": ("mems",),
+           "cpuset.cpus.partition": ("partition",), "cpuset.cpus.exclusive": ("partition",)}
+WRITTEN_MEMORY = {"memory.max": ("limit",), "memory.low": ("reservation", "low"), "memory.swap.max": ("swap",),
+                  "memory.high": ("high",), "memory.min": ("min",), "memory.oom.group": ("oom_group",)}
 
 
 def _range(faults: Faults, at: str, value: int | None, low: int, high: int, what: str, see: str) -> bool:
@@ -64,11 +73,31 @@ def _cpu(faults: Faults, resources: Resources) -> None:
                        f"write {quota} or less")
 
 
+def _realtime(faults: Faults, resources: Resources) -> None:
+    cpu, at = resources.cpu, "linux.resources.cpu"
+    runtime, period = cpu.realtime_runtime, cpu.realtime_period
+    if runtime is not None and runtime > (period or RT_PERIOD):
+        faults.add(f"{at}.realtimeRuntime", f"{runtime} is more than the period {period or RT_PERIOD}",
+                   "it is CPU time of one core in each period, sched-rt-group.rst",
+                   "write a shorter time, or a longer realtimePeriod")
+    if period is not None and runtime is None:
+        faults.add(f"{at}.realtimePeriod", "needs realtimeRuntime", "alone it gives no time, sched-rt-group.rst",
+                   "write realtimeRuntime too")
+    elif period == 0:
+        faults.add(f"{at}.realtimePeriod", "0 is no period", "sched-rt-group.rst", "write it like 1s")
+    if cpu.partition in ("root", "isolated") and not cpu.cpus:
+        faults.add(f"{at}.partition", f"{cpu.partition} needs cores",
+                   "a partition takes its cores from all others, cgroup-v2.rst", "write cpus too")
+
+
 def _memory(faults: Faults, resources: Resources) -> None:
     memory, at = resources.memory, "linux.resources.memory"
     good = {}
-    for name, value in (("limit", memory.limit), ("reservation", memory.reservation), ("swap", memory.swap)):
-        if value is None or value == -1:
+    for name, value in (("limit", memory.limit), ("reservation", memory.reservation), ("swap", memory.swap),
+                        ("kernel", memory.kernel), ("kernelTCP", memory.kernel_tcp), ("high", memory.high),
+                        ("low", memory.low), ("min", memory.min)):
+        # What is protected may be nothing.
+        if value is None or value == -1 or (value == 0 and name in ("low", "min")):
             continue
         if value > LARGEST:
             faults.add(f"{at}.{name}", f"{value} is too large", f"the kernel counts to {LARGEST}",
@@ -89,10 +118,66 @@ def _memory(faults: Faults, resources: Resources) -> None:
         faults.add(f"{at}.swap", f"{good['swap']} is less than the limit {good['limit']}",
                    "in OCI, swap is memory and swap together",
                    f"write {good['limit']} for no swap at all, or more")
-    if "reservation" in good and good["reservation"] > good.get("limit", LARGEST):
-        faults.add(f"{at}.reservation", f"{good['reservation']} is more than the limit {good['limit']}",
-                   "what is reserved is part of the limit", f"write {good['limit']} or less")
+    for name in ("reservation", "low", "min"):
+        if name in good and good[name] > good.get("limit", LARGEST):
+            faults.add(f"{at}.{name}", f"{good[name]} is more than the limit {good['limit']}",
+                       "what is reserved is part of the limit", f"write {good['limit']} or less")
+    if memory.low is not None and memory.reservation is not None:
+        faults.add(f"{at}.low", "contradicts reservation", "on cgroup v2 both are memory.low", "remove one of them")
+    if "min" in good and "low" in good and good["min"] > good["low"]:
+        faults.add(f"{at}.low", f"{good['low']} is less than min {good['min']}",
+                   "what is never taken is never taken under light pressure either, cgroup-v2.rst",
+                   f"write {good['min']} or more, or remove it")
     _range(faults, f"{at}.swappiness", memory.swappiness, 0, 100, "swappiness", "memory.rst")
+
+
+def _block(faults: Faults, block: BlockIO) -> None:
+    at = "linux.resources.blockIO"
+    for name, value in (("weight", block.weight), ("leafWeight", block.leaf_weight)):
+        _range(faults, f"{at}.{name}", value, 10, 1000, "a weight", "config-linux.md, Block IO")
+    lists: list[tuple[str, tuple[Any, ...]]] = [("weightDevice", block.weight_device)]
+    lists += [(spelled(word), getattr(block, word)) for word in THROTTLES]
+    for name, devices in lists:
+        for index, one in enumerate(devices):
+            here = f"{at}.{name}[{index}]"
+            _range(faults, f"{here}.major", one.major, 0, MAJORS - 1, "a major number", "makedev(3)")
+            _range(faults, f"{here}.minor", one.minor, 0, MINORS - 1, "a minor number", "makedev(3)")
+            if index and (one.major, one.minor) == (devices[index - 1].major, devices[index - 1].minor):
+                faults.add(here, f"{one.major}:{one.minor} is given twice", "one of them would be lost", "remove one")
+            if isinstance(one, WeightDevice) and one.weight is None and one.leaf_weight is None:
+                faults.add(here, "gives no weight", "it says which share of this disk the container has",
+                           "write weight: 100")
+            elif isinstance(one, ThrottleDevice) and one.rate < 1:
+                faults.add(f"{here}.rate", f"{one.rate} is no rate", "nothing could be read or written at all",
+                           "write 1 or more, or remove the entry")
+
+
+def _others(faults: Faults, resources: Resources) -> None:
+    sizes: set[str] = set()
+    for index, huge in enumerate(resources.hugepage_limits):
+        at = f"linux.resources.hugepageLimits[{index}]"
+        if huge.page_size in sizes:
+            faults.add(at, f"{huge.page_size} is given twice", "a size has one limit", "remove one")
+        sizes.add(huge.page_size)
+        if huge.limit < -1 or huge.limit > LARGEST:
+            faults.add(f"{at}.limit", f"{huge.limit} is out of range", f"the kernel counts to {LARGEST}",
+                       "write a size such as 64Mi, or -1 for no limit")
+    for one in resources.rdma:
+        if one.hca_handles is None and one.hca_objects is None:
+            faults.add(f"linux.resources.rdma.{one.device}", "limits nothing",
+                       "hcaHandles and hcaObjects are what can be limited, rdma.rst",
+                       "write hcaHandles: 2, or remove the device")
+        if any(char.isspace() or char == "=" for char in one.device):
+            faults.add(f"linux.resources.rdma.{one.device}", f"{shown(one.device)} is no name of a device",
+                       "its limits are written in one line behind it, rdma.rst", "`rdma dev` shows the names")
+    names: set[str] = set()
+    for index, link in enumerate(resources.network.priorities):
+        at = f"linux.resources.network.priorities[{index}]"
+        if link.name in names:
+            faults.add(at, f"{shown(link.name)} is given twice", "an interface has one priority", "remove one")
+        names.add(link.name)
+        if any(char.isspace() or char == "/" for char in link.name):
+            faults.add(f"{at}.name", f"{shown(link.name)} is no link's name", "ip-link(8)", "`ip link` shows the names")
 
 
 def _rule(faults: Faults, at: str, rule: DeviceRule) -> None:
@@ -129,8 +214,9 @@ def _unified(faults: Faults, resources: Resources) -> None:
             keys = [f"cpu.{key}" for key in WRITTEN.get(name, ()) if getattr(resources.cpu, key) is not None
                     # A weight that nobody asked for is the default, which the file's own words replace.
                     and not (key == "weight" and "linux.resources.cpu.weight" not in faults.marks)]
-            if name in WRITTEN_MEMORY and getattr(resources.memory, WRITTEN_MEMORY[name]) is not None:
-                keys.append(f"memory.{WRITTEN_MEMORY[name]}")
+            keys += [f"memory.{spelled(key)}" for key in WRITTEN_MEMORY.get(name, ())
+                     if getattr(resources.memory, key) is not None]
+            keys += [key for key, asked in _listed(resources, name) if asked]
             if name == "pids.max" and "linux.resources.pids.limit" in faults.marks:
                 keys.append("pids.limit")
             if keys:
@@ -138,10 +224,26 @@ def _unified(faults: Faults, resources: Resources) -> None:
                            "remove one")
 
 
+def _listed(resources: Resources, file: str) -> tuple[tuple[str, bool], ...]:
+    """(key, whether it is used) of those lists that write a file of cgroup v2."""
+    block = resources.block_io
+    if file == "io.max":
+        return tuple((f"blockIO.{spelled(word)}", bool(getattr(block, word))) for word in THROTTLES)
+    if file in ("io.weight", "io.bfq.weight"):
+        return (("blockIO.weight", block.weight is not None), ("blockIO.weightDevice", bool(block.weight_device)))
+    if file == "rdma.max":
+        return (("rdma", bool(resources.rdma)),)
+    return tuple(("hugepageLimits", True) for one in resources.hugepage_limits
+                 if file in (f"hugetlb.{one.page_size}.max", f"hugetlb.{one.page_size}.rsvd.max"))
+
+
 def check_resources(faults: Faults, resources: Resources) -> None:
     """Notes faults of `linux.resources`."""
     _cpu(faults, resources)
+    _realtime(faults, resources)
     _memory(faults, resources)
+    _block(faults, resources.block_io)
+    _others(faults, resources)
     limit = resources.pids.limit
     if limit is not None and limit != -1 and not 1 <= limit <= PIDS_MAX:
         faults.add("linux.resources.pids.limit", f"{limit} is out of range",

@@ -31,9 +31,8 @@ _WORDS = {"string": "text", "integer": "an integer", "number": "a number", "null
 # OCI's words that no schema here has yet: an unknown key all the same, but not a slip of the pen.
 _OCI = frozenset((
     "hooks", "terminal", "consoleSize", "scheduler", "ioPriority", "execCPUAffinity", "selinuxLabel",
-    "apparmorProfile", "mountLabel", "intelRdt", "personality", "memoryPolicy", "netDevices", "blockIO",
-    "hugepageLimits", "network", "rdma", "ociVersion", "realtimeRuntime", "realtimePeriod", "kernel",
-    "kernelTCP", "username", "commandLine"))
+    "apparmorProfile", "mountLabel", "intelRdt", "personality", "memoryPolicy", "netDevices", "ociVersion",
+    "username", "commandLine"))
 _ANSWERS = {"yes": "true", "on": "true", "true": "true", "no": "false", "off": "false", "false": "false"}
 _MANY = 12      # known words that a message still lists
 

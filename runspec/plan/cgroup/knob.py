@@ -24,6 +24,9 @@ class Write(Frozen):
         path: the spec path it serves.
         program: a device program in hexadecimal, instead of file and value.
         deny, allow: v1 device rules, instead of file and value.
+        before: what takes it back, where that is not all the file says now.
+        budget: (runtime, period) of real-time tasks in µs, instead of file and value.
+        cpus: of a partition, whose kind is the value.
     """
 
     controller: str
@@ -33,6 +36,13 @@ class Write(Frozen):
     program: str = ""
     deny: tuple[str, ...] = ()
     allow: tuple[str, ...] = ()
+    before: str | None = None
+    budget: tuple[int, int] | None = None
+    cpus: str = ""
+
+
+# A line of a file that has one for each of its keys: the key, what is written behind it, what takes that back.
+Edit = tuple[str, str, str]
 
 
 class Knob:
@@ -44,15 +54,17 @@ class Knob:
         fresh: what a new group says: then no write is needed. None: always written.
         text: all of what is written into the file; knobs of one file give the same text.
         reset: what is written when a spec no longer asks for it and `want` is None; None: nothing.
+        edits: for a file of many lines, instead of `text`: (what is wanted or None, the file's text) -> lines.
     """
 
-    __slots__ = ("controller", "file", "fresh", "parse", "path", "reset", "text", "want")
+    __slots__ = ("controller", "edits", "file", "fresh", "parse", "path", "reset", "text", "want")
 
     def __init__(self, path: str, controller: str, file: str, want: Callable[[Resources, Host], Any],
                  parse: Callable[[str], Any], text: Callable[[Resources, Host], str], fresh: Any = None,
-                 reset: str | None = None) -> None:
+                 reset: str | None = None, edits: Callable[[Any, str], list[Edit]] | None = None) -> None:
         self.path, self.controller, self.file = f"linux.resources.{path}", controller, file
         self.want, self.parse, self.text, self.fresh, self.reset = want, parse, text, fresh, reset
+        self.edits = edits
 
 
 def limit(text: str) -> int:

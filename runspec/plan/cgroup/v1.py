@@ -13,6 +13,8 @@ SHARES_PER_WEIGHT = 10      # exact, unlike OCI's conversion: weight 25 against 
 SHARES = 1024               # of a new group
 PERIOD = 100_000
 SWAPPINESS = 60
+RT_PERIOD = 1_000_000
+BUDGET = ("cpu.rt_runtime_us", "cpu.rt_period_us")
 ALL = "a *:* rwm"
 
 
@@ -74,12 +76,18 @@ KNOBS = (
     Knob("memory.disableOOMKiller", "memory", "memory.oom_control",
          lambda r, h: int(bool(r.memory.disable_oom_killer)),
          lambda text: int(text.split()[1]), lambda r, h: str(int(bool(r.memory.disable_oom_killer))), 0),
+    # A kernel without real-time groups has no such files, and no kernel of cgroup v2 has.
+    Knob("cpu.realtimeRuntime", "cpu", BUDGET[0], lambda r, h: r.cpu.realtime_runtime, int,
+         lambda r, h: str(r.cpu.realtime_runtime), 0, reset="0"),
+    Knob("cpu.realtimePeriod", "cpu", BUDGET[1], lambda r, h: r.cpu.realtime_period, int,
+         lambda r, h: str(r.cpu.realtime_period), RT_PERIOD, reset=str(RT_PERIOD)),
+    Knob("memory.kernelTCP", "memory", "memory.kmem.tcp.limit_in_bytes",
+         lambda r, h: None if r.memory.kernel_tcp is None else pages(r.memory.kernel_tcp), limit,
+         lambda r, h: str(pages(r.memory.kernel_tcp)), UNLIMITED, reset=str(UNLIMITED)),
     Knob("pids.limit", "pids", "pids.max",
          lambda r, h: -1 if not r.pids.limit or r.pids.limit < 0 else r.pids.limit, limit,
          lambda r, h: "max" if not r.pids.limit or r.pids.limit < 0 else str(r.pids.limit), UNLIMITED),
 )
-# Files that are there only where the kernel was built or booted so.
-OPTIONAL = ("memory.memsw.limit_in_bytes", "cpu.idle", "cpu.cfs_burst_us")
 
 
 def ordered(writes: list[Write], files: dict[tuple[str, str], str]) -> list[Write]:
@@ -102,6 +110,17 @@ def ordered(writes: list[Write], files: dict[tuple[str, str], str]) -> list[Writ
         if had == UNLIMITED or had / length > _ratio(int(writes[quota].value), files):
             writes[period], writes[quota] = writes[quota], writes[period]
     return burst_first(writes, files)
+
+
+def budgeted(writes: list[Write], resources: Resources) -> list[Write]:
+    """Real-time runtime and period as one: they are legal only together, and within those of the groups above."""
+    first = next((one for one in writes if one.file in BUDGET), None)
+    if first is None:
+        return writes
+    cpu = resources.cpu
+    budget = (cpu.realtime_runtime or 0, cpu.realtime_period or RT_PERIOD)
+    return [*(one for one in writes if one.file not in BUDGET),
+            Write(controller="cpu", path=first.path, budget=budget)]
 
 
 def burst_first(writes: list[Write], files: dict[tuple[str, str], str]) -> list[Write]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runspec.plan.cgroup.knob import UNLIMITED, Knob, cpu_list, limit, pages
+from runspec.plan.cgroup.knob import UNLIMITED, Knob, Write, cpu_list, limit, pages
 from runspec.spec.model import Resources
 
 TYPE_CHECKING = False
@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from runspec.plan.host import Host
 
 WEIGHT, PERIOD = 100, 100_000       # of a new group
+PARTITION = "cpuset.cpus.partition"
 
 
 def _weight(r: Resources, host: Host) -> int:
@@ -57,8 +58,19 @@ def _limit(path: str, file: str, want: object, fresh: int = UNLIMITED) -> Knob:
                 lambda r, h: word(want(r, h)), fresh)  # type: ignore[operator]
 
 
-def _low(r: Resources, host: Host) -> int:
+def _low(r: Resources, host: Host) -> int | None:
+    if r.memory.low is not None:
+        return None
     return 0 if r.memory.reservation is None else pages(r.memory.reservation)
+
+
+def _asked(path: str, file: str, reset: str) -> Knob:
+    """A limit that is compared only where it is asked for."""
+    def want(r: Resources, h: Host) -> int | None:
+        value = getattr(r.memory, path)
+        return None if value is None else pages(value)
+
+    return Knob(f"memory.{path}", "", file, want, limit, lambda r, h: word(want(r, h) or 0), limit(reset), reset=reset)
 
 
 KNOBS = (
@@ -78,14 +90,30 @@ KNOBS = (
     _limit("memory.limit", "memory.max", lambda r, h: pages(r.memory.limit)),
     _limit("memory.swap", "memory.swap.max", _swap),
     _limit("memory.reservation", "memory.low", _low, 0),
+    _asked("high", "memory.high", "max"),
+    _asked("low", "memory.low", "0"),
+    _asked("min", "memory.min", "0"),
+    Knob("memory.oomGroup", "", "memory.oom.group",
+         lambda r, h: None if r.memory.oom_group is None else int(r.memory.oom_group), int,
+         lambda r, h: str(int(bool(r.memory.oom_group))), 0, reset="0"),
+    # What the kernel says behind an "invalid" is its reason.
+    Knob("cpu.partition", "", PARTITION, lambda r, h: r.cpu.partition, str.strip, lambda r, h: str(r.cpu.partition),
+         "member", reset="member"),
     _limit("pids.limit", "pids.max",
            lambda r, h: -1 if not r.pids.limit or r.pids.limit < 0 else r.pids.limit),
 )
-OPTIONAL = ("memory.swap.max", "cpu.idle", "cpu.max.burst")
-NOT_HERE = {
-    "memory.swappiness": "cgroup v2 has no swappiness per group",
-    "memory.disableOOMKiller": "cgroup v2 cannot disable the OOM killer of a group",
-}
+
+def partitioned(writes: list[Write], resources: Resources) -> list[Write]:
+    """A partition and its cores as one: neither can be changed under the other."""
+    kind = resources.cpu.partition or "member"
+    first = next((one for one in writes if one.file == PARTITION), None)
+    if first is None and kind != "member":
+        first = next((one for one in writes if one.file == "cpuset.cpus"), None)
+    if first is None:
+        return writes
+    cpus = resources.cpu.cpus or ""
+    return [Write(controller="", file=PARTITION, path=first.path, value=kind, cpus=cpus),
+            *(one for one in writes if one.file not in (PARTITION, "cpuset.cpus"))]
 
 
 # What a new group's files say, for a key that `unified` no longer has.

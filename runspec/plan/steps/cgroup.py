@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 OWN = "/runspec"        # the parent of every default cgroupsPath; removed when its last child is gone
 
 # Controllers a container is accounted by even where it sets no limit in them.
-CONTROLLERS = ("cpuset", "cpu", "cpuacct", "memory", "devices", "freezer", "blkio", "pids")
+CONTROLLERS = ("cpuset", "cpu", "cpuacct", "memory", "devices", "freezer", "blkio", "io", "pids", "hugetlb", "rdma",
+               "misc", "net_cls", "net_prio")
 
 
 def groups(host: Host, path: str) -> tuple[tuple[str, str], ...]:
@@ -251,4 +252,4 @@ def make_step(name: str, host: Host, path: str) -> MakeCgroups:
     return MakeCgroups(
         target=name, path="linux.cgroupsPath", groups=groups(host, path),
         mounts=tuple(mount for _, mount in host.hierarchies) + ((host.unified,) if host.unified else ()),
-        enable=tuple(one for one in host.controllers2 if one in (*CONTROLLERS, "io")))
+        enable=tuple(one for one in host.controllers2 if one in CONTROLLERS))

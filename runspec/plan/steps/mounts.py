@@ -184,8 +184,8 @@ def flags(names: tuple[str, ...]) -> int:
 
 
 def shown_controllers(host: Host) -> tuple[str, ...]:
-    """v1 hierarchies that a container is in and may see."""
-    return tuple(name for name, _ in host.hierarchies if name in CONTROLLERS)
+    """v1 hierarchies that a container is in and may see; those that only mark packets say nothing inside."""
+    return tuple(name for name, _ in host.hierarchies if name in CONTROLLERS and not name.startswith("net_"))
 
 
 def plan_mounts(spec: Spec, host: Host, sources: dict[str, str]) -> list[ChildStep]:

@@ -163,7 +163,7 @@ def test_other_refusals() -> None:
         unified=(("memory.high", "1M"),), memory=Memory(use_hierarchy=False, swappiness=0)), HOST)] == [
         "linux.resources.unified.memory.high", "linux.resources.memory.useHierarchy"]
     assert [one[0] for one in cgroup.refusals(Resources(
-        cpu=Cpu(cpus="0"), pids=Pids(limit=1), devices=(deny_all,)), Host())] == [
+        cpu=Cpu(cpus="0", shares=2), pids=Pids(limit=1), devices=(deny_all,)), Host())] == [
         "linux.resources.cpu.cpus", "linux.resources.devices", "linux.resources.cpu", "linux.resources.pids"]
 
 

@@ -11,6 +11,7 @@ import os
 
 from runspec.errors import UsageError
 from runspec.kernel.groups import Groups
+from runspec.kernel.hooks import Hooks
 from runspec.kernel.process import Child, Processes, Report
 from runspec.kernel.sockets import Sockets
 from runspec.kernel.tasks import Tasks
@@ -20,7 +21,7 @@ __all__ = ["Child", "Kernel", "Report"]
 _SIGKILL = 9
 
 
-class Kernel(Groups, Processes, Sockets, Tasks):
+class Kernel(Groups, Hooks, Processes, Sockets, Tasks):
     """The facade that Steps, store and journal receive.
 
     Args:

@@ -137,6 +137,16 @@ class Child:
             self._status = _reap(self.pidfd)
         return self._status
 
+    def hang_up(self, seconds: float) -> None:
+        """Close the control socket and wait at most this long until the child has ended by it."""
+        import select
+        if self._control is not None:
+            self._control.close()
+            self._control = None
+        poll = select.poll()
+        poll.register(self.pidfd, select.POLLIN)
+        poll.poll(seconds * 1000)
+
     def detach(self) -> tuple[int, int]:
         """Hand out (pidfd, control descriptor), which the caller closes from now on."""
         control = self._control.detach() if self._control is not None else -1

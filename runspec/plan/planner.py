@@ -5,7 +5,7 @@ from __future__ import annotations
 from runspec.plan import cgroup, live
 from runspec.plan.facts import Facts
 from runspec.plan.host import Host
-from runspec.plan.steps import attributes, limits, namespaces, network, process, rootfs
+from runspec.plan.steps import attributes, hooks, limits, namespaces, network, process, rootfs
 from runspec.plan.steps import cgroup as groups
 from runspec.plan.steps.base import Change, Plan, Step
 from runspec.spec import fields
@@ -140,7 +140,7 @@ def remains(item: Item) -> list[Step]:
     steps: list[Step] = [groups.KillContainer(target=name, groups=item.groups)]
     steps += [network.RemoveLink(target=name, path=f"interfaces[{i}]", link=network.host_name(name, one.name))
               for i, one in enumerate(spec.interfaces)]
-    steps += [groups.RemoveCgroup(target=name, groups=item.groups), *returned(item)]
+    steps += [groups.RemoveCgroup(target=name, groups=item.groups), *returned(item), *hooks.stopped(spec, bundle(spec))]
     # All before anything new is prepared under the same names.
     return [step.replace(early=True) for step in steps]
 
@@ -167,8 +167,14 @@ def remove_container(item: Item) -> list[Step]:
                   for directory in (overlay.upper, rootfs.work_dir(overlay.upper))]
     if spec.root.image:
         steps.append(rootfs.RemoveDirectory(target=item.name, directory=rootfs.base_dir(item.name)))
+    steps += hooks.stopped(spec, bundle(spec))
     steps.append(process.RemoveRecord(target=item.name))
     return steps
+
+
+def bundle(spec: Spec) -> str:
+    """The directory of a container, which its hooks are told."""
+    return rootfs.base_dir(spec.name)
 
 
 def create(item: Item, host: Host) -> list[Step]:
@@ -188,10 +194,11 @@ def create(item: Item, host: Host) -> list[Step]:
     steps += rootfs.ready(spec, item.image)
     steps += children
     steps += network.configure(spec)
-    steps += rootfs.plan(spec, host, item.image, kinds(item.facts))
-    steps += process.plan(spec, item.facts)
+    steps += rootfs.plan(spec, host, item.image, kinds(item.facts), bundle(spec))
+    steps += process.plan(spec, item.facts, bundle(spec))
+    steps += hooks.create(spec, bundle(spec))
     steps += [process.StartInit(target=name, path="process.args"), process.SaveRecord(target=name)]
-    return steps
+    return steps + hooks.started(spec, bundle(spec))
 
 
 def restart(item: Item, host: Host) -> list[Step]:
@@ -203,12 +210,16 @@ def restart(item: Item, host: Host) -> list[Step]:
     spawn, children = namespaces.plan(spec, groups.unified(host, path), groups.tasks(host, path), False, kept)
     steps: list[Step] = [process.KeepNamespaces(target=name, kept=kept),
                          groups.KillContainer(target=name, groups=item.groups, forever=False)]
+    # A new init is a new life, with all of its hooks.
+    steps += [step.replace(early=True) for step in hooks.stopped(item.last, bundle(item.last))]
     steps += group_writes(item, host, item.facts.files)
     steps += [*id_maps(spec, fresh=False), spawn, *rootfs.ready(spec, None)]
     steps += children
-    steps += rootfs.plan(spec, host, item.image, kinds(item.facts), kept=True)
-    steps += process.plan(spec, item.facts)
-    steps += [process.StartInit(target=name, path="process.args"), process.SaveRecord(target=name)]
+    steps += rootfs.plan(spec, host, item.image, kinds(item.facts), bundle(spec), kept=True)
+    steps += process.plan(spec, item.facts, bundle(spec))
+    steps += hooks.create(spec, bundle(spec))
+    steps += [process.StartInit(target=name, path="process.args"), process.SaveRecord(target=name),
+              *hooks.started(spec, bundle(spec))]
     # Links live in the kept namespace: what differs there is changed in place, once the new init is up.
     late = network.change_links(spec, item.last, item.facts, item.changes)
     return [*steps, *late]

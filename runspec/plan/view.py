@@ -10,6 +10,7 @@ from __future__ import annotations
 from runspec.plan import cgroup
 from runspec.plan.facts import Facts
 from runspec.plan.host import Host
+from runspec.plan.steps.hooks import KINDS, adds, listed
 from runspec.plan.steps.namespaces import is_new
 from runspec.plan.steps.network import interface_view, links_seen
 from runspec.plan.steps.process import mask
@@ -64,6 +65,10 @@ def seen(spec: Spec, last: Spec | None, host: Host, facts: Facts, before: View) 
     see_attributes(spec, last, facts, told)
     told.update(cgroup.seen(spec.linux.resources, last.linux.resources if last else None, host, facts))
     links_seen(spec, facts, told)
+    if adds(spec):
+        for path in ("mounts", "interfaces"):
+            if told.get(path):
+                told[path] = ()
     return told
 
 
@@ -85,7 +90,7 @@ def gone(spec: Spec, last: Spec) -> View:
 RECORDED = frozenset((
     "annotations", "labels", "project", "process.args", "process.env", "process.cwd", "process.user.uid",
     "process.user.gid", "process.user.umask", "process.user.additionalGids",
-    "root.overlay.volatile", "linux.seccomp")) | ATTRIBUTES
+    "root.overlay.volatile", "linux.seccomp", *(f"hooks.{kind}" for kind in KINDS))) | ATTRIBUTES
 
 
 def expect_identity(spec: Spec, view: View) -> None:
@@ -96,6 +101,8 @@ def expect_identity(spec: Spec, view: View) -> None:
         view["domainname"] = spec.domainname
     view["labels"], view["annotations"], view["project"] = spec.labels, spec.annotations, spec.project
     view["linux.cgroupsPath"] = spec.linux.cgroups_path
+    for kind in KINDS:
+        view[f"hooks.{kind}"] = tuple((one.path, one.args, one.env, one.timeout) for one in listed(spec, kind))
     process, user = spec.process, spec.process.user
     view["process.args"], view["process.env"], view["process.cwd"] = process.args, process.env, process.cwd
     view["process.user.uid"], view["process.user.gid"] = user.uid, user.gid

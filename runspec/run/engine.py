@@ -5,8 +5,9 @@ from __future__ import annotations
 from runspec import abi
 from runspec.errors import HostError, Mark, RunspecError, StepError, SyscallError
 from runspec.plan.steps import registry
-from runspec.plan.steps.base import ATTACH, CHILD, LIVE, START, ChildStep, HostStep, Plan, Step, Table
-from runspec.plan.steps.namespaces import BARRIER_ATTACH, BARRIER_START, KINDS, SpawnInit, inside
+from runspec.plan.steps.base import ATTACH, CHILD, HOOKS, LIVE, START, ChildStep, HostStep, Plan, Step, Table
+from runspec.plan.steps.hooks import failure, patience
+from runspec.plan.steps.namespaces import BARRIER_ATTACH, BARRIER_HOOKS, BARRIER_START, KINDS, SpawnInit, inside
 from runspec.plan.steps.process import SaveRecord
 from runspec.plan.steps.rootfs import MakeDirectory
 from runspec.run.journal import restore_step
@@ -46,6 +47,7 @@ class Run:
         self.tables: dict[str, Table] = {}
         self.kept: dict[str, dict[str, int]] = {}
         self.notes: list[str] = []
+        self._said: dict[str, bytes] = {}   # name -> what its child reported last
         self._groups: set[str] = set()
         self._at: dict[str, int] = {}       # name -> barrier at which its child waits
         self._inside: dict[str, list[ChildStep]] = {}
@@ -110,18 +112,21 @@ class Run:
     def reach(self, name: str, barrier: int) -> None:
         """Wait until a child stands at a barrier, or fail with what it answered."""
         while self._at.get(name) != barrier:
-            report = self.children[name].receive(PATIENCE)
+            report = self.children[name].receive(patience(self.tables[name], PATIENCE))
             if report is None:
                 raise HostError(f"init of {name} ended during set-up",
                                 "it was killed from outside, or by the memory limit of its own group")
             if report.kind == abi.REPORT_ERROR:
                 raise self._blame(name, report.index, report.error)
+            self._said[name] = report.data
             if report.kind == abi.REPORT_BARRIER:
                 self._at[name] = self.tables[name].ops[report.index].a
 
     def _blame(self, name: str, index: int, errno: int) -> StepError:
         table = self.tables[name]
         op, step = table.ops[index], table.owners[index]
+        if op.number == abi.OP_HOOK:
+            return step_error(step, failure(op, errno, self._said.get(name, b"")))
         call = abi.OP_NAMES[op.number].lower()
         detail = "" if op.number in BINARY else op.s1.split(b"\0")[0].decode("utf-8", "replace")
         cause = SyscallError(call, detail, errno)
@@ -144,9 +149,10 @@ class Run:
         child = self.children.get(name)
         if child is None:
             return
-        while (report := child.receive(PATIENCE)) is not None:
+        while (report := child.receive(patience(self.tables[name], PATIENCE))) is not None:
             if report.kind == abi.REPORT_ERROR:
                 raise self._blame(name, report.index, report.error)
+            self._said[name] = report.data
         child.close()
 
     def inside(self, step: Step, table: Table, held: tuple[str, ...] = ()) -> list[Report]:
@@ -214,6 +220,10 @@ class Run:
         pidfd = self.kernel.open_process(pid, start_time) if pid else None
         if pidfd is not None and not self.kernel.end_process(pidfd):
             raise HostError(f"init of {name}, process {pid}, does not end")
+
+    def warn(self, text: str) -> None:
+        """Something went wrong that does not end the run."""
+        self.notes.append(f"warning: {text}")
 
     def trouble(self, step: Step, what: str) -> None:
         """A Step could not do what it must."""
@@ -308,7 +318,7 @@ def perform(run: Run, plan: Plan, journal: Journal, places: Callable[[str], dict
         else:
             journal.close()
         if isinstance(error, RunspecError):
-            raise _placed(error, doing, failed, places) from error
+            raise _placed(error, doing, [*failed, *run.notes], places) from error
         raise
     finally:
         run.finish()
@@ -318,14 +328,17 @@ def _settle(run: Run, name: str, step: HostStep) -> None:
     """Bring a child to the barrier that the next Step of its target needs it at."""
     if step.phase == ATTACH:
         run.reach(name, BARRIER_ATTACH)
+    elif step.phase == HOOKS:
+        run.reach(name, BARRIER_HOOKS)
     elif step.phase in (LIVE, START):
         run.reach(name, BARRIER_START)
 
 
 def undo(run: Run, done: list[tuple[HostStep, Any]]) -> list[str]:
-    """Take Steps back, last first; returns what could not be."""
+    """Take Steps back, last first, but what wants to be last at the end; returns what could not be."""
     failed = []
-    for step, memo in reversed(done):
+    backwards = list(reversed(done))
+    for step, memo in sorted(backwards, key=lambda one: one[0].UNDO_LAST):
         try:
             step.undo(run.kernel, run, memo)
         except Exception as error:      # the rest must be taken back whatever went wrong with this one

@@ -6,7 +6,7 @@ The schema has judged the trees before: types are right and keys are known here.
 from __future__ import annotations
 
 from runspec.errors import Mark, SpecError
-from runspec.spec import defaults, read_process, read_resources, units
+from runspec.spec import defaults, read_hooks, read_process, read_resources, units
 from runspec.spec.frozen import first_difference
 from runspec.spec.model import (
     Capabilities,
@@ -336,6 +336,7 @@ class Reader:
             name=name, labels=self.pairs(tree, "", "labels"), project=tree.get("project"),
             hostname=hostname, domainname=tree.get("domainname"),
             root=self.root(name), process=self.process(), mounts=self.mounts(), linux=linux,
+            hooks=read_hooks.hooks(self, tree.get("hooks")),
             landlock=read_process.landlock(tree.get("landlock")),
             annotations=self.pairs(tree, "", "annotations"),
             interfaces=tuple(self.interface(one, f"interfaces[{index}]")

@@ -9,6 +9,7 @@ from runspec.errors import Mark, SpecError
 from runspec.spec import defaults, units
 from runspec.spec.model import Capabilities, Linux, Network, Process, Spec
 from runspec.spec.names import CAPABILITIES, NAMESPACES, PROPAGATIONS, RLIMITS, nearest
+from runspec.spec.rules_hooks import check_hooks
 from runspec.spec.rules_links import LATER as _LATER
 from runspec.spec.rules_links import LETTERS as _FIRST
 from runspec.spec.rules_links import check_interfaces, check_network, is_new, link_fault
@@ -58,6 +59,7 @@ def check(model: Spec | Network, marks: dict[str, Mark], oci: bool = False) -> l
         _process(faults, model.process)
         check_mounts(faults, model)
         _linux(faults, model)
+        check_hooks(faults, model.hooks)
         check_attributes(faults, model)
         check_interfaces(faults, model)
         _texts(faults, model)

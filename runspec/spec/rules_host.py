@@ -8,6 +8,7 @@ import stat
 from runspec.errors import Mark, SpecError
 from runspec.spec import mount_options
 from runspec.spec.model import Spec
+from runspec.spec.rules_hooks import runtime_hooks
 from runspec.spec.rules_mounts import Faults, path_fault
 
 _KINDS = {stat.S_IFREG: "a file", stat.S_IFDIR: "a directory", stat.S_IFIFO: "a FIFO",
@@ -40,6 +41,15 @@ def _directory(faults: Faults, at: str, path: str, why: str, fix: str) -> None:
     mode = _stat(faults, at, path, why, fix)
     if mode and not stat.S_ISDIR(mode):
         faults.add(at, f"{path} is {_KINDS.get(stat.S_IFMT(mode), 'no directory')}", why, fix)
+
+
+def _program(faults: Faults, at: str, path: str) -> None:
+    why, fix = "a hook is a program of the host, config.md, POSIX-platform Hooks", "name an executable file"
+    mode = _stat(faults, at, path, why, fix)
+    if mode and not stat.S_ISREG(mode):
+        faults.add(at, f"{path} is {_KINDS.get(stat.S_IFMT(mode), 'no file')}", why, fix)
+    elif mode and not mode & 0o111:
+        faults.add(at, f"{path} may not be executed by anybody", why, f"chmod +x {path}")
 
 
 def check_host(spec: Spec, marks: dict[str, Mark]) -> list[SpecError]:
@@ -75,6 +85,10 @@ def check_host(spec: Spec, marks: dict[str, Mark]) -> list[SpecError]:
             _stat(faults, f"mounts[{index}].source", mount.source,
                   "a bind mount needs an existing source, mount(2)",
                   "create it, or set `optional: true` on this mount")
+    for kind, one in runtime_hooks(spec.hooks):
+        for index, hook in enumerate(one):
+            if path_fault(hook.path) is None:
+                _program(faults, f"hooks.{kind}[{index}].path", hook.path)
     for index, namespace in enumerate(spec.linux.namespaces):
         if namespace.path is not None and path_fault(namespace.path) is None:
             at = f"linux.namespaces[{index}].path"

@@ -28,6 +28,11 @@ addresses: [10.82.0.1/24, "fd82::1/64"]
 apiVersion: runspec/v1
 name: fail-a
 hostname: first
+hooks:
+  createRuntime: [{path: /bin/true}]
+  createContainer: [{path: /bin/true}]
+  poststart: [{path: /bin/true}]
+  poststop: [{path: /bin/true}]
 root: {image: busybox, overlay: {volatile: false}}
 process:
   args: [/bin/sleep, "100000"]

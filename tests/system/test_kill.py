@@ -30,6 +30,11 @@ apiVersion: runspec/v1
 name: sweep-a
 hostname: sweep
 domainname: example
+hooks:
+  createRuntime: [{path: /bin/true}]
+  startContainer: [{path: /bin/true}]
+  poststart: [{path: /bin/true}]
+  poststop: [{path: /bin/true}]
 root: {image: busybox, overlay: {volatile: false}}
 process:
   args: [/bin/sleep, "100000"]

@@ -24,7 +24,8 @@ STATIC = ["-O2", "-static", "-nostdlib", "-ffreestanding", "-fno-pie", "-no-pie"
           "-fno-asynchronous-unwind-tables", "-fno-tree-loop-distribute-patterns",
           "-Wl,-z,noexecstack", "-Wl,--build-id=none", "-s"]
 HOSTED = ["-O1", "-g", "-DRUNSPEC_HOSTED", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-INIT_SOURCES = ("init.c", "ops_path.c", "ops_mount.c", "ops_net.c", "ops_process.c", "ops_attributes.c")
+INIT_SOURCES = ("init.c", "ops_path.c", "ops_mount.c", "ops_net.c", "ops_process.c", "ops_attributes.c",
+                "ops_hook.c")
 
 DECLARATIONS = """
 int runspec_spawn(int init, int table, const int *slots, int count, uint64_t flags, int cgroup,

@@ -12,6 +12,9 @@
 #ifndef MFD_EXEC
 #define MFD_EXEC 0x10U                /* memfd_create(2), Linux 6.3, commit 105ff5339f49 */
 #endif
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 0x0008U       /* memfd_create(2), Linux 6.3, commit 105ff5339f49 */
+#endif
 #ifndef F_SEAL_EXEC
 #define F_SEAL_EXEC 0x20              /* fcntl(2), Linux 6.3, commit 6fd7353829ca */
 #endif

@@ -34,6 +34,9 @@ long dir_fd(int32_t dir);           /* the same, and AT_FDCWD for HOST_CWD */
 long fill(int32_t slot, long fd);   /* keep fd (or pass an error on) in slot, closing what was there */
 void empty(int32_t slot);
 
+/* Turns strings that each end with NUL into an array of pointers ended by a null one. */
+long string_array(uint32_t offset, const char ***out);
+
 void send_report(uint32_t kind, int32_t error, const void *data, uint32_t length, int fd);
 void leave(int status) __attribute__((noreturn));
 
@@ -55,6 +58,8 @@ run_op op_open_tree, op_fsopen, op_fsconfig, op_fsmount, op_mount_setattr, op_mo
 /* ops_attributes.c */
 run_op op_scheduler, op_io_priority, op_affinity, op_personality, op_memory_policy, op_landlock, op_landlock_path,
        op_landlock_port, op_landlock_restrict;
+/* ops_hook.c */
+run_op op_hook_state, op_hook;
 /* ops_net.c */
 run_op op_netlink, op_dump, op_reset_socket;
 /* ops_process.c */

@@ -87,7 +87,9 @@ enum { REPORT_BARRIER = 1, REPORT_DATA, REPORT_FD, REPORT_FORK, REPORT_ERROR, RE
   X(LANDLOCK, 55)      /* slot = landlock_create_ruleset of handled rights: files a, ports b, scopes c */ \
   X(LANDLOCK_PATH, 56) /* to the rules in slot: below s1 below dir, rights a are kept; of a file only those also in b */ \
   X(LANDLOCK_PORT, 57) /* to the rules in slot: TCP port a may be used as rights b say */ \
-  X(LANDLOCK_RESTRICT, 58) /* landlock_restrict_self(slot) */
+  X(LANDLOCK_RESTRICT, 58) /* landlock_restrict_self(slot) */ \
+  X(HOOK_STATE, 60)    /* what the hooks that follow read: s1, then our pid if a is 1, then s2 */ \
+  X(HOOK, 61)          /* run and wait: s1 = path, then arguments, each ended by NUL; s2 = environment alike; a: milliseconds until SIGKILL, 0 for none; cwd: slot dir, or ours. Failed: REPORT_DATA with the errno (ECHILD: by its own status), data: the wait status, an int32, and its last words */
 
 #define X(name, number) OP_##name = number,
 enum { OPS(X) };

@@ -168,8 +168,7 @@ long op_ambient(const struct op *op)
   return error;
 }
 
-/* Turns strings that each end with NUL into an array of pointers ended by a null one. */
-static long string_array(uint32_t offset, const char ***out)
+long string_array(uint32_t offset, const char ***out)
 {
   const char *bytes = bytes_at(offset);
   uint32_t length = length_at(offset), count = 0;

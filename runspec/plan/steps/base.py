@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 # Phases, in the order in which one apply walks through them.
-STOP, PREPARE, SPAWN, ATTACH, CHILD, LIVE, START, FINISH = range(8)
-PHASES = ("stop", "prepare", "spawn", "attach", "child", "live", "start", "finish")
+STOP, PREPARE, SPAWN, ATTACH, CHILD, HOOKS, LIVE, START, FINISH = range(9)
+PHASES = ("stop", "prepare", "spawn", "attach", "child", "hooks", "live", "start", "finish")
 
 HOST_CWD = -100     # AT_FDCWD: the child's own root, the host's until it pivots
 
@@ -43,7 +43,11 @@ class HostStep(Step):
 
     `apply` may be repeated; `undo` accepts "already gone". The memo is what undo needs to know
     beyond the Step itself, and must be plain JSON.
+
+    UNDO_LAST: taken back when all other Steps are, whenever it was done.
     """
+
+    UNDO_LAST = False
 
     def look(self, kernel: Any, run: Any) -> Any:
         """What undo must know even of an act whose end nobody saw: journaled with the intent.

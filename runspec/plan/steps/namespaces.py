@@ -16,7 +16,7 @@ KINDS: dict[str, tuple[int, str]] = {
     "ipc": (abi.CLONE_NEWIPC, "ipc"), "uts": (abi.CLONE_NEWUTS, "uts"), "cgroup": (abi.CLONE_NEWCGROUP, "cgroup"),
     "time": (abi.CLONE_NEWTIME, "time"), "mount": (abi.CLONE_NEWNS, "mnt"),
 }
-BARRIER_ATTACH, BARRIER_START = 1, 2
+BARRIER_ATTACH, BARRIER_START, BARRIER_HOOKS = 1, 2, 3
 
 
 def namespace(spec: Spec, kind: str) -> Namespace | None:
@@ -136,7 +136,8 @@ class WaitForHost(ChildStep):
         table.add(abi.OP_BARRIER, a=self.number)
 
     def __str__(self) -> str:
-        return "wait for the start" if self.number == BARRIER_START else "wait for id maps and links"
+        return {BARRIER_START: "wait for the start", BARRIER_HOOKS: "wait for the host's hooks"}.get(
+            self.number, "wait for id maps and links")
 
 
 class MakeUserNamespace(HostStep):

@@ -317,11 +317,13 @@ def change_links(spec: Spec, last: Spec | None, facts: Facts, changes: tuple[Cha
     paths = [one.path for one in changes if one.path.startswith("interfaces")]
     if not paths or not is_new(spec, "network"):
         return []
+    from runspec.plan.steps import hooks
+
     steps: list[Step] = []
     here = {link.name: link for link in facts.links}
     declared = {one.name for one in spec.interfaces}
     for link in facts.links:
-        if link.index != LOOPBACK and link.name not in declared:
+        if link.index != LOOPBACK and link.name not in declared and not hooks.adds(spec):
             steps.append(inside(name, "interfaces", [rtnetlink.delete_link(link.index)], f"remove {link.name}"))
     taken = {link.index for link in facts.links}
     for i, one in enumerate(spec.interfaces):

@@ -371,8 +371,14 @@ def unasked(facts: Facts) -> tuple[tuple[str, str], ...]:
     return tuple((path[len(head):], value) for path, value in facts.fresh.items() if path.startswith(head))
 
 
-def plan(spec: Spec, facts: Facts) -> list[ChildStep]:
-    """From the pivoted root to the exec."""
+def plan(spec: Spec, facts: Facts, bundle: str) -> list[ChildStep]:
+    """From the pivoted root to the exec.
+
+    Args:
+        bundle: directory that hooks are told.
+    """
+    from runspec.plan.steps import hooks
+
     name, process = spec.name, spec.process
     steps: list[ChildStep] = []
     if is_new(spec, "uts") and (spec.hostname is not None or spec.domainname is not None):
@@ -388,5 +394,6 @@ def plan(spec: Spec, facts: Facts) -> list[ChildStep]:
     steps.append(SetIdentity(target=name, path="process.user", process=process, landlock=spec.landlock,
                              version=facts.landlock))
     steps.append(WaitForHost(target=name, number=BARRIER_START))
+    steps += hooks.start(spec, bundle)
     steps.append(Exec(target=name, path="process.args", args=process.args, env=process.env))
     return steps

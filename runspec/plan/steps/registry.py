@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runspec.plan.steps import attributes, cgroup, limits, live, mounts, namespaces, network, process, rootfs
+from runspec.plan.steps import attributes, cgroup, hooks, limits, live, mounts, namespaces, network, process, rootfs
 from runspec.plan.steps.base import ChildStep, HostStep
 from runspec.spec import model
 from runspec.spec.frozen import Frozen
@@ -12,8 +12,8 @@ def classes() -> dict[str, type]:
     """Class name -> class, of everything a journal line may name."""
     found: dict[str, type] = {}
     for module, base in ((model, Frozen), (cgroup, HostStep), (namespaces, HostStep), (network, HostStep),
-                         (process, HostStep), (attributes, HostStep), (limits, HostStep), (rootfs, HostStep),
-                         (live, HostStep), (mounts, ChildStep)):
+                         (process, HostStep), (attributes, HostStep), (hooks, HostStep), (limits, HostStep),
+                         (rootfs, HostStep), (live, HostStep), (mounts, ChildStep)):
         for name, one in vars(module).items():
             if isinstance(one, type) and issubclass(one, base):
                 found[name] = one

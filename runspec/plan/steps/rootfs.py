@@ -295,16 +295,19 @@ def ready(spec: Spec, image: str | None) -> list[ChildStep]:
 
 
 def plan(spec: Spec, host: Host, image: str | None, sources: dict[str, str],
-         kept: bool = False) -> list[ChildStep]:
+         bundle: str, kept: bool = False) -> list[ChildStep]:
     """The child's steps from an empty mount namespace to the pivoted root.
 
     Args:
         image: directory that the spec's image became; None for root.path and for `host`.
         sources: bind source -> "directory" or "file", as observed.
+        bundle: directory that hooks are told.
         kept: the root is handed over by the former init.
     """
+    from runspec.plan.steps import hooks
+
     if not is_new(spec, "mount"):
-        return []
+        return hooks.wait(spec, bundle)
     name, root, propagation = spec.name, spec.root, spec.linux.rootfs_propagation or "private"
     overlay = root.overlay
     if root.image and overlay is None:
@@ -324,6 +327,8 @@ def plan(spec: Spec, host: Host, image: str | None, sources: dict[str, str],
     sealed = tuple(i for i, one in enumerate(spec.mounts) if one.type == "tmpfs" and "ro" in one.options)
     if sealed:
         steps.append(SealMounts(target=name, path="mounts", indexes=sealed))
+    # What hooks mount is there before anything is hidden.
+    steps += hooks.wait(spec, bundle)
     steps.append(HidePaths(target=name, path="linux.maskedPaths", masked=spec.linux.masked_paths,
                            readonly=spec.linux.readonly_paths))
     steps.append(PivotRoot(target=name, path="root.readonly", readonly=root.readonly, propagation=propagation))

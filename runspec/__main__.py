@@ -64,11 +64,16 @@ def _run(words: Words) -> int:
         from runspec.cli import people
 
         return people.run(words)
-    from runspec.cli import declare
     from runspec.kernel import Kernel
-    from runspec.run.store import Store
 
     kernel = Kernel(words.fault)
+    if words.verb == "doctor":
+        from runspec.cli import doctor
+
+        return doctor.run(words, kernel)
+    from runspec.cli import declare
+    from runspec.run.store import Store
+
     # Files can be judged by anybody; the state directory is root's, and is not even looked at.
     store = None if words.verb in ("validate", "config") else Store(kernel, words.root)
     return int(getattr(declare, words.verb)(words, kernel, store))

@@ -92,6 +92,8 @@ def mark_of(marks: Mapping[str, Mark] | None, path: str) -> Mark | None:
     return None
 
 
+DEFAULT = " (default)"
+
 # -- changes ------------------------------------------------------------------------------------------
 
 def file_path(marks: Mapping[str, Mark], path: str) -> str:
@@ -106,7 +108,7 @@ def file_path(marks: Mapping[str, Mark], path: str) -> str:
     named = getattr(marks.get(at), "path", at)      # from_yaml.Place knows the index in the file
     rest = path[len(at):]
     # What the file names no more is told by its own name, in brackets.
-    return f"{named}{rest}" + (" (default)" if any(f"[{digit}" in rest for digit in "0123456789") else "")
+    return f"{named}{rest}" + (DEFAULT if any(f"[{digit}" in rest for digit in "0123456789") else "")
 
 
 def change_line(change: Change, mark: Mark | None = None, colour: bool = False, path: str = "") -> str:

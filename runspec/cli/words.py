@@ -95,6 +95,8 @@ VERBS = (
         (Operand("FILE|NAME", "file or name", 1, MANY),),
         (_OUTPUT, _YES, Option("data", "", "", "remove lasting overlays too")),
     ),
+    Verb("doctor", "tell what files need of this machine, and what it lacks",
+         (Operand("FILE", "file", 0, MANY),), (_OUTPUT,)),
     Verb("list", "list containers", (), (_OUTPUT, _FORMAT, Option("quiet", "q", "", "ids only")), oci=True),
     Verb("state", "show a container's OCI state", (_ID,), (_OUTPUT,), oci=True),
     Verb("ps", "list a container's processes", (_ID,), (_OUTPUT, _FORMAT), oci=True),

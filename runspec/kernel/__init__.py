@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 
+from runspec import abi
 from runspec.errors import UsageError
 from runspec.kernel.groups import Groups
 from runspec.kernel.hooks import Hooks
@@ -49,3 +50,17 @@ class Kernel(Groups, Hooks, Processes, Sockets, Tasks):
             os.kill(os.getpid(), _SIGKILL)
         if self._trace >= 0:
             os.write(self._trace, f"{name}\n".encode())
+
+    def user_namespace(self, uids: str, gids: str) -> int:
+        """A descriptor of a new user namespace with these maps, whose one process has ended.
+
+        Args:
+            uids, gids: the maps, lines of container id, host id and size, user_namespaces(7).
+        """
+        child = self.spawn((abi.Op(abi.OP_BARRIER, a=1),), (), flags=abi.CLONE_NEWUSER)
+        try:
+            for name, lines in (("uid_map", uids), ("gid_map", gids)):
+                self.write(f"/proc/{child.pid}/{name}", lines)
+            return self.open(f"/proc/{child.pid}/ns/user")
+        finally:
+            child.kill()

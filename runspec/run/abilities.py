@@ -2,24 +2,42 @@
 
 from __future__ import annotations
 
+from runspec.plan import cgroup, needs
 from runspec.plan.steps import landlock
 from runspec.plan.steps.attributes import listed
-from runspec.spec.model import Spec
+from runspec.run import abilities_resources
+from runspec.run.probes import APPARMOR, SELINUX
+from runspec.spec.model import Network, Spec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runspec.kernel import Kernel
+    from runspec.plan.host import Host
+    from runspec.run.probes import Probes
 
     # path, what, why, fix
     Refusal = tuple[str, str, str, str]
-
-APPARMOR = "/sys/module/apparmor/parameters/enabled"
-SELINUX = "/sys/fs/selinux/enforce"
 
 
 def refusals(kernel: Kernel, spec: Spec) -> list[Refusal]:
     """(path, what, why, fix) for each key that this kernel has nothing for."""
     return [*_labels(kernel, spec), *_memory(kernel, spec), *_landlock(kernel, spec)]
+
+
+def every(kernel: Kernel, host: Host, spec: Spec) -> list[Refusal]:
+    """All that those who know a key better than the table of needs refuse of it; what `apply` and `doctor` go by."""
+    return [*cgroup.refusals(spec.linux.resources, host), *refusals(kernel, spec),
+            *abilities_resources.refusals(kernel, host, spec)]
+
+
+def lacking(probes: Probes, model: Spec | Network) -> list[Refusal]:
+    """The same for what the table of needs alone knows: (path, what, why, fix) of each need that fails here."""
+    out: list[Refusal] = []
+    for path, words in needs.needs(model):
+        for word in words:
+            if needs.KINDS[word.partition(":")[0]][2] and (found := probes.ask(word)).ok is False:
+                out.append((path, f"needs {needs.called(word)}, which is not to be had here", found.why, found.fix))
+    return out
 
 
 def _labels(kernel: Kernel, spec: Spec) -> list[Refusal]:

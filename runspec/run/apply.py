@@ -17,6 +17,7 @@ from runspec.run import abilities, abilities_resources, admission, images
 from runspec.run.engine import Run, perform, recover
 from runspec.run.journal import begin, open_journals, pending
 from runspec.run.observe import Observer, read_host
+from runspec.run.probes import Probes
 from runspec.run.store import Locks, Record, Store, now, status
 from runspec.spec import fields, from_yaml, source
 from runspec.spec.model import Network, Spec
@@ -68,6 +69,7 @@ class Session:
     def __init__(self, kernel: Kernel, store: Store) -> None:
         self.kernel, self.store = kernel, store
         self.host: Host = read_host(kernel)
+        self.probes = Probes(kernel, self.host)
 
     # -- towards a plan --
 
@@ -84,13 +86,13 @@ class Session:
         self._references(wanted)
         specs = [one.model for one in wanted if isinstance(one.model, Spec)]
         records = {spec.name: self.store.load("container", spec.name) for spec in specs}
-        self._refusals(wanted)
         digests = {one.model.name: one for one in wanted if one.digest}
         lasts: dict[str, Spec | None] = {}
         for spec in specs:
             record, given = records[spec.name], digests.get(spec.name)
             same = record is not None and given is not None and given.digest == record.digest
             lasts[spec.name] = spec if same else spec_of(record) if record is not None else None
+        self._refusals(wanted, lasts)
         warnings = self._admission(wanted, lasts, gone)
         self.host = abilities_resources.complete(self.kernel, self.host, [
             one.linux.resources for one in (*specs, *lasts.values()) if one is not None])
@@ -185,13 +187,18 @@ class Session:
         if faults:
             raise source.join(faults)
 
-    def _refusals(self, wanted: list[Wanted]) -> None:
+    def _refusals(self, wanted: list[Wanted], lasts: dict[str, Spec | None]) -> None:
         """What this machine cannot do, named before any step."""
-        faults = [from_yaml.fault(one.marks, path, what, why, fix) for one in wanted
-                  if isinstance(one.model, Spec)
-                  for path, what, why, fix in (*cgroup.refusals(one.model.linux.resources, self.host),
-                                               *abilities.refusals(self.kernel, one.model),
-                                               *abilities_resources.refusals(self.kernel, self.host, one.model))]
+        faults = []
+        for one in wanted:
+            if not isinstance(one.model, Spec):
+                continue
+            found = [*cgroup.refusals(one.model.linux.resources, self.host),
+                     *abilities.refusals(self.kernel, one.model)]
+            if one.model != lasts.get(one.model.name):
+                said = {path for path, _, _, _ in found}
+                found += [row for row in abilities.lacking(self.probes, one.model) if row[0] not in said]
+            faults += [from_yaml.fault(one.marks, path, what, why, fix) for path, what, why, fix in found]
         if faults:
             raise source.join(faults)
 

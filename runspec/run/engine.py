@@ -188,16 +188,9 @@ class Run:
 
     def make_user_namespace(self, step: Any) -> None:
         """A user namespace whose one process ends again; the descriptor keeps it for the child."""
-        table = Table()
-        table.add(abi.OP_BARRIER, a=BARRIER_ATTACH)
-        child = self.kernel.spawn(table.ops, (), flags=abi.CLONE_NEWUSER)
-        try:
-            for name, maps in (("uid_map", step.uids), ("gid_map", step.gids)):
-                lines = "".join(f"{one.container_id} {one.host_id} {one.size}\n" for one in maps)
-                self.kernel.write(f"/proc/{child.pid}/{name}", lines)
-            self.kept.setdefault(step.target, {})[step.word] = self.kernel.open(f"/proc/{child.pid}/ns/user")
-        finally:
-            child.kill()
+        uids, gids = ("".join(f"{one.container_id} {one.host_id} {one.size}\n" for one in maps)
+                      for maps in (step.uids, step.gids))
+        self.kept.setdefault(step.target, {})[step.word] = self.kernel.user_namespace(uids, gids)
 
     def keep(self, step: Any) -> None:
         """Open what the next init of this target takes over from the present one."""

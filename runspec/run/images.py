@@ -20,7 +20,7 @@ STATE = "/var/lib/runspec"
 LAYOUT = 1
 
 # Fixed directories: the caller's PATH, which may be empty, must not decide what runs as root.
-_PLACES = ("/usr/bin", "/bin", "/usr/sbin", "/sbin", "/usr/local/bin")
+PLACES = ("/usr/bin", "/bin", "/usr/sbin", "/sbin", "/usr/local/bin")
 _DIRS = ("bin", "dev", "etc", "home", "lib", "media", "mnt", "opt", "proc", "run", "sbin", "srv", "sys",
          "usr", "usr/bin", "usr/lib", "usr/sbin", "usr/share", "var", "var/lib", "var/log", "var/spool")
 _PT_INTERP = 3
@@ -78,10 +78,7 @@ def _busybox(kernel: Kernel, images: str, build: bool) -> str:
         return f"{images}/{known[1]}"
     import hashlib
     data = kernel.read(binary)
-    if not is_static(data):
-        raise HostError(f"root.image: {binary} is no static 64-bit program",
-                        "alone in a root it would find no loader and no libraries, ld.so(8)",
-                        "apt-get install busybox-static")
+    _refuse_dynamic(binary, data)
     name = f"busybox-{hashlib.sha256(b'%d:' % LAYOUT + data).hexdigest()[:12]}"
     if not build:
         return f"{images}/{name}"
@@ -102,12 +99,30 @@ def _busybox(kernel: Kernel, images: str, build: bool) -> str:
 
 def _find(kernel: Kernel) -> tuple[str, os.stat_result]:
     """The host's busybox and its stat."""
-    for place in _PLACES:
+    for place in PLACES:
         found = kernel.stat(f"{place}/busybox")
         if found is not None and stat.S_ISREG(found.st_mode):
             return f"{place}/busybox", found
-    raise HostError("root.image: busybox needs a static busybox on the host", f"none in {', '.join(_PLACES)}",
+    raise HostError("root.image: busybox needs a static busybox on the host", f"none in {', '.join(PLACES)}",
                     "apt-get install busybox-static")
+
+
+def static_busybox(kernel: Kernel) -> str:
+    """The path of the host's static busybox.
+
+    Raises:
+        HostError: there is none.
+    """
+    binary, _ = _find(kernel)
+    _refuse_dynamic(binary, kernel.read(binary))
+    return binary
+
+
+def _refuse_dynamic(binary: str, data: bytes) -> None:
+    if not is_static(data):
+        raise HostError(f"root.image: {binary} is no static 64-bit program",
+                        "alone in a root it would find no loader and no libraries, ld.so(8)",
+                        "apt-get install busybox-static")
 
 
 def is_static(data: bytes) -> bool:

@@ -150,7 +150,7 @@ root: {image: busybox}
 process: {args: [%(program)s]}
 mounts:
   - {destination: /one, type: tmpfs, source: tmpfs}
-  - {destination: /two, type: %(type)s, source: two}
+  - {destination: /two, type: tmpfs, source: two, options: [%(option)s]}
 linux:
   sysctl:
     kernel.msgmax: "%(msgmax)s"
@@ -158,13 +158,13 @@ linux:
     - {path: /dev/x, type: c, major: 1, minor: 3}
 interfaces: []
 """
-GOOD = {"program": "/bin/sleep, '1000'", "type": "tmpfs", "msgmax": "4096"}
+GOOD = {"program": "/bin/sleep, '1000'", "option": "size=1m", "msgmax": "4096"}
 
 
 @requires(*NEEDED)
 @pytest.mark.both
 @pytest.mark.parametrize(("key", "value", "says"), [
-    ("type", "nosuchfs", "7:5: fail-b: mounts[8]: fsopen(nosuchfs): No such device"),
+    ("option", "huge=words", "7:5: fail-b: mounts[8]: fsconfig(huge): Invalid argument"),
     ("msgmax", "words", "10:5: fail-b: linux.sysctl: write(sys/kernel/msgmax): Invalid argument"),
     ("program", "/bin/nothing", "4:17: fail-b: process.args: exec(/bin/nothing): No such file or directory"),
 ])

@@ -30,7 +30,6 @@ KINDS: dict[str, tuple[str, str, bool]] = {
     "capability": ("{}", "", True),
     "raise": ("CAP_SYS_RESOURCE, to raise {}", "", True),
     "lower": ("CAP_SYS_RESOURCE, to go below its own OOM score", "", True),
-    "budget": ("a real-time budget of its group", "CONFIG_RT_GROUP_SCHED", False),
     "idmap": ("mapped owners on the file system of {}", "", True),
     "map": ("an id map that one write takes", "CONFIG_USER_NS", True),
     "link": ("links of type {}", "", False),
@@ -109,8 +108,7 @@ def _limit(one: Any, spec: Spec) -> tuple[str, ...]:
 def _scheduler(one: Any, spec: Spec) -> tuple[str, ...]:
     if one.policy not in ("SCHED_FIFO", "SCHED_RR", "SCHED_DEADLINE"):
         return ("capability:CAP_SYS_NICE",) if one.nice is not None and one.nice < 0 else ()
-    budget = one.policy != "SCHED_DEADLINE" and not spec.linux.resources.cpu.realtime_runtime
-    return ("capability:CAP_SYS_NICE", *(("budget:",) if budget else ()))
+    return ("capability:CAP_SYS_NICE",)
 
 
 def _mount(one: Any, spec: Spec) -> tuple[str, ...]:

@@ -193,8 +193,7 @@ class Session:
         for one in wanted:
             if not isinstance(one.model, Spec):
                 continue
-            found = [*cgroup.refusals(one.model.linux.resources, self.host),
-                     *abilities.refusals(self.kernel, one.model)]
+            found = abilities.every(self.kernel, self.host, one.model)
             if one.model != lasts.get(one.model.name):
                 said = {path for path, _, _, _ in found}
                 found += [row for row in abilities.lacking(self.probes, one.model) if row[0] not in said]

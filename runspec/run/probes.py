@@ -277,13 +277,6 @@ class Probes:
         return good("a program on cgroup v2") if cgroup.judges_devices(self.host) else bad(
             "there is neither the devices controller nor cgroup v2, cgroups(7)", "mount one of them")
 
-    def _budget(self, _: str) -> Answer:
-        cpu = dict(self.host.hierarchies).get("cpu")
-        if cpu is None or not self.kernel.exists(f"{cpu}/cpu.rt_runtime_us"):
-            return good("groups need none here")
-        return bad("a new group has none, so that no task in it may become real-time, sched-rt-group.rst",
-                   "write linux.resources.cpu.realtimeRuntime")
-
     # -- what runspec itself may --
 
     def _own(self, field: str) -> int:

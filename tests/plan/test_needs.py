@@ -70,7 +70,7 @@ SPEC = Spec(
 def test_a_document() -> None:
     assert dict(needs.needs(SPEC)) == {
         "root.image": ("filesystem:overlay", "tool:skopeo", "tool:umoci"),
-        "process.scheduler": ("capability:CAP_SYS_NICE", "budget:"),
+        "process.scheduler": ("capability:CAP_SYS_NICE",),
         "process.rlimits[0]": ("raise:RLIMIT_NOFILE to infinity",),
         "mounts[0]": ("filesystem:ext4",),
         "mounts[1]": ("namespace:user", "idmap:/srv"),

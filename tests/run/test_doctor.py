@@ -32,7 +32,7 @@ from runspec.spec.model import (
 
 V1 = Host(last_cap=40,
           hierarchies=tuple((name, f"/cg/{name}") for name in ("cpu", "cpuset", "devices", "memory", "pids")))
-V2 = Host(unified="/cg", controllers2=("cpu", "cpuset", "memory", "pids"), last_cap=40)
+V2 = Host(cpus="0-1", unified="/cg", controllers2=("cpu", "cpuset", "memory", "pids"), last_cap=40)
 NONE = Host(last_cap=40)
 
 
@@ -92,7 +92,8 @@ def fails(kernel: FakeKernel, host: Host, model: Spec) -> dict[str, str]:
 @pytest.mark.parametrize(("host", "model", "says"), [
     (V1, resources(cpu=Cpu(cpus="0", partition="isolated")),
      {"linux.resources.cpu.partition": "cgroup v1 serves cpuset here and has no such key"}),
-    (V2, resources(cpu=Cpu(cpus="0", partition="isolated")), {}),
+    (V2, resources(cpu=Cpu(cpus="0", partition="isolated")),
+     {"linux.resources.cpu.partition": "it has no cpuset.cpus.exclusive, which came with Linux 6.7, cgroup-v2.rst"}),
     (V1, resources(memory=Memory(min=5)),
      {"linux.resources.memory.min": "cgroup v1 serves memory here and has no such key"}),
     (V2, resources(memory=Memory(min=5)), {}),
@@ -125,7 +126,7 @@ def test_verdicts(host: Host, model: Spec, says: dict[str, str]) -> None:
     (FakeKernel(caps=0), limited(1024), {}),
     (FakeKernel({"/cg/cpu/cpu.rt_runtime_us": "950000"}),
      spec(process=Process(args=("sh",), scheduler=Scheduler(policy="SCHED_FIFO", priority=1))),
-     {"process.scheduler": "a new group has none, so that no task in it may become real-time, sched-rt-group.rst"}),
+     {"process.scheduler.policy": "this kernel gives new groups none, sched-rt-group.rst"}),
     (FakeKernel({"/proc/sys/user/max_time_namespaces": "0", "/proc/self/ns/time": ""}),
      spec(linux=Linux(namespaces=(Namespace(type="time"),))),
      {"linux.namespaces[0]": "/proc/sys/user/max_time_namespaces is 0"}),

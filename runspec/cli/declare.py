@@ -16,24 +16,27 @@ if TYPE_CHECKING:
     from runspec.kernel import Kernel
     from runspec.plan.steps.base import Change
     from runspec.run.apply import Wanted, Work
+    from runspec.run.images import Images
     from runspec.run.store import Store
+    from runspec.spec.image import Machine
     from runspec.spec.source import Document
 
 
-def judge(documents: list[Document], unread: list[SpecError] | None = None,
-          host: bool = True) -> list[tuple[Spec | Network, Document]]:
+def judge(documents: list[Document], unread: list[SpecError] | None = None, host: bool = True,
+          machine: Machine | None = None) -> list[tuple[Spec | Network, Document]]:
     """Documents -> models that the schema and every rule accept.
 
     Args:
         unread: faults of files that could not be read, reported together with the others.
         host: whether the files that the documents name must be there.
+        machine: answers what images and devices are; None leaves them as they are named.
 
     Raises:
         SpecError: every fault of every document, in file order.
     """
     from runspec.spec import rules, source
 
-    read, faults = rules.judge(documents, unread, host)
+    read, faults = rules.judge(documents, unread, host, machine)
     if faults:
         raise source.join(faults)
     return read
@@ -58,9 +61,17 @@ def validate(words: Words, kernel: Kernel, store: None) -> int:
 
 def config(words: Words, kernel: Kernel, store: None) -> int:
     """The normalized form, every default spelled out."""
-    from runspec.spec import to_yaml
+    from runspec.run.images import Images
+    from runspec.spec import source, to_yaml
 
-    trees = [to_yaml.config_tree(model) for model, _ in read_specs(words.operands)]
+    documents, unread = source.gather(list(words.operands), sys.stdin.buffer)
+    try:
+        read = judge(documents, unread, False, Images(kernel))
+    except SpecError as error:
+        # An image that is not here yet says nothing; the file's own faults are raised again.
+        read = judge(documents, unread, False)
+        print(f"{error.text()}\n  note: shown without what the machine would add", file=sys.stderr)
+    trees = [to_yaml.config_tree(model) for model, _ in read]
     if words.json:
         print(render.canonical(trees))
     else:
@@ -68,18 +79,20 @@ def config(words: Words, kernel: Kernel, store: None) -> int:
     return 0
 
 
-def request(words: Words, store: Store) -> list[Wanted]:
+def request(words: Words, store: Store, machine: Images) -> list[Wanted]:
     """What the files of a command line ask; a document unchanged since it was applied is not parsed again."""
     from runspec.run.request import read_request
 
-    return read_request(words.operands, store, judge, sys.stdin.buffer)
+    return read_request(words.operands, store, lambda documents, unread: judge(documents, unread, machine=machine),
+                        sys.stdin.buffer, machine)
 
 
 def plan(words: Words, kernel: Kernel, store: Store) -> int:
     """The ordered steps, each with its reason; nothing is done."""
     from runspec.run.apply import Session
+    from runspec.run.images import Images
 
-    wanted = request(words, store)
+    wanted = request(words, store, Images(kernel))
     with store.lock(ids_of(wanted), shared=True):
         session = Session(kernel, store)
         work = session.look(wanted, [], images_too=False)
@@ -92,8 +105,9 @@ def plan(words: Words, kernel: Kernel, store: Store) -> int:
 def diff(words: Words, kernel: Kernel, store: Store) -> int:
     """File against live kernel."""
     from runspec.run.apply import Session
+    from runspec.run.images import Images
 
-    wanted = request(words, store)
+    wanted = request(words, store, Images(kernel))
     with store.lock(ids_of(wanted), shared=True):
         work = Session(kernel, store).look(wanted, [], images_too=False)
     interrupted(work)
@@ -109,9 +123,10 @@ def diff(words: Words, kernel: Kernel, store: Store) -> int:
 def apply(words: Words, kernel: Kernel, store: Store) -> int:
     """Make the machine match the files."""
     from runspec.run.apply import Session
+    from runspec.run.images import Images
     from runspec.spec import fields
 
-    wanted = request(words, store)
+    wanted = request(words, store, Images(kernel, build=True))
     try:
         with Session.lock(kernel, store, ids_of(wanted)):
             session = Session(kernel, store)

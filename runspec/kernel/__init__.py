@@ -11,9 +11,10 @@ import os
 
 from runspec import abi
 from runspec.errors import UsageError
+from runspec.kernel.foreign import Foreign
 from runspec.kernel.groups import Groups
 from runspec.kernel.hooks import Hooks
-from runspec.kernel.process import Child, Processes, Report
+from runspec.kernel.process import Child, Report
 from runspec.kernel.sockets import Sockets
 from runspec.kernel.tasks import Tasks
 
@@ -22,7 +23,7 @@ __all__ = ["Child", "Kernel", "Report"]
 _SIGKILL = 9
 
 
-class Kernel(Groups, Hooks, Processes, Sockets, Tasks):
+class Kernel(Foreign, Groups, Hooks, Sockets, Tasks):
     """The facade that Steps, store and journal receive.
 
     Args:

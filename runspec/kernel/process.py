@@ -238,28 +238,6 @@ class Processes:
             os.close(fd)
         return Child(pid, pidfd, control, self._act)
 
-    def output(self, argv: Sequence[str]) -> bytes:
-        """What a trusted program of the host writes to its standard output; it gets no input and no environment.
-
-        Raises:
-            SyscallError: call "execve"; ECHILD where it did not end with status 0.
-        """
-        ours, theirs = os.pipe2(os.O_CLOEXEC)
-        try:
-            self._act("clone")
-            pid = os.posix_spawn(argv[0], list(argv), {}, file_actions=[
-                (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0), (os.POSIX_SPAWN_DUP2, theirs, 1)])
-        except OSError as error:
-            os.close(ours)
-            raise SyscallError("execve", argv[0], error.errno or errno.EIO) from None
-        finally:
-            os.close(theirs)
-        with os.fdopen(ours, "rb") as file:
-            data = file.read()
-        if os.waitpid(pid, 0)[1]:
-            raise SyscallError("execve", argv[0], errno.ECHILD)
-        return data
-
     def run_table(self, ops: Sequence[abi.Op], slots: Sequence[int] = (), flags: int = 0,
                   timeout: float = _TABLE_SECONDS) -> list[Report]:
         """Run a table to its end in a child of its own: to look inside, or to change a live container.
@@ -292,7 +270,7 @@ class Processes:
                 if report.kind == abi.REPORT_ERROR:
                     op = ops[report.index] if report.index < len(ops) else None
                     raise SyscallError(abi.OP_NAMES[op.number].lower() if op else "table",
-                                       _shown(op.s1) if op else "", report.error)
+                                       shown(op.s1) if op else "", report.error)
                 if report.kind == abi.REPORT_BARRIER:
                     raise SyscallError("table", "barrier", errno.EPROTO)
                 if report.kind in (abi.REPORT_DATA, abi.REPORT_FD):
@@ -467,7 +445,7 @@ class Processes:
             raise SyscallError("prlimit", f"{pid} limit {limit}", error.errno or errno.EIO) from None
 
 
-def _shown(text: bytes) -> str:
+def shown(text: bytes) -> str:
     """An op's text in an error: a path as it is, anything else not at all."""
-    shown = text.decode("utf-8", "replace")
-    return shown if shown.isprintable() and len(shown) < 300 else ""
+    word = text.decode("utf-8", "replace")
+    return word if word.isprintable() and len(word) < 300 else ""

@@ -96,7 +96,7 @@ def option(word: str) -> str:
 
 def _image(value: str, spec: Spec) -> tuple[str, ...]:
     kind = value.partition(":")[0]
-    more = {"busybox": ("tool:busybox",), "oci": ("tool:skopeo", "tool:umoci"),
+    more = {"busybox": ("tool:busybox",), "oci": ("tool:umoci",), "tar": ("tool:tar",),
             "docker-archive": ("tool:skopeo", "tool:umoci")}
     return ("filesystem:overlay", *more.get(kind, ()))
 
@@ -221,7 +221,7 @@ ROWS: dict[str, Words] = {
 }
 # Keys that any kernel serves which runs runspec at all.
 NOTHING = frozenset((
-    "name", "labels", "project", "annotations", "root", "root.path", "root.readonly", "process",
+    "name", "labels", "project", "annotations", "root", "root.digest", "root.path", "root.readonly", "process",
     "process.consoleSize", "process.cwd", "process.args", "process.env", "process.user.uid", "process.user.gid",
     "process.user.umask", "process.user.additionalGids", "process.noNewPrivileges",
     "process.capabilities.effective", "process.capabilities.permitted", "process.capabilities.inheritable",

@@ -14,7 +14,7 @@ from runspec.plan.steps.hooks import KINDS, adds, listed
 from runspec.plan.steps.namespaces import is_new
 from runspec.plan.steps.network import interface_view, links_seen
 from runspec.plan.steps.process import mask
-from runspec.plan.steps.rootfs import base_dir
+from runspec.plan.steps.rootfs import base_dir, layer_dir
 from runspec.plan.values import ABSENT, UNKNOWN
 from runspec.plan.view_attributes import RECORDED as ATTRIBUTES
 from runspec.plan.view_attributes import expect_attributes, see_attributes
@@ -59,7 +59,7 @@ def seen(spec: Spec, last: Spec | None, host: Host, facts: Facts, before: View) 
     told["linux.cgroupsPath"] = place((last or spec).linux.cgroups_path or "", facts)
     see_names(spec, last, facts, told)
     see_namespaces(spec, facts, told)
-    see_root(spec, facts, told)
+    see_root(spec, last, facts, told, before)
     see_mounts(spec, last, facts, told)
     see_process(spec, last, facts, told)
     see_attributes(spec, last, facts, told)
@@ -169,7 +169,11 @@ def expect_root(spec: Spec, view: View) -> None:
     """The root mount: what it is made from, and whether it may be written."""
     root = spec.root
     view["root.readonly"] = root.readonly
-    view["root.image" if root.image else "root.path"] = root.image or root.path
+    if root.image:
+        # One name for two contents in turn is two images.
+        view["root.image"] = f"{root.image}@{root.digest}" if root.digest else root.image
+    else:
+        view["root.path"] = root.path
     overlay = layer(spec)
     if overlay is not None:
         view["root.overlay.volatile"] = overlay.volatile
@@ -183,16 +187,24 @@ def layer(spec: Spec) -> Overlay | None:
     return spec.root.overlay or (Overlay(volatile=True) if spec.root.image else None)
 
 
-def see_root(spec: Spec, facts: Facts, view: View) -> None:
-    """mountinfo's line of "/"; its super block names an overlay's layers."""
+def see_root(spec: Spec, last: Spec | None, facts: Facts, view: View, before: View) -> None:
+    """mountinfo's line of "/"; its super block names an overlay's layers, of which a mapped one has no name."""
     top = next((one for one in facts.mounts if one.mount_point == "/"), None)
     if top is None:
         return
     view["root.readonly"] = "ro" in top.options
-    root = spec.root
-    view["root.image" if root.image else "root.path"] = UNKNOWN
+    options = dict(word.partition("=")[::2] for word in top.super_options)
+    for path in ("root.image", "root.path"):
+        view[path] = before.get(path, ABSENT)
+    applied = (last or spec).root
+    lower = options.get("lowerdir", "")
+    if applied.image and applied.digest and lower not in (layer_dir(applied.image, applied.digest),
+                                                          f"{base_dir(spec.name)}/image"):
+        view["root.image"] = lower or ABSENT
+    source = facts.sources.get(applied.path or "", ("", "", ""))
+    if applied.path and applied.overlay is None and source[1] and (top.device, top.root) != source[1:]:
+        view["root.path"] = f"{top.root} of {top.device}"
     if layer(spec) is not None:
-        options = dict(word.partition("=")[::2] for word in top.super_options)
         view["root.overlay.upper"] = options.get("upperdir", ABSENT)
 
 

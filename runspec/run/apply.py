@@ -13,8 +13,9 @@ from runspec.plan.steps import network
 from runspec.plan.steps.base import Change, Plan
 from runspec.plan.steps.cgroup import groups
 from runspec.plan.values import ABSENT
-from runspec.run import abilities, abilities_resources, admission, images
+from runspec.run import abilities, abilities_resources, admission
 from runspec.run.engine import Run, perform, recover
+from runspec.run.images import Images
 from runspec.run.journal import begin, open_journals, pending
 from runspec.run.observe import Observer, read_host
 from runspec.run.probes import Probes
@@ -90,7 +91,9 @@ class Session:
         lasts: dict[str, Spec | None] = {}
         for spec in specs:
             record, given = records[spec.name], digests.get(spec.name)
-            same = record is not None and given is not None and given.digest == record.digest
+            # What the machine adds to a text may be another thing by now.
+            same = (record is not None and given is not None and given.digest == record.digest
+                    and spec.root.digest is None and not spec.linux.cdi_devices)
             lasts[spec.name] = spec if same else spec_of(record) if record is not None else None
         self._refusals(wanted, lasts)
         warnings = self._admission(wanted, lasts, gone)
@@ -133,7 +136,8 @@ class Session:
         return Work(plan, networks, containers, tuple(notes), self._interrupted())
 
     def _item(self, spec: Spec, last: Spec | None, record: Record | None, facts: Facts, build: bool) -> Item:
-        image = images.ensure(self.kernel, spec.root.image, build=build) if spec.root.image else None
+        root = spec.root
+        image = Images(self.kernel, build).ensure(root.image, root.digest) if root.image else None
         path = spec.linux.cgroups_path or f"/runspec/{spec.name}"
         where = record.cgroups if record is not None else tuple(d for _, d in groups(self.host, path))
         if facts.status != "running":

@@ -2,166 +2,265 @@
 
 `busybox` is built from the host's own static busybox: nothing is fetched, and the directory's name
 holds the hash of the binary, so an upgraded package makes a new image and leaves running ones alone.
+
+`oci:`, `docker-archive:` and `tar:` are unpacked once under their digest, whole or not at all, and shared
+by all containers as the lowest layer of their roots.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
+from hashlib import sha256
 
-from runspec.errors import HostError, SpecError
+from runspec.errors import HostError, SpecError, SyscallError
+from runspec.plan.steps.rootfs import STATE, layer_dir
+from runspec.run import accounts, busybox, jsonlite, layout, tools
+from runspec.spec.image import Image
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runspec.kernel import Kernel
 
-STATE = "/var/lib/runspec"
-# Raised whenever what is built below changes; part of the image's name.
-LAYOUT = 1
-
-# Fixed directories: the caller's PATH, which may be empty, must not decide what runs as root.
-PLACES = ("/usr/bin", "/bin", "/usr/sbin", "/sbin", "/usr/local/bin")
-_DIRS = ("bin", "dev", "etc", "home", "lib", "media", "mnt", "opt", "proc", "run", "sbin", "srv", "sys",
-         "usr", "usr/bin", "usr/lib", "usr/sbin", "usr/share", "var", "var/lib", "var/log", "var/spool")
-_PT_INTERP = 3
-
-_FILES = {
-    "etc/group": "root:x:0:\ndaemon:x:1:\ntty:x:5:\nnogroup:x:65534:\n",
-    "etc/hosts": "127.0.0.1 localhost\n::1 localhost ip6-localhost\n",
-    # One shell that lives without a terminal: its input is a pipe that it holds open for writing
-    # itself, so it waits forever and init has nothing to start again.
-    "etc/inittab": "::respawn:/sbin/syslogd -n\n::respawn:/bin/sh <>/etc/console\n::restart:/bin/true\n",
-    "etc/passwd": "root:x:0:0:root:/root:/bin/sh\ndaemon:x:1:1:daemon:/usr/sbin:/bin/false\n"
-                  "nobody:x:65534:65534:nobody:/:/bin/false\n",
-    "etc/profile": "export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\n",
-    "etc/resolv.conf": "",
-    "etc/shells": "/bin/sh\n",
-}
+# One builder at a time; the next waits as long as one may take.
+PATIENCE = tools.SECONDS * 2
 
 
-def ensure(kernel: Kernel, image: str, state: str = STATE, build: bool = True) -> str | None:
-    """The directory that holds an image, built first where it is missing.
+class Images:
+    """The images of one request, each looked at once.
 
     Args:
-        kernel: the door to the machine.
-        image: `busybox`, `host` or `dir:/absolute`.
+        build: whether what is missing may be built now; a mere look leaves it.
         state: where images are kept, below `images/`.
-        build: False for a mere look: the name is told, nothing is made.
-    Returns:
-        An absolute path; None for `host`, which is made of mounts.
-    Raises:
-        HostError: no static busybox, or no such directory.
-        SpecError: no such kind of image.
     """
-    if image == "host":
-        return None
-    kind, _, rest = image.partition(":")
-    if kind == "dir" and rest:
-        found = kernel.stat(rest)
-        if not rest.startswith("/") or found is None or not stat.S_ISDIR(found.st_mode):
-            raise HostError(f"root.image: {rest} is not a directory",
-                            "`dir:` takes the absolute path of a root file system, unpacked",
-                            "create it, or name another image")
-        return rest
-    if image != "busybox":
-        raise SpecError(f"root.image: {image} is no image", fix="use busybox, host or dir:/absolute/path")
-    return _busybox(kernel, f"{state}/images", build)
 
+    def __init__(self, kernel: Kernel, build: bool = False, state: str = STATE) -> None:
+        self.kernel, self.build, self.state = kernel, build, state
+        self._known: dict[str, Image] = {}
 
-def _busybox(kernel: Kernel, images: str, build: bool) -> str:
-    """The directory of the busybox image; a first look costs two stats and one small read."""
-    binary, found = _find(kernel)
-    sign = f"{LAYOUT} {binary} {found.st_dev} {found.st_ino} {found.st_size} {found.st_mtime_ns}"
-    text = kernel.try_read(f"{images}/busybox.known") or b""
-    known = text.decode("ascii", "replace").rsplit(" ", 1)
-    if len(known) == 2 and known[0] == sign and kernel.exists(f"{images}/{known[1]}"):
-        return f"{images}/{known[1]}"
-    import hashlib
-    data = kernel.read(binary)
-    _refuse_dynamic(binary, data)
-    name = f"busybox-{hashlib.sha256(b'%d:' % LAYOUT + data).hexdigest()[:12]}"
-    if not build:
-        return f"{images}/{name}"
-    kernel.make_dirs(images)
-    lock = kernel.lock_dir(images)
-    try:
-        if not kernel.exists(f"{images}/{name}"):
+    def image(self, text: str) -> Image:
+        """What `root.image` says stands for now.
+
+        Raises:
+            HostError: it is not there, damaged, or a program to read it is missing.
+        """
+        if text not in self._known:
+            self._known[text] = self._look(text)
+        return self._known[text]
+
+    def _look(self, text: str) -> Image:
+        kind, _, rest = text.partition(":")
+        if kind == "oci":
+            directory, tag = layout.split(rest)
+            found = layout.resolve(self.kernel, directory, tag)
+            return layout.parse_config(found.config, found.digest, f"{directory}: config of {found.digest}")
+        if kind not in ("tar", "docker-archive"):
+            return Image()
+        digest = self._file_digest(kind, rest)
+        if kind == "tar":
+            return Image(digest=digest)
+        stored = self.kernel.try_read(f"{os.path.dirname(layer_dir(text, digest, self.state))}/config.json")
+        if stored is None:
+            fd = self._open(rest)
+            try:
+                status, stored, complaint = tools.run(
+                    self.kernel, "skopeo", ("--insecure-policy", "inspect", "--config", "--raw",
+                                            "docker-archive:/proc/self/fd/0"), stdin=fd, most=layout.MOST)
+            finally:
+                self.kernel.close(fd)
+            if status:
+                raise _refused(rest, "skopeo", status, complaint)
+        return layout.parse_config(stored, digest, f"{rest}: its config")
+
+    def _open(self, path: str) -> int:
+        try:
+            return self.kernel.open_regular(path)
+        except SyscallError as error:
+            why = "it is no regular file" if error.errno == errno.EINVAL else os.strerror(error.errno or 0)
+            raise HostError(f"root.image: {path} cannot be read", why, "name an archive that is there") from None
+
+    def _file_digest(self, kind: str, path: str) -> str:
+        """SHA-256 of an archive; one that was unpacked before is known by its inode, size and times."""
+        fd = self._open(path)
+        try:
+            sign, kernel = _sign(self.kernel.stat_open(fd)), self.kernel
+            note = kernel.try_read(_note(f"{self.state}/images", kind, path)) or b""
+            known, _, unpacked = note.decode("ascii", "replace").partition(" ")
+            if known == sign and kernel.exists(layer_dir(f"{kind}:{path}", unpacked, self.state)):
+                return unpacked
+            digest = f"sha256:{kernel.hash_file(fd)}"
+            if _sign(kernel.stat_open(fd)) != sign:
+                raise HostError(f"root.image: {path} changed while it was read", "somebody writes to it",
+                                "wait until it is whole")
+            return digest
+        finally:
+            self.kernel.close(fd)
+
+    # -- who runs --
+
+    def user(self, text: str) -> tuple[int, int, tuple[int, ...]]:
+        """Numbers of the user that an image names.
+
+        Raises:
+            HostError: its accounts cannot be read by a mere look.
+            SpecError: a name that it does not know.
+        """
+        image = self.image(text)
+        who, _, whose = image.user.partition(":")
+        if who.isdigit() and whose.isdigit():
+            return accounts.lookup(image.user, b"", b"")
+        top = layer_dir(text, image.digest or "", self.state)
+        if not self.kernel.exists(top) and text.startswith("oci:"):
+            directory, tag = layout.split(text[4:])
+            layers = layout.resolve(self.kernel, directory, tag).layers
+            return accounts.lookup(image.user, *(self._from_layers(directory, layers, name)
+                                                 for name in ("etc/passwd", "etc/group")))
+        if not self.kernel.exists(top) and not self.build:
+            raise HostError(f"root.image: its user is {image.user}, which is looked up in the image's own files",
+                            "a mere look unpacks nothing", "apply unpacks it; or write process.user, in numbers")
+        self.ensure(text, image.digest)
+        return accounts.lookup(image.user, *(self.kernel.read_below(top, name, accounts.MOST)
+                                             for name in ("etc/passwd", "etc/group")))
+
+    def _from_layers(self, directory: str, layers: list[dict[str, object]], name: str) -> bytes:
+        """A file as the uppermost layer that has it holds it; empty where none does."""
+        for one in reversed(layers):
+            fd = self._open(f"{directory}/{layout.blob_path(one, directory)}")
+            try:
+                _, data, _ = tools.run(self.kernel, "tar", (
+                    "--extract", "--to-stdout", "--file=/proc/self/fd/0", name, f"./{name}"), stdin=fd,
+                    most=accounts.MOST)
+            finally:
+                self.kernel.close(fd)
+            if data:
+                return data
+        return b""
+
+    # -- directories --
+
+    def ensure(self, text: str, digest: str | None = None) -> str | None:
+        """The directory that holds an image, built first where it is missing.
+
+        Args:
+            text: `root.image`.
+            digest: what it was when the request was read; None for kinds without one.
+        Returns:
+            An absolute path; None for `host`, which is made of mounts. Without `build` nothing need be there.
+        Raises:
+            HostError: it cannot be built, or is another one by now.
+            SpecError: no such kind of image.
+        """
+        kernel = self.kernel
+        if text == "host":
+            return None
+        kind, _, rest = text.partition(":")
+        if kind == "dir" and rest:
+            found = kernel.stat(rest)
+            if not rest.startswith("/") or found is None or not stat.S_ISDIR(found.st_mode):
+                raise HostError(f"root.image: {rest} is not a directory",
+                                "`dir:` takes the absolute path of a root file system, unpacked",
+                                "create it, or name another image")
+            return rest
+        if text == "busybox":
+            return busybox.ensure(kernel, f"{self.state}/images", self.build)
+        if kind not in ("oci", "docker-archive", "tar") or not rest.startswith("/"):
+            raise SpecError(f"root.image: {text} is no image",
+                            fix="use busybox, host, dir:/folder, tar:/file, docker-archive:/file or oci:/folder:tag")
+        digest = digest or self.image(text).digest or ""
+        top = layer_dir(text, digest, self.state)
+        if self.build and not kernel.exists(top):
+            self._unpack(kind, rest, digest, os.path.dirname(top))
+        return top
+
+    def _unpack(self, kind: str, rest: str, digest: str, home: str) -> None:
+        """Fill images/KIND-DIGEST, under the lock, in a temporary directory that is renamed."""
+        kernel, images = self.kernel, os.path.dirname(home)
+        kernel.make_dirs(images)
+        lock = kernel.lock_dir(images, wait=PATIENCE)
+        try:
+            if kernel.exists(home):
+                return
             # Only the lock's holder builds, so a temporary directory found now is a dead builder's.
-            temporary = f"{images}/.{name}.tmp"
-            kernel.remove_tree(temporary)
-            _build(kernel, binary, data, temporary)
-            kernel.rename(temporary, f"{images}/{name}")
-        kernel.replace_file(f"{images}/busybox.known", f"{sign} {name}", 0o644)
-    finally:
-        kernel.unlock(lock)
-    return f"{images}/{name}"
+            room = f"{images}/.{os.path.basename(home)}.tmp"
+            kernel.remove_tree(room)
+            # Closed to all but root: set-user-ID programs and device nodes inside are the container's alone.
+            kernel.make_dir(room, 0o700)
+            try:
+                if kind == "oci":
+                    self._unpack_oci(*layout.split(rest), digest, room)
+                else:
+                    self._unpack_file(kind, rest, digest, room)
+                kernel.sync()
+                kernel.rename(room, home)
+            except BaseException:
+                kernel.remove_tree(room)
+                raise
+        finally:
+            kernel.unlock(lock)
+
+    def _unpack_oci(self, directory: str, tag: str, digest: str, room: str) -> None:
+        kernel = self.kernel
+        found = layout.resolve(kernel, directory, tag)
+        if found.digest != digest:
+            raise HostError(f"root.image: {directory}{f':{tag}' if tag else ''} changed while it was read",
+                            f"it was {digest} and is {found.digest}", "try again")
+        # A layout of this one manifest, whose blobs are the given one's.
+        kernel.make_dir(f"{room}/layout")
+        kernel.symlink(os.path.realpath(f"{directory}/blobs"), f"{room}/layout/blobs")
+        kernel.create_file(f"{room}/layout/oci-layout", '{"imageLayoutVersion":"1.0.0"}')
+        one = {key: found.descriptor[key] for key in ("digest", "size") if key in found.descriptor}
+        kernel.create_file(f"{room}/layout/index.json", jsonlite.dumps({"schemaVersion": 2, "manifests": [
+            {**one, "mediaType": layout.MANIFEST, "annotations": {layout.REF: "image"}}]}))
+        self._umoci(found.config, room, f"{directory}:{tag}" if tag else directory)
+
+    def _umoci(self, config: bytes, room: str, shown: str) -> None:
+        """Lay the layers of room/layout over each other in room/rootfs."""
+        status, _, complaint = tools.run(self.kernel, "umoci", (
+            "--log=error", "raw", "unpack", "--image", f"{room}/layout:image", f"{room}/rootfs"), into=room)
+        if status:
+            raise _refused(shown, "umoci", status, complaint)
+        self.kernel.remove_tree(f"{room}/layout")
+        self.kernel.create_file(f"{room}/config.json", config)
+
+    def _unpack_file(self, kind: str, path: str, digest: str, room: str) -> None:
+        kernel, fd = self.kernel, self._open(path)
+        try:
+            before = kernel.stat_open(fd)
+            # The file that was opened is the one that is read, whatever its name leads to by now.
+            if kind == "tar":
+                kernel.make_dir(f"{room}/rootfs")
+                status, _, complaint = tools.run(kernel, "tar", (
+                    "--extract", "--file=/proc/self/fd/0", f"--directory={room}/rootfs", "--numeric-owner",
+                    "--same-owner", "--same-permissions", "--delay-directory-restore", "--xattrs",
+                    "--xattrs-include=security.capability", "--warning=no-timestamp"), into=room, stdin=fd)
+            else:
+                status, _, complaint = tools.run(kernel, "skopeo", (
+                    f"--tmpdir={room}", "--insecure-policy", "copy", "--quiet", "docker-archive:/proc/self/fd/0",
+                    f"oci:{room}/layout:image"), into=room, stdin=fd)
+            if status:
+                raise _refused(path, "tar" if kind == "tar" else "skopeo", status, complaint)
+            if f"sha256:{kernel.hash_file(fd)}" != digest or _sign(kernel.stat_open(fd)) != _sign(before):
+                raise HostError(f"root.image: {path} changed while it was read", "somebody writes to it",
+                                "wait until it is whole")
+        finally:
+            kernel.close(fd)
+        if kind != "tar":
+            self._umoci(layout.resolve(kernel, f"{room}/layout", "image").config, room, path)
+        kernel.replace_file(_note(os.path.dirname(room), kind, path), f"{_sign(before)} {digest}", 0o644)
 
 
-def _find(kernel: Kernel) -> tuple[str, os.stat_result]:
-    """The host's busybox and its stat."""
-    for place in PLACES:
-        found = kernel.stat(f"{place}/busybox")
-        if found is not None and stat.S_ISREG(found.st_mode):
-            return f"{place}/busybox", found
-    raise HostError("root.image: busybox needs a static busybox on the host", f"none in {', '.join(PLACES)}",
-                    "apt-get install busybox-static")
+def _note(images: str, kind: str, path: str) -> str:
+    """The file that remembers as what an archive was known."""
+    return f"{images}/{kind}-{sha256(path.encode('utf-8', 'surrogateescape')).hexdigest()[:32]}.known"
 
 
-def static_busybox(kernel: Kernel) -> str:
-    """The path of the host's static busybox.
-
-    Raises:
-        HostError: there is none.
-    """
-    binary, _ = _find(kernel)
-    _refuse_dynamic(binary, kernel.read(binary))
-    return binary
+def _sign(found: os.stat_result) -> str:
+    """What changes when a file does; the change time as well, since the other can be set back."""
+    return f"{found.st_dev}:{found.st_ino}:{found.st_size}:{found.st_mtime_ns}:{found.st_ctime_ns}"
 
 
-def _refuse_dynamic(binary: str, data: bytes) -> None:
-    if not is_static(data):
-        raise HostError(f"root.image: {binary} is no static 64-bit program",
-                        "alone in a root it would find no loader and no libraries, ld.so(8)",
-                        "apt-get install busybox-static")
-
-
-def is_static(data: bytes) -> bool:
-    """Whether these bytes are a 64-bit little-endian ELF program that needs no interpreter, elf(5)."""
-    if data[:6] != b"\x7fELF\x02\x01":
-        return False
-    start, size, count = (_number(data, at, width) for at, width in ((32, 8), (54, 2), (56, 2)))
-    kinds = [_number(data, at, 4) for at in range(start, start + size * count, size or 1)]
-    return bool(kinds) and _PT_INTERP not in kinds
-
-
-def _number(data: bytes, at: int, width: int) -> int:
-    return int.from_bytes(data[at:at + width], "little")
-
-
-def parse_applets(text: str) -> list[str]:
-    """The paths of `busybox --list-full`, clean and inside the root; anything else is left out."""
-    return [line for line in text.splitlines()
-            if line.startswith(("bin/", "sbin/", "usr/bin/", "usr/sbin/")) and "/.." not in line
-            and line != "bin/busybox"]
-
-
-def _build(kernel: Kernel, binary: str, data: bytes, top: str) -> None:
-    """Fill a new directory with the image."""
-    kernel.make_dir(top)
-    for name in _DIRS:
-        kernel.make_dir(f"{top}/{name}")
-    kernel.make_dir(f"{top}/root", 0o700)
-    for name in ("tmp", "var/tmp"):
-        kernel.make_dir(f"{top}/{name}")
-        kernel.set_mode(f"{top}/{name}", 0o1777)
-    kernel.symlink("../run", f"{top}/var/run")
-    for name, text in _FILES.items():
-        kernel.create_file(f"{top}/{name}", text, 0o644)
-        kernel.set_mode(f"{top}/{name}", 0o644)
-    # Only root writes into it: what is written there, root's shell runs.
-    kernel.make_fifo(f"{top}/etc/console", 0o600)
-    kernel.create_file(f"{top}/bin/busybox", data, 0o755)
-    kernel.set_mode(f"{top}/bin/busybox", 0o755)
-    for applet in parse_applets(kernel.output([binary, "--list-full"]).decode("ascii", "replace")):
-        up = "busybox" if applet.startswith("bin/") else "../" * applet.count("/") + "bin/busybox"
-        kernel.symlink(up, f"{top}/{applet}")
+def _refused(path: str, program: str, status: int, complaint: str) -> HostError:
+    return HostError(f"root.image: {path} cannot be unpacked",
+                     f"{program} ended with status {status}: {complaint or 'without a word'}",
+                     "make the image again, and see that the disk is not full")

@@ -9,7 +9,7 @@ from runspec.errors import HostError, RunspecError, SyscallError
 from runspec.plan import needs, rtnetlink
 from runspec.plan.steps.base import Table
 from runspec.plan.steps.namespaces import KINDS
-from runspec.run import images
+from runspec.run import busybox, tools
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -353,13 +353,13 @@ class Probes:
     def _tool(self, name: str) -> Answer:
         if name == "busybox":
             try:
-                return good(images.static_busybox(self.kernel))
+                return good(busybox.static_busybox(self.kernel))
             except HostError as error:
                 return bad(error.why, error.fix)
-        for place in images.PLACES:
+        for place in tools.PLACES:
             if self.kernel.exists(f"{place}/{name}"):
                 return good(f"{place}/{name}")
-        return bad(f"it is in none of {', '.join(images.PLACES)}", f"apt-get install {needs.TOOLS.get(name, name)}")
+        return bad(f"it is in none of {', '.join(tools.PLACES)}", f"apt-get install {needs.TOOLS.get(name, name)}")
 
     def _program(self, path: str) -> Answer:
         found = self.kernel.stat(path)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from hashlib import sha256
 
 from runspec import __version__
-from runspec.errors import Mark, SpecError
+from runspec.errors import Mark, RunspecError, SpecError
 from runspec.run.apply import Wanted
 from runspec.spec import source
 from runspec.spec.model import Network, Spec
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from runspec.run.store import Store
+    from runspec.spec.image import Machine
     from runspec.spec.source import Document
 
     Judge = Callable[[list[Document], list[SpecError] | None], list[tuple[Spec | Network, Document]]]
@@ -45,12 +46,14 @@ def digest(text: str) -> str:
     return sha256(f"{__version__}\0{text}".encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def read_request(paths: tuple[str, ...], store: Store, judge: Judge, stdin: Any) -> list[Wanted]:
+def read_request(paths: tuple[str, ...], store: Store, judge: Judge, stdin: Any,
+                 machine: Machine | None = None) -> list[Wanted]:
     """Every document of these files, as models with their positions.
 
     Args:
         judge: documents and faults found before -> models, raising every fault together.
         stdin: a binary stream for `-`.
+        machine: answers what images and devices are now; None trusts the Records.
 
     Raises:
         SpecError: every fault of every file, in file order.
@@ -71,6 +74,8 @@ def read_request(paths: tuple[str, ...], store: Store, judge: Judge, stdin: Any)
             pieces.append(Piece(one, file, line))
             line += one.count("\n")
     known = {} if faults else digests(store)
+    if machine is not None:
+        known = {digest: model for digest, model in known.items() if current(model, machine)}
     wanted = compose(pieces, known, judge, faults)
     return wanted if wanted is not None else compose(pieces, {}, judge, []) or []
 
@@ -85,6 +90,16 @@ def digests(store: Store) -> dict[str, Spec | Network]:
                 out[record.digest] = (from_tree(Spec, record.spec) if kind == "container"
                                       else from_tree(Network, record.spec))
     return out
+
+
+def current(model: Spec | Network, machine: Machine) -> bool:
+    """Whether what was read of the machine when this was applied still holds."""
+    if not isinstance(model, Spec) or model.root.digest is None:
+        return True
+    try:
+        return machine.image(model.root.image or "").digest == model.root.digest
+    except RunspecError:
+        return False        # the full reading says what is wrong, and where
 
 
 def compose(pieces: list[Piece], known: dict[str, Spec | Network], judge: Judge,

@@ -5,9 +5,10 @@ The schema has judged the trees before: types are right and keys are known here.
 
 from __future__ import annotations
 
-from runspec.errors import Mark, SpecError
-from runspec.spec import defaults, read_hooks, read_process, read_resources, units
+from runspec.errors import Mark, RunspecError, SpecError
+from runspec.spec import defaults, read_hooks, read_process, read_resources, read_root, units
 from runspec.spec.frozen import first_difference
+from runspec.spec.image import NO_IMAGE
 from runspec.spec.model import (
     Capabilities,
     Device,
@@ -19,11 +20,9 @@ from runspec.spec.model import (
     Network,
     Process,
     Rlimit,
-    Root,
     Route,
     Spec,
     TimeOffset,
-    User,
 )
 from runspec.spec.names import CAPABILITY_NUMBER
 
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from typing import Any, TypeVar
 
     from runspec.spec.compose import Document
+    from runspec.spec.image import Machine
 
     Tree = dict[str, Any]
     T = TypeVar("T")
@@ -90,24 +90,16 @@ def raise_all(faults: list[SpecError]) -> None:
         raise SpecError(first.what, first.why, first.fix, first.at, tuple(rest))
 
 
-def _plain(value: object) -> str:
-    """A scalar of a free map as text."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float):
-        raise SpecError(f"{value} is a fraction, whose text is not kept exactly",
-                        "1.10 and 1.1 are one number in YAML",
-                        "put it in quotes")
-    return "" if value is None else str(value)
 
 
 class Reader:
     """Reads one document; a value that cannot be read is noted and its default taken."""
 
-    def __init__(self, document: Document) -> None:
+    def __init__(self, document: Document, machine: Machine | None = None) -> None:
         self.tree: Tree = document.tree
         self.marks = document.marks
         self.bare = self.tree.get("defaults") == "none"     # what is written is all there is
+        self.machine, self.image = machine, NO_IMAGE
         self.faults: list[SpecError] = []
         self.moves: dict[str, dict[str, str]] = {}      # list in the file -> file element -> Spec element
 
@@ -121,6 +113,14 @@ class Reader:
             self.note(path, error.what, error.why, error.fix)
             return default
 
+    def ask(self, path: str, question: Callable[[], T], default: T) -> T:
+        """What the machine says; its refusal is noted at the path that asked."""
+        try:
+            return question()
+        except RunspecError as error:
+            self.note(path, error.what.removeprefix(f"{path}: "), error.why, error.fix)
+            return default
+
     def value(self, tree: Tree, path: str, name: str, parse: Callable[[Any], T]) -> T | None:
         raw = tree.get(name)
         return None if raw is None else self.call(f"{path}.{name}", parse, raw, None)
@@ -130,7 +130,7 @@ class Reader:
 
     def pairs(self, tree: Tree, path: str, name: str) -> tuple[tuple[str, str], ...]:
         at = f"{path}.{name}" if path else name
-        return tuple(sorted((k, self.call(f"{at}.{k}", _plain, v, "")) for k,
+        return tuple(sorted((k, self.call(f"{at}.{k}", units.plain, v, "")) for k,
                             v in (tree.get(name) or {}).items()))
 
     def moved(self, listed: str, origin: tuple[int, ...]) -> None:
@@ -139,56 +139,6 @@ class Reader:
             self.moves[listed] = moves
 
     # The parts, in the order of the file.
-
-    def root(self, name: str) -> Root:
-        tree: Tree = self.tree.get("root") or {}
-        path, image, readonly = tree.get("path"), tree.get("image"), bool(tree.get("readonly", False))
-        if (path is None) == (image is None):
-            self.note("root", "needs exactly one of path and image", "a container has one root file system",
-                      "write image: busybox, or path: and a directory that holds a root file system")
-        asked = tree.get("overlay")
-        over = None
-        if asked is not None:
-            upper, volatile = asked.get("upper"), asked.get("volatile")
-            over = (upper, volatile)
-            if upper is not None and volatile:
-                self.note("root.overlay.volatile", "true contradicts upper",
-                          "a volatile layer is kept in memory and lost at the end", "remove one of the two")
-            if readonly:
-                self.note("root.overlay", "contradicts root.readonly",
-                          "a read-only root has no use for a writable layer",
-                          "remove one of the two")
-        return Root(path=path, readonly=readonly, image=image,
-                    overlay=None if self.bare and over is None else defaults.overlay(name, path, readonly, over))
-
-    def args(self, tree: Tree) -> tuple[str, ...]:
-        raw = tree.get("args")
-        if isinstance(raw, str):
-            return self.call("process.args", units.parse_words, raw, ())
-        return tuple(raw or ())
-
-    def env(self, tree: Tree) -> tuple[str, ...]:
-        raw = tree.get("env")
-        if raw is None:
-            return () if self.bare else (defaults.PATH,)
-        if isinstance(raw, dict):
-            given = tuple(f"{k}={self.call(f'process.env.{k}', _plain, v, '')}" for k, v in raw.items())
-            names = [f".{k}" for k in raw]
-        else:
-            given = tuple(raw)
-            names = [f"[{index}]" for index in range(len(given))]
-        env = given if self.bare else defaults.env(given)
-        more = len(env) - len(given)
-        if more or isinstance(raw, dict):
-            self.moves["process.env"] = {old: f"[{index + more}]" for index, old in enumerate(names)}
-        return env
-
-    def user(self, tree: Tree) -> User:
-        raw: Tree = tree.get("user") or {}
-        umask = self.value(raw, "process.user", "umask", units.parse_mode)
-        return User(uid=raw.get("uid", 0), gid=raw.get("gid", 0),
-                    umask=defaults.UMASK if umask is None and not self.bare else umask,
-                    additional_gids=tuple(raw.get("additionalGids") or ()))
 
     def capabilities(self, tree: Tree) -> Capabilities:
         raw = tree.get("capabilities")
@@ -223,7 +173,8 @@ class Reader:
     def process(self) -> Process:
         tree: Tree = self.tree.get("process") or {}
         return Process(
-            cwd=tree.get("cwd", "/"), args=self.args(tree), env=self.env(tree), user=self.user(tree),
+            cwd=tree.get("cwd", self.image.cwd), args=read_root.args(self, tree), env=read_root.env(self, tree),
+            user=read_root.user(self, tree),
             capabilities=self.capabilities(tree), rlimits=self.rlimits(tree),
             no_new_privileges=tree.get("noNewPrivileges", not self.bare), oom_score_adj=tree.get("oomScoreAdj"),
             **read_process.attributes(self, tree))
@@ -326,6 +277,7 @@ class Reader:
     def spec(self) -> Spec:
         tree = self.tree
         name = tree["name"]
+        root = read_root.root(self, name)        # first: what the image says stands for what the file leaves out
         linux = self.linux(name)
         hostname = tree.get("hostname")
         # A shared uts namespace keeps the name it has.
@@ -335,7 +287,7 @@ class Reader:
         return Spec(
             name=name, labels=self.pairs(tree, "", "labels"), project=tree.get("project"),
             hostname=hostname, domainname=tree.get("domainname"),
-            root=self.root(name), process=self.process(), mounts=self.mounts(), linux=linux,
+            root=root, process=self.process(), mounts=self.mounts(), linux=linux,
             hooks=read_hooks.hooks(self, tree.get("hooks")),
             landlock=read_process.landlock(tree.get("landlock")),
             annotations=self.pairs(tree, "", "annotations"),
@@ -370,11 +322,13 @@ class Reader:
 
 
 
-def gather(documents: list[Document]) -> tuple[list[tuple[Spec | Network, Document]], list[SpecError]]:
+def gather(documents: list[Document], machine: Machine | None = None,
+           ) -> tuple[list[tuple[Spec | Network, Document]], list[SpecError]]:
     """Reads every document that it can, and lists what is wrong with the others.
 
     Args:
         documents: as source.load gives them, after schema.check found no fault in them.
+        machine: answers what images and devices are; None leaves them as they are named.
 
     Returns:
         The Specs and Networks in order, equal ones once, each with its document; and the faults. In
@@ -385,7 +339,7 @@ def gather(documents: list[Document]) -> tuple[list[tuple[Spec | Network, Docume
     faults: list[SpecError] = []
     seen: dict[tuple[str, str], tuple[Spec | Network, Document]] = {}
     for document in documents:
-        reader = Reader(document)
+        reader = Reader(document, machine)
         kind = reader.tree.get("kind") or "Container"
         model: Spec | Network = reader.network() if kind == "Network" else reader.spec()
         faults += reader.faults

@@ -17,11 +17,15 @@ class Overlay(Frozen):
 
 
 class Root(Frozen):
-    """The root file system: exactly one of path, image."""
+    """The root file system: exactly one of path, image.
+
+    No file has the digest: a door that looks at images fills it in.
+    """
 
     path: str | None = None             # absolute
     readonly: bool = False
     image: str | None = None            # "busybox", "host", "dir:/absolute", "tar:FILE", "oci:DIR[:TAG]", ...
+    digest: str | None = None           # "sha256:..." of the image, for kinds that have one
     overlay: Overlay | None = None
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from runspec.errors import Mark, SpecError
 from runspec.spec import defaults, units
+from runspec.spec.image import TELLING
 from runspec.spec.model import Capabilities, Linux, Network, Process, Spec
 from runspec.spec.names import CAPABILITIES, NAMESPACES, PROPAGATIONS, RLIMITS, nearest
 from runspec.spec.rules_hooks import check_hooks
@@ -25,11 +26,13 @@ if TYPE_CHECKING:
     from typing import Any
 
     from runspec.spec.compose import Document
+    from runspec.spec.image import Machine
 
 # A container's group lies beside control files, so it may not have the name of one.
 _GROUP_FILES = ("tasks", "notify_on_release", "release_agent")
 _GROUP_PREFIXES = ("cgroup.", "cpu.", "cpuacct.", "cpuset.", "memory.", "pids.", "io.", "blkio.", "devices.",
                    "freezer.", "hugetlb.", "misc.", "rdma.", "net_cls.", "net_prio.", "perf_event.", "irq.")
+_TAG = _LATER | frozenset(":@/+")
 _SYSCTL_IPC = ("kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem", "kernel.shmall",
                "kernel.shmmax",
                "kernel.shmmni", "kernel.shm_rmid_forced")
@@ -56,6 +59,7 @@ def check(model: Spec | Network, marks: dict[str, Mark], oci: bool = False) -> l
         _name(faults, model.name)
         _hostname(faults, model)
         _root(faults, model)
+        _program(faults, model)
         _process(faults, model.process)
         check_mounts(faults, model)
         _linux(faults, model)
@@ -67,13 +71,14 @@ def check(model: Spec | Network, marks: dict[str, Mark], oci: bool = False) -> l
 
 
 def judge(documents: list[Document], unread: list[SpecError] | None = None, host: bool = False,
-          ) -> tuple[list[tuple[Spec | Network, Document]], list[SpecError]]:
+          machine: Machine | None = None) -> tuple[list[tuple[Spec | Network, Document]], list[SpecError]]:
     """Everything that can be said about documents before anything is done: schema, units and rules together.
 
     Args:
         documents: as source.gather gives them.
         unread: faults of files that could not be read as documents, as source.gather gives them.
         host: also look for the files that the documents name.
+        machine: answers what images and devices are; None leaves them as they are named.
 
     Returns:
         The models of documents without a fault of their schema, see from_yaml.gather; and every
@@ -92,7 +97,7 @@ def judge(documents: list[Document], unread: list[SpecError] | None = None, host
             good.append(document)
         else:
             faults += [one for one in _rest(document, found) if str(one.at) not in told]
-    read, found = from_yaml.gather(good)
+    read, found = from_yaml.gather(good, machine)
     faults += found
     for model, document in read:
         found = check(model, document.marks, bare(document))
@@ -199,14 +204,22 @@ def _root(faults: Faults, spec: Spec) -> None:
                    "write image: host for the host's programs, read-only")
     if root.image is not None:
         kind, colon, rest = root.image.partition(":")
-        if kind == "dir" and colon:
+        if kind in ("tar", "docker-archive") and colon:
+            check_path(faults, "root.image", rest)
+        elif kind == "oci" and colon:
+            directory, colon, tag = rest.partition(":")
+            if check_path(faults, "root.image", directory) and colon and (
+                    not tag or len(tag) > 128 or not _TAG.issuperset(tag)):
+                faults.add("root.image", f"{shown(tag)} is no tag",
+                           "it is 1 to 128 letters, digits or -._:@/+, image-layout.md", "write it like oci:DIR:1.0")
+        elif kind == "dir" and colon:
             if check_path(faults, "root.image", rest) and rest == "/":
                 faults.add("root.image", "is the host's own root", "the container could see the whole host",
                            "write image: host for the host's programs, read-only")
         elif root.image not in ("busybox", "host"):
-            near = nearest(kind, ("busybox", "host", "dir"))
+            near = nearest(kind, ("busybox", "host", "dir", "tar", "docker-archive", "oci"))
             faults.add("root.image", f"{shown(root.image)} is no image",
-                       "it is busybox, host or dir:/a/directory",
+                       "it is busybox, host, dir:/folder, tar:/file, docker-archive:/file or oci:/folder:tag",
                        f"did you mean {near}?" if near else "write image: busybox")
     if root.overlay is not None and root.overlay.upper is not None:
         upper = root.overlay.upper
@@ -225,11 +238,28 @@ def _root(faults: Faults, spec: Spec) -> None:
                            "name a directory elsewhere")
 
 
-def _process(faults: Faults, process: Process) -> None:
+def _program(faults: Faults, spec: Spec) -> None:
     # A bundle may leave out what runs: then it can be created, and not started.
-    if not (process.args and process.args[0]) and (process.args or not faults.oci):
+    if spec.process.args[:1] not in ((), ("",)) or (faults.oci and not spec.process.args):
+        return
+    telling = (spec.root.image or "").startswith(TELLING)
+    if telling and spec.root.digest is None and not spec.process.args:
+        return          # the image may name one, and nobody has looked
+    if telling and not spec.process.args and "process.args" not in faults.marks:
+        faults.add("process.args", "missing", "the image names no program either",
+                   'add process: {"args": ["/sbin/init"]}')
+    elif faults.marks and "process" not in faults.marks:
+        faults.add("process", "missing", "What runs inside as PID 1.", 'add process: {"args": ["/sbin/init"]}')
+    elif faults.marks and "process.args" not in faults.marks:
+        faults.add("process.args", "missing",
+                   "The program and its words; one text is split like a shell word list, and no shell runs it.",
+                   'add args: ["/sbin/init"]')
+    else:
         faults.add("process.args", "names no program", "a container runs one, execve(2)",
                    "write it like args: [/sbin/init]")
+
+
+def _process(faults: Faults, process: Process) -> None:
     for index, word in enumerate(process.args):
         if "\0" in word:
             faults.add(f"process.args[{index}]", "holds a NUL character", "it would end the word, execve(2)",

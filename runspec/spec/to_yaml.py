@@ -35,6 +35,7 @@ def config_tree(model: Spec | Network, bare: bool = False) -> Tree:
     user = tree["process"]["user"]
     if "umask" in user:
         user["umask"] = f"{user['umask']:04o}"
+    tree["root"].pop("digest", None)        # what the image is today is no wish of the file's
     linux = tree["linux"]
     for device in linux["devices"]:
         if "fileMode" in device:

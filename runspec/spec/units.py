@@ -378,3 +378,14 @@ def network_text(cidr: str) -> str:
     kind, first, length = network_of(cidr)
     raw = first.to_bytes(4 if kind == 4 else 16, "big")
     return f"{inet_ntop(AF_INET if kind == 4 else AF_INET6, raw)}/{length}"
+
+
+def plain(value: object) -> str:
+    """A scalar of a free map as text."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        raise SpecError(f"{value} is a fraction, whose text is not kept exactly",
+                        "1.10 and 1.1 are one number in YAML",
+                        "put it in quotes")
+    return "" if value is None else str(value)

@@ -69,7 +69,7 @@ SPEC = Spec(
 
 def test_a_document() -> None:
     assert dict(needs.needs(SPEC)) == {
-        "root.image": ("filesystem:overlay", "tool:skopeo", "tool:umoci"),
+        "root.image": ("filesystem:overlay", "tool:umoci"),
         "process.scheduler": ("capability:CAP_SYS_NICE",),
         "process.rlimits[0]": ("raise:RLIMIT_NOFILE to infinity",),
         "mounts[0]": ("filesystem:ext4",),

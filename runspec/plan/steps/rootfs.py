@@ -34,6 +34,11 @@ def base_dir(name: str) -> str:
     return f"{STATE}/{name}"
 
 
+def layer_dir(image: str, digest: str, state: str = STATE) -> str:
+    """Where an image with a digest is unpacked: the lowest layer of every root made from it."""
+    return f"{state}/images/{image.partition(':')[0]}-{digest.partition(':')[2]}/rootfs"
+
+
 def work_dir(upper: str) -> str:
     """The overlay's workdir: beside the upper directory, since both must be on one file system."""
     return upper.rstrip("/") + ".work"

@@ -14,12 +14,13 @@ from runspec.plan.steps.attributes import listed, scheduling_of
 from runspec.plan.steps.base import Table
 from runspec.plan.steps.exec_ import capabilities_of, exec_ops
 from runspec.plan.steps.namespaces import KINDS
-from runspec.spec.model import Landlock, Process, Spec, User
+from runspec.spec.model import Landlock, Process, Size, Spec, User
 from runspec.spec.tree import from_tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Any
 
     from runspec.cli.words import Words
     from runspec.kernel import Child, Kernel
@@ -40,12 +41,13 @@ PATIENCE = 60.0
 
 
 def run(words: Words, kernel: Kernel, store: Store) -> int:
-    """Run the command in the foreground; returns its status, 128 + N after signal N.
+    """Run the command; returns its status, 128 + N after signal N, or 0 at once where it is detached.
 
     Raises:
         StateError: the container is stopped, or ended meanwhile.
         RunspecError: the program could not be started.
     """
+    socket = check_terminal(words)
     user = parse_user(words.value("user")) if words.flag("user") else None
     env = parse_env(words.values("env"))
     record = find(store, words.operands[0])
@@ -57,12 +59,30 @@ def run(words: Words, kernel: Kernel, store: Store) -> int:
         table, unified = prepare(words, kernel, record, user, env)
         if unified:
             group = kernel.open(unified, os.O_RDONLY | os.O_DIRECTORY)
+        # With a terminal of its own the program gets that for all three.
         child = kernel.spawn(table.ops, (pidfd,), cgroup_fd=group, stdio=(0, 1, 2))
     finally:
         for fd in (pidfd, group):
             if fd >= 0:
                 kernel.close(fd)
-    return supervise(kernel, child, table, words.operands[1])
+    pid_file = os.path.abspath(words.value("pid-file")) if words.flag("pid-file") else ""
+    return supervise(kernel, child, table, words.operands[1], words.flag("detach"), socket, pid_file)
+
+
+def check_terminal(words: Words) -> str:
+    """The console socket, "" for none; refuses words that contradict each other.
+
+    Raises:
+        UsageError: nobody would hold the terminal, or there is none to be handed on.
+    """
+    socket, both = words.value("console-socket"), words.flag("tty") and words.flag("detach")
+    if both and not socket:
+        raise UsageError("exec: -t and -d need --console-socket", "a terminal hangs up with its last holder, pty(7)",
+                         "leave one of them out, or name a socket that somebody listens at")
+    if socket and not both:
+        raise UsageError("exec: --console-socket needs -t and -d", "it takes the terminal of a detached program",
+                         "add them, or leave it out")
+    return os.path.abspath(socket) if socket else ""
 
 
 def _stopped(name: str) -> StateError:
@@ -89,7 +109,8 @@ def prepare(words: Words, kernel: Kernel, record: Record, user: tuple[int, int |
     process = Process(
         cwd=words.value("cwd", spec.get("cwd", "/")), args=words.operands[1:], env=merged,
         user=identity(kernel, proc, status, "user" in kinds, user), capabilities=capabilities_of(status),
-        no_new_privileges=status.get("NoNewPrivs") == "1")
+        no_new_privileges=status.get("NoNewPrivs") == "1", terminal=words.flag("tty"),
+        console_size=_size(kernel, words, spec))
     tasks, unified = groups(kernel, record)
     table = Table(("init",))
     affinity = spec.get("execCPUAffinity") or {}
@@ -102,6 +123,15 @@ def prepare(words: Words, kernel: Kernel, record: Record, user: tuple[int, int |
              from_tree(Landlock, rules) if rules is not None else None,
              kernel.landlock_version() if rules is not None else 0)
     return table, unified
+
+
+def _size(kernel: Kernel, words: Words, spec: dict[str, Any]) -> Size | None:
+    """What a terminal begins with: the size of ours, or where it is handed on the one that was declared."""
+    if words.flag("console-socket"):
+        size = spec.get("consoleSize")
+        return Size(height=size["height"], width=size["width"]) if size else None
+    rows, columns = kernel.window_size(0)
+    return Size(height=rows, width=columns) if rows and columns else None
 
 
 def differing(kernel: Kernel, pid: int) -> tuple[str, ...]:
@@ -202,20 +232,47 @@ def parse_user(text: str) -> tuple[int, int | None]:
     return int(uid), int(gid) if colon else None
 
 
-def supervise(kernel: Kernel, child: Child, table: Table, program: str) -> int:
-    """Wait until the child has become the program, then for the program's end."""
+def supervise(kernel: Kernel, child: Child, table: Table, program: str, detach: bool = False, socket: str = "",
+              pid_file: str = "") -> int:
+    """Wait until the child has become the program, then for the program's end.
+
+    Args:
+        detach: leave it there.
+        socket: where its terminal goes, "" for ours.
+        pid_file: absolute path of a file for its pid, "" for none.
+    """
+    master = -1
     try:
         while (report := child.receive(PATIENCE)) is not None:
             if report.kind == abi.REPORT_ERROR:
                 child.wait()
                 raise failure(table, report.index, report.error, program)
+            if report.kind == abi.REPORT_FD:
+                master = report.fd
+                if socket:
+                    kernel.send_console(socket, master)
+        if pid_file:
+            kernel.replace_file(pid_file, str(child.pid), 0o644)
+        if detach:
+            return 0
         for number in FORWARDED:
             # The child's pidfd lives as long as this call, and so does the handler's use of it.
             _signal.signal(number, lambda got, _frame: _forward(kernel, child, got))
-        return child.wait()
+        if master < 0:
+            return child.wait()
+        from runspec.cli.terminal import interact
+
+        return interact(kernel, child, master)
+    except BaseException:
+        # Whatever went wrong here, no program stays behind that nobody waits for.
+        if child.pidfd >= 0:
+            child.kill()
+        raise
     finally:
         for number in FORWARDED:
             _signal.signal(number, _signal.SIG_DFL)
+        if master >= 0:
+            kernel.close(master)
         child.close()
 
 

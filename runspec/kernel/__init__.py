@@ -17,13 +17,14 @@ from runspec.kernel.hooks import Hooks
 from runspec.kernel.process import Child, Report
 from runspec.kernel.sockets import Sockets
 from runspec.kernel.tasks import Tasks
+from runspec.kernel.terminal import Terminals
 
 __all__ = ["Child", "Kernel", "Report"]
 
 _SIGKILL = 9
 
 
-class Kernel(Foreign, Groups, Hooks, Sockets, Tasks):
+class Kernel(Foreign, Groups, Hooks, Sockets, Tasks, Terminals):
     """The facade that Steps, store and journal receive.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from runspec.plan import cgroup, live
 from runspec.plan.facts import Facts
 from runspec.plan.host import Host
-from runspec.plan.steps import attributes, hooks, limits, namespaces, network, process, rootfs
+from runspec.plan.steps import attributes, hooks, limits, namespaces, network, process, rootfs, terminal
 from runspec.plan.steps import cgroup as groups
 from runspec.plan.steps.base import Change, Plan, Step
 from runspec.spec import fields
@@ -29,14 +29,18 @@ class Item:
         changes: how these differ.
         image: directory of the spec's image, None without one.
         data: whether a lasting overlay goes too.
+
+    Attributes:
+        console: socket to which the terminal of its init goes, "" for none.
     """
 
-    __slots__ = ("changes", "data", "facts", "groups", "image", "last", "wanted")
+    __slots__ = ("changes", "console", "data", "facts", "groups", "image", "last", "wanted")
 
     def __init__(self, wanted: Any, last: Any, facts: Any, changes: tuple[Change, ...] = (),
                  image: str | None = None, groups: tuple[str, ...] = (), data: bool = False) -> None:
         self.wanted, self.last, self.facts, self.changes = wanted, last, facts, changes
         self.image, self.groups, self.data = image, groups, data
+        self.console = ""
 
     @property
     def name(self) -> str:
@@ -196,7 +200,7 @@ def create(item: Item, host: Host) -> list[Step]:
     steps += network.configure(spec)
     steps += rootfs.plan(spec, host, item.image, kinds(item.facts), bundle(spec))
     steps += process.plan(spec, item.facts, bundle(spec))
-    steps += hooks.create(spec, bundle(spec))
+    steps += [*hooks.create(spec, bundle(spec)), *terminal.send(spec, item.console)]
     steps += [process.StartInit(target=name, path="process.args"), process.SaveRecord(target=name)]
     return steps + hooks.started(spec, bundle(spec))
 

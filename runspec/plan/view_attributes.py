@@ -11,13 +11,17 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-RECORDED = frozenset(("landlock", "process.execCPUAffinity.initial", "process.execCPUAffinity.final",
-                      "linux.mountLabel"))
+RECORDED = frozenset((
+    "landlock", "process.terminal", "process.consoleSize", "process.execCPUAffinity.initial",
+    "process.execCPUAffinity.final", "linux.mountLabel"))
 
 
 def expect_attributes(spec: Spec, view: dict[str, Any]) -> None:
     """What proc(5), sched_getattr(2) and ioprio_get(2) show of init."""
     process, linux = spec.process, spec.linux
+    view["process.terminal"] = process.terminal
+    if process.console_size is not None:
+        view["process.consoleSize"] = (process.console_size.width, process.console_size.height)
     if process.scheduler is not None:
         view["process.scheduler"] = attributes.sched_shown(attributes.sched_attr(process.scheduler))
     if process.io_priority is not None:

@@ -142,6 +142,7 @@ def surplus(spec: Spec, facts: Facts, declared: set[str], asked: list[Spec]) -> 
     known = declared | {"/"}
     for one in asked:
         known |= {*one.linux.masked_paths, *one.linux.readonly_paths, *(device.path for device in one.linux.devices)}
+    known |= {"/dev/console"} if spec.process.terminal else set()
     known |= {place(path, facts) for path in known}
     below = tuple(one.destination.rstrip("/") + "/" for one in spec.mounts
                   if one.type == "cgroup" or parse(one.options).recursive)

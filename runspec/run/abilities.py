@@ -40,6 +40,15 @@ def lacking(probes: Probes, model: Spec | Network) -> list[Refusal]:
     return out
 
 
+def unheld(spec: Spec, console: str) -> list[Refusal]:
+    """A terminal whose master nobody would hold: its program would get SIGHUP at once."""
+    if not spec.process.terminal or console:
+        return []
+    return [("process.terminal", "nobody would hold the other end of this terminal",
+             "apply ends when the container runs, and a terminal hangs up with its last holder, pty(7)",
+             f"remove it, and use `runspec exec -t {spec.name} CMD` for a terminal inside")]
+
+
 def _labels(kernel: Kernel, spec: Spec) -> list[Refusal]:
     out = []
     if spec.process.apparmor_profile and (kernel.try_read(APPARMOR) or b"").strip() != b"Y":

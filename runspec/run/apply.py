@@ -35,12 +35,17 @@ PATIENCE = 10.0         # seconds
 
 
 class Wanted:
-    """One document of a request: the model, where it stands in the user's files, its text's digest."""
+    """One document of a request: the model, where it stands in the user's files, its text's digest.
 
-    __slots__ = ("_marks", "digest", "model")
+    Attributes:
+        console: socket to which the terminal of its init goes, "" for none.
+    """
+
+    __slots__ = ("_marks", "console", "digest", "model")
 
     def __init__(self, model: Spec | Network, digest: str, marks: Callable[[], dict[str, Mark]]) -> None:
         self.model, self.digest, self._marks = model, digest, marks
+        self.console = ""
 
     @property
     def marks(self) -> dict[str, Mark]:
@@ -103,6 +108,9 @@ class Session:
         facts = observer.containers([(spec, lasts[spec.name], records[spec.name]) for spec in specs])
         containers = [self._item(spec, lasts[spec.name], records[spec.name], one, images_too)
                       for spec, one in zip(specs, facts, strict=True)]
+        consoles = {one.model.name: one.console for one in wanted}
+        for item in containers:
+            item.console = consoles[item.name]
         networks = [self._network(one.model, observer) for one in wanted if isinstance(one.model, Network)]
         notes: list[str] = []
         leaving = {name for kind, name in gone if kind == "container"}
@@ -197,7 +205,7 @@ class Session:
         for one in wanted:
             if not isinstance(one.model, Spec):
                 continue
-            found = abilities.every(self.kernel, self.host, one.model)
+            found = abilities.every(self.kernel, self.host, one.model) + abilities.unheld(one.model, one.console)
             if one.model != lasts.get(one.model.name):
                 said = {path for path, _, _, _ in found}
                 found += [row for row in abilities.lacking(self.probes, one.model) if row[0] not in said]

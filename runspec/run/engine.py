@@ -119,6 +119,8 @@ class Run:
             if report.kind == abi.REPORT_ERROR:
                 raise self._blame(name, report.index, report.error)
             self._said[name] = report.data
+            if report.kind == abi.REPORT_FD:
+                self.hold(name, "console", report.fd)
             if report.kind == abi.REPORT_BARRIER:
                 self._at[name] = self.tables[name].ops[report.index].a
 
@@ -181,6 +183,14 @@ class Run:
     def holds(self, name: str, word: str) -> bool:
         """Whether a descriptor is held under this word: not where a dead run's Step is undone."""
         return word in self.kept.get(name, {})
+
+    def held(self, name: str, word: str) -> int:
+        """The descriptor under this word."""
+        return self.kept[name][word]
+
+    def drop(self, name: str, word: str) -> None:
+        """Close the descriptor under this word."""
+        self.kernel.close(self.kept[name].pop(word))
 
     def note(self, text: str) -> None:
         """Something that the user should hear when all is done."""

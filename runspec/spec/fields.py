@@ -41,8 +41,9 @@ ROWS = (
     Field("root.overlay.volatile", RECREATE, "/proc/PID/mountinfo", "overlayfs.rst"),
     Field("root.overlay.upper", RECREATE, "/proc/PID/mountinfo", "overlayfs.rst"),
     Field("process", RESTART, "/proc/PID", "proc(5)"),
-    Field("process.terminal", RESTART, "/proc/PID/fd/0", "pty(7)"),
-    Field("process.consoleSize", IN_PLACE, "the size of the terminal", "tty_ioctl(4), TIOCSWINSZ"),
+    Field("process.terminal", RESTART, _RECORD, "pty(7)"),
+    # Whoever holds the terminal gives it the size of a window of his; this is only what it begins with.
+    Field("process.consoleSize", RESTART, _RECORD, "tty_ioctl(4), TIOCSWINSZ"),
     Field("process.cwd", RESTART, _RECORD, "chdir(2)"),
     Field("process.args", RESTART, _RECORD, "execve(2)"),
     Field("process.env", RESTART, _RECORD, "environ(7)"),

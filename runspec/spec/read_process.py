@@ -12,6 +12,7 @@ from runspec.spec.model import (
     MemoryPolicy,
     Personality,
     Scheduler,
+    Size,
 )
 
 TYPE_CHECKING = False
@@ -25,7 +26,10 @@ if TYPE_CHECKING:
 
 def attributes(reader: Reader, process: Tree) -> dict[str, Any]:
     """The fields of `process` that say how it is scheduled and labelled."""
-    return {"scheduler": scheduler(reader, process.get("scheduler")), "io_priority": io_priority(process),
+    size = process.get("consoleSize")
+    return {"terminal": bool(process.get("terminal")),
+            "console_size": None if size is None else Size(height=size["height"], width=size["width"]),
+            "scheduler": scheduler(reader, process.get("scheduler")), "io_priority": io_priority(process),
             "exec_cpu_affinity": affinity(reader, process.get("execCPUAffinity")),
             "apparmor_profile": process.get("apparmorProfile") or None,
             "selinux_label": process.get("selinuxLabel") or None}

@@ -15,6 +15,9 @@ def check_attributes(faults: Faults, spec: Spec) -> None:
     """All of them."""
     if spec.process.scheduler is not None:
         _scheduler(faults, spec.process.scheduler)
+    if spec.process.console_size is not None and not spec.process.terminal:
+        faults.add("process.consoleSize", "says nothing without a terminal", "config.md, Process",
+                   "remove it, or write terminal: true")
     _priority(faults, spec.process)
     _labels(faults, spec)
     _memory(faults, spec)

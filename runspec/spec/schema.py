@@ -30,7 +30,7 @@ _WORDS = {"string": "text", "integer": "an integer", "number": "a number", "null
           "boolean": "true or false", "array": "a list", "object": "a map"}
 # OCI's words that no schema here has yet: an unknown key all the same, but not a slip of the pen.
 _OCI = frozenset((
-    "terminal", "consoleSize", "scheduler", "ioPriority", "execCPUAffinity", "selinuxLabel",
+    "scheduler", "ioPriority", "execCPUAffinity", "selinuxLabel",
     "apparmorProfile", "mountLabel", "intelRdt", "personality", "memoryPolicy", "netDevices", "ociVersion",
     "username", "commandLine"))
 _ANSWERS = {"yes": "true", "on": "true", "true": "true", "no": "false", "off": "false", "false": "false"}

@@ -25,7 +25,7 @@ STATIC = ["-O2", "-static", "-nostdlib", "-ffreestanding", "-fno-pie", "-no-pie"
           "-Wl,-z,noexecstack", "-Wl,--build-id=none", "-s"]
 HOSTED = ["-O1", "-g", "-DRUNSPEC_HOSTED", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 INIT_SOURCES = ("init.c", "ops_path.c", "ops_mount.c", "ops_net.c", "ops_process.c", "ops_attributes.c",
-                "ops_hook.c")
+                "ops_hook.c", "ops_terminal.c")
 
 DECLARATIONS = """
 int runspec_spawn(int init, int table, const int *slots, int count, uint64_t flags, int cgroup,

@@ -60,6 +60,8 @@ run_op op_scheduler, op_io_priority, op_affinity, op_personality, op_memory_poli
        op_landlock_port, op_landlock_restrict;
 /* ops_hook.c */
 run_op op_hook_state, op_hook;
+/* ops_terminal.c */
+run_op op_terminal, op_control_tty;
 /* ops_net.c */
 run_op op_netlink, op_dump, op_reset_socket;
 /* ops_process.c */

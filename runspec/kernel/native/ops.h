@@ -89,7 +89,9 @@ enum { REPORT_BARRIER = 1, REPORT_DATA, REPORT_FD, REPORT_FORK, REPORT_ERROR, RE
   X(LANDLOCK_PORT, 57) /* to the rules in slot: TCP port a may be used as rights b say */ \
   X(LANDLOCK_RESTRICT, 58) /* landlock_restrict_self(slot) */ \
   X(HOOK_STATE, 60)    /* what the hooks that follow read: s1, then our pid if a is 1, then s2 */ \
-  X(HOOK, 61)          /* run and wait: s1 = path, then arguments, each ended by NUL; s2 = environment alike; a: milliseconds until SIGKILL, 0 for none; cwd: slot dir, or ours. Failed: REPORT_DATA with the errno (ECHILD: by its own status), data: the wait status, an int32, and its last words */
+  X(HOOK, 61)          /* run and wait: s1 = path, then arguments, each ended by NUL; s2 = environment alike; a: milliseconds until SIGKILL, 0 for none; cwd: slot dir, or ours. Failed: REPORT_DATA with the errno (ECHILD: by its own status), data: the wait status, an int32, and its last words */ \
+  X(TERMINAL, 62)      /* slot = the slave of the pty master in dir, both of a devpts; a: rows | columns << 16, 0 to leave it; b: the slave's owner */ \
+  X(CONTROL_TTY, 63)   /* slot becomes the controlling terminal of our session */
 
 #define X(name, number) OP_##name = number,
 enum { OPS(X) };

@@ -7,6 +7,7 @@ from runspec.plan.steps.attributes import SetScheduling, bits
 from runspec.plan.steps.base import Table
 from runspec.plan.steps.namespaces import KINDS
 from runspec.plan.steps.process import INFINITY, credential_ops, words
+from runspec.plan.steps.terminal import pair_ops, take_ops
 from runspec.spec.model import Capabilities, Landlock, Process
 
 TYPE_CHECKING = False
@@ -71,6 +72,13 @@ def exec_ops(table: Table, kinds: tuple[str, ...], tasks: tuple[str, ...], proce
     if flags:
         add(abi.OP_SETNS, slot=table.slot("init"), a=flags)
     add(abi.OP_CLOSE, slot=table.slot("init"))
+    if process.terminal:
+        if "user" in kinds:
+            # Else the slave belonged to an id that this user namespace does not know.
+            add(abi.OP_SETGID, a=process.user.gid)
+            add(abi.OP_SETUID, a=process.user.uid)
+            add(abi.OP_PRCTL, a=abi.PR_SET_DUMPABLE, b=0)
+        pair_ops(table, abi.HOST_CWD, process.console_size, process.user.uid)
     add(abi.OP_CHDIR, s1=process.cwd)
     credential_ops(table, process, process.capabilities, landlock, version)
     if forks:
@@ -80,6 +88,8 @@ def exec_ops(table: Table, kinds: tuple[str, ...], tasks: tuple[str, ...], proce
         _limit(table, {name: pair for name, pair in limits.items() if name in LATE})
     # A session of its own, or it could type into the caller's terminal (TIOCSTI).
     add(abi.OP_SETSID)
+    if process.terminal:
+        take_ops(table)
     add(abi.OP_EXEC, s1=words(process.args), s2=words(process.env))
 
 

@@ -7,6 +7,7 @@ from runspec.plan.steps import attributes
 from runspec.plan.steps.base import FINISH, LIVE, START, STOP, ChildStep, HostStep, Table, own_procfs
 from runspec.plan.steps.landlock import rule_ops
 from runspec.plan.steps.namespaces import BARRIER_START, WaitForHost, inside, is_new
+from runspec.plan.steps.terminal import take_ops
 from runspec.spec.model import Capabilities, Landlock, Process, Rlimit, Spec
 
 TYPE_CHECKING = False
@@ -124,12 +125,15 @@ class SetIdentity(ChildStep):
 
     process: Process
     detach: bool = True         # standard streams from the container's own /dev/null
+    terminal: bool = False      # standard streams from the terminal in slot "slave"
     landlock: Landlock | None = None
     version: int = 0            # of the kernel's Landlock
 
     def ops(self, table: Table) -> None:
         """The working directory is checked to be inside after the change, CVE-2024-21626."""
-        if self.detach:
+        if self.terminal:
+            take_ops(table)
+        elif self.detach:
             table.add(abi.OP_OPEN, slot=table.slot("stdio"), s1="/dev/null", a=abi.O_RDWR | abi.O_CLOEXEC,
                       b=abi.RESOLVE_NO_SYMLINKS)
             table.add(abi.OP_CHECK_NULL, slot=table.slot("stdio"))
@@ -392,7 +396,7 @@ def plan(spec: Spec, facts: Facts, bundle: str) -> list[ChildStep]:
         steps.append(SetLimits(target=name, path="process.rlimits", rlimits=process.rlimits))
     steps += attributes.plan(spec)
     steps.append(SetIdentity(target=name, path="process.user", process=process, landlock=spec.landlock,
-                             version=facts.landlock))
+                             version=facts.landlock, terminal=process.terminal))
     steps.append(WaitForHost(target=name, number=BARRIER_START))
     steps += hooks.start(spec, bundle)
     steps.append(Exec(target=name, path="process.args", args=process.args, env=process.env))

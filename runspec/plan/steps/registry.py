@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from runspec.plan.steps import attributes, cgroup, hooks, limits, live, mounts, namespaces, network, process, rootfs
+from runspec.plan.steps import (
+    attributes,
+    cgroup,
+    hooks,
+    limits,
+    live,
+    mounts,
+    namespaces,
+    network,
+    process,
+    rootfs,
+    terminal,
+)
 from runspec.plan.steps.base import ChildStep, HostStep
 from runspec.spec import model
 from runspec.spec.frozen import Frozen
@@ -13,7 +25,7 @@ def classes() -> dict[str, type]:
     found: dict[str, type] = {}
     for module, base in ((model, Frozen), (cgroup, HostStep), (namespaces, HostStep), (network, HostStep),
                          (process, HostStep), (attributes, HostStep), (hooks, HostStep), (limits, HostStep),
-                         (rootfs, HostStep), (live, HostStep), (mounts, ChildStep)):
+                         (rootfs, HostStep), (live, HostStep), (mounts, ChildStep), (terminal, HostStep)):
         for name, one in vars(module).items():
             if isinstance(one, type) and issubclass(one, base):
                 found[name] = one

@@ -309,7 +309,7 @@ def plan(spec: Spec, host: Host, image: str | None, sources: dict[str, str],
         bundle: directory that hooks are told.
         kept: the root is handed over by the former init.
     """
-    from runspec.plan.steps import hooks
+    from runspec.plan.steps import hooks, terminal
 
     if not is_new(spec, "mount"):
         return hooks.wait(spec, bundle)
@@ -329,6 +329,7 @@ def plan(spec: Spec, host: Host, image: str | None, sources: dict[str, str],
     if own_dev or spec.linux.devices:
         steps.append(MakeDevices(target=name, path="linux.devices", devices=spec.linux.devices, standard=own_dev,
                                  bind=any(one.type == "user" for one in spec.linux.namespaces)))
+    steps += terminal.plan(spec)
     sealed = tuple(i for i, one in enumerate(spec.mounts) if one.type == "tmpfs" and "ro" in one.options)
     if sealed:
         steps.append(SealMounts(target=name, path="mounts", indexes=sealed))

@@ -28,17 +28,21 @@ if TYPE_CHECKING:
 
 
 class Piece:
-    """One document's text and where it begins."""
+    """One document's text and where it begins; its digest counts the files that it extends."""
 
-    __slots__ = ("digest", "file", "line", "text")
+    __slots__ = ("_parsed", "digest", "file", "line", "text")
 
     def __init__(self, text: str, file: str, line: int) -> None:
         self.text, self.file, self.line = text, file, line
-        self.digest = digest(text)
+        self._parsed: tuple[list[Document], list[SpecError]] | None = None
+        bases = [base for one in self.parse()[0] for base in one.bases] if "extends" in text else []
+        self.digest = digest("\0".join((text, *bases)))
 
     def parse(self) -> tuple[list[Document], list[SpecError]]:
-        """Compose it."""
-        return source.parse(self.text, self.file, self.line)
+        """Compose it, once."""
+        if self._parsed is None:
+            self._parsed = source.parse(self.text, self.file, self.line)
+        return self._parsed
 
 
 def digest(text: str) -> str:

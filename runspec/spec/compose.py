@@ -31,13 +31,17 @@ class Document:
         mark_keys: spec path -> where its key stands; none for elements of lists.
         text: this document's own part of the file, byte for byte.
         file: the path as it was given, `-` for standard input.
+
+    Attributes:
+        bases: texts of the files that it extends, the nearest first.
     """
 
-    __slots__ = ("file", "mark_keys", "marks", "text", "tree")
+    __slots__ = ("bases", "file", "mark_keys", "marks", "text", "tree")
 
     def __init__(self, tree: Any, marks: dict[str, Mark], mark_keys: dict[str, Mark], text: str,
                  file: str) -> None:
         self.tree, self.marks, self.mark_keys, self.text, self.file = tree, marks, mark_keys, text, file
+        self.bases: tuple[str, ...] = ()
 
     def at(self, path: str) -> Mark:
         """Where a path stands; where the nearest thing around it stands, if it is not written."""

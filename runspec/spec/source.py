@@ -99,7 +99,7 @@ def _read(path: str) -> bytes | SpecError:
         mode = os.fstat(fd).st_mode
         handed = stat.S_ISFIFO(mode) and path.startswith(("/dev/fd/", "/proc/self/fd/"))
         if not (stat.S_ISREG(mode) or handed):
-            return SpecError(f"is {_kind(mode)}, not a regular file", at=Mark(path, 0, 0),
+            return SpecError(f"is {kind_of(mode)}, not a regular file", at=Mark(path, 0, 0),
                              fix="to read from a pipe, name `-` (standard input)")
         parts, size = [], 0
         while size <= SIZE:
@@ -117,7 +117,7 @@ def _read(path: str) -> bytes | SpecError:
     return _bounded(b"".join(parts), path)
 
 
-def _kind(mode: int) -> str:
+def kind_of(mode: int) -> str:
     """What a file is, for people."""
     for test, word in ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a FIFO"), (stat.S_ISSOCK, "a socket"),
                        (stat.S_ISCHR, "a character device"), (stat.S_ISBLK, "a block device")):
@@ -221,8 +221,17 @@ def parse(text: str, file: str, line: int = 0) -> tuple[list[Document], list[Spe
     for piece in [text] if pieces is None else pieces:
         composer.run(piece, line)
         line += piece.count("\n")
-    documents, faults = composer.documents, composer.faults
-    if not documents and not faults:
+    documents, faults = [], composer.faults
+    for one in composer.documents:
+        merged: Document | None = one
+        if isinstance(one.tree, dict) and isinstance(one.tree.get("extends"), str):
+            from runspec.spec.extends import resolve
+
+            merged, bad = resolve(one)
+            faults += bad
+        if merged is not None:          # without its base nothing more can be said of it
+            documents.append(merged)
+    if not composer.documents and not faults:
         faults.append(SpecError("holds no document", "a spec file declares a container or a network",
                                 at=Mark(file, 0, 0)))
     return documents, faults

@@ -30,8 +30,10 @@ def raw(name: str) -> Schema:
 
 
 def whole(name: str) -> Schema:
-    """A document in which every key of a schema has its first example."""
-    return example(schema.schema(name))
+    """A document in which every key of a schema has its first example, but for the file that it would extend."""
+    tree = example(schema.schema(name))
+    del tree["extends"]
+    return tree
 
 
 def example(node: Schema) -> Any:
@@ -81,6 +83,8 @@ def test_there_are_enough() -> None:
 def test_wrong_types(name: str) -> None:
     """Class 1: a wrong type is one fault, at the key's path and place; a right one is no fault of type."""
     for _, path, word in (case for case in CASES if case[0] == name):
+        if path == ("extends",) and word == "string":
+            continue            # names a file
         node = schema.schema(name)
         tree = whole(name)
         for part in path[:-1]:

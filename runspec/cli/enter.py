@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from runspec.cli.words import Words
     from runspec.kernel import Child, Kernel
+    from runspec.plan.steps.seccomp import Filter
     from runspec.run.store import Record, Store
 
 # What a terminal or a supervisor sends us is meant for the program: its session is not ours.
@@ -66,7 +67,8 @@ def run(words: Words, kernel: Kernel, store: Store) -> int:
             if fd >= 0:
                 kernel.close(fd)
     pid_file = os.path.abspath(words.value("pid-file")) if words.flag("pid-file") else ""
-    return supervise(kernel, child, table, words.operands[1], words.flag("detach"), socket, pid_file)
+    return supervise(kernel, child, table, words.operands[1], words.flag("detach"), socket, pid_file,
+                     record)
 
 
 def check_terminal(words: Words) -> str:
@@ -121,7 +123,7 @@ def prepare(words: Words, kernel: Kernel, record: Record, user: tuple[int, int |
              (kernel.try_read(f"{proc}/oom_score_adj") or b"").decode("ascii").strip(), affinity.get("final") or "",
              scheduling_of(from_tree(Spec, record.spec)),
              from_tree(Landlock, rules) if rules is not None else None,
-             kernel.landlock_version() if rules is not None else 0)
+             kernel.landlock_version() if rules is not None else 0, filter_of(kernel, record))
     return table, unified
 
 
@@ -132,6 +134,15 @@ def _size(kernel: Kernel, words: Words, spec: dict[str, Any]) -> Size | None:
         return Size(height=size["height"], width=size["width"]) if size else None
     rows, columns = kernel.window_size(0)
     return Size(height=rows, width=columns) if rows and columns else None
+
+
+def filter_of(kernel: Kernel, record: Record) -> Filter | None:
+    """The filter that judges init's system calls."""
+    if not record.seccomp:
+        return None
+    from runspec.run.filters import Filters
+
+    return Filters(kernel).again(from_tree(Spec, record.spec), record.seccomp)
 
 
 def differing(kernel: Kernel, pid: int) -> tuple[str, ...]:
@@ -233,13 +244,14 @@ def parse_user(text: str) -> tuple[int, int | None]:
 
 
 def supervise(kernel: Kernel, child: Child, table: Table, program: str, detach: bool = False, socket: str = "",
-              pid_file: str = "") -> int:
+              pid_file: str = "", record: Record | None = None) -> int:
     """Wait until the child has become the program, then for the program's end.
 
     Args:
         detach: leave it there.
         socket: where its terminal goes, "" for ours.
         pid_file: absolute path of a file for its pid, "" for none.
+        record: of the container, for the agent that its filter asks.
     """
     master = -1
     try:
@@ -251,6 +263,10 @@ def supervise(kernel: Kernel, child: Child, table: Table, program: str, detach: 
                 master = report.fd
                 if socket:
                     kernel.send_console(socket, master)
+            if report.kind == abi.REPORT_LISTENER and record is not None:
+                from runspec.run.agent import introduce
+
+                introduce(kernel, child, report, record.spec, "running")
         if pid_file:
             kernel.replace_file(pid_file, str(child.pid), 0o644)
         if detach:

@@ -11,6 +11,7 @@ import os
 
 from runspec import abi
 from runspec.errors import UsageError
+from runspec.kernel.filters import Filters
 from runspec.kernel.foreign import Foreign
 from runspec.kernel.groups import Groups
 from runspec.kernel.hooks import Hooks
@@ -24,7 +25,7 @@ __all__ = ["Child", "Kernel", "Report"]
 _SIGKILL = 9
 
 
-class Kernel(Foreign, Groups, Hooks, Sockets, Tasks, Terminals):
+class Kernel(Filters, Foreign, Groups, Hooks, Sockets, Tasks, Terminals):
     """The facade that Steps, store and journal receive.
 
     Args:

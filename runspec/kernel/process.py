@@ -60,6 +60,11 @@ class Child:
             _socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, fileno=control)
         self.start_time = _start_time(pid) or 0
 
+    @property
+    def control_fd(self) -> int:
+        """The control socket, for poll(2); -1 where it is closed."""
+        return self._control.fileno() if self._control is not None else -1
+
     def receive(self, timeout: float | None = None) -> Report | None:
         """The next report, None at the end of file: the child has exec'ed or died.
 

@@ -54,12 +54,12 @@ class Status:
     """
 
     __slots__ = ("cap_ambient", "cap_bounding", "cap_effective", "cap_inheritable", "cap_permitted",
-                 "gid", "groups", "name", "no_new_privs", "nspid", "pid", "ppid", "seccomp", "state",
+                 "gid", "groups", "name", "no_new_privs", "nspid", "pid", "ppid", "seccomp", "seccomp_filters", "state",
                  "threads", "uid", "umask")
 
     def __init__(self) -> None:
         self.name = self.state = ""
-        self.pid = self.ppid = self.seccomp = self.threads = 0
+        self.pid = self.ppid = self.seccomp = self.seccomp_filters = self.threads = 0
         self.uid: tuple[int, ...] = ()
         self.gid: tuple[int, ...] = ()
         self.groups: tuple[int, ...] = ()
@@ -71,7 +71,8 @@ class Status:
 
 
 _NUMBERS = {b"Uid": "uid", b"Gid": "gid", b"Groups": "groups", b"NSpid": "nspid"}
-_NUMBER = {b"Pid": "pid", b"PPid": "ppid", b"Seccomp": "seccomp", b"Threads": "threads"}
+_NUMBER = {b"Pid": "pid", b"PPid": "ppid", b"Seccomp": "seccomp",
+           b"Seccomp_filters": "seccomp_filters", b"Threads": "threads"}
 _MASKS = {b"CapInh": "cap_inheritable", b"CapPrm": "cap_permitted", b"CapEff": "cap_effective",
           b"CapBnd": "cap_bounding", b"CapAmb": "cap_ambient"}
 

@@ -31,16 +31,17 @@ class Facts:
         device_tag: tag of the attached device program, "" where there is none.
         scheduler: init's struct sched_attr, b"" where nobody asked; io_priority: as ioprio_get(2) packs it.
         personality: of init, personality(2); memory_policy: numa_maps' words for it; label: of its security module.
+        filters: of system calls, beside those that we are under ourselves.
         landlock: version of the kernel's interface, 0 without it or where nobody asked.
         host_links: name of a host link -> its master's name or "".
     """
 
     __slots__ = (
-        "addresses", "device_tag", "domainname", "elsewhere", "files", "fresh", "gid_map", "groups", "host_links",
-        "hostname", "id_status", "io_priority", "label", "landlock", "limits", "links", "membership",
-        "memory_policy", "mounts", "namespaces", "nodes", "oom_score_adj", "own", "personality", "pid",
-        "places", "present", "routes", "scheduler", "sources", "start_time", "status", "sysctl", "timens_offsets",
-        "uid_map")
+        "addresses", "device_tag", "domainname", "elsewhere", "files", "filters", "fresh", "gid_map", "groups",
+        "host_links", "hostname", "id_status", "io_priority", "label", "landlock", "limits", "links",
+        "membership", "memory_policy", "mounts", "namespaces", "nodes", "oom_score_adj", "own", "personality",
+        "pid", "places", "present", "routes", "scheduler", "sources", "start_time", "status", "sysctl",
+        "timens_offsets", "uid_map")
 
     def __init__(self, status: str) -> None:
         self.status = status
@@ -71,6 +72,6 @@ class Facts:
         self.device_tag = ""
         self.scheduler = b""
         self.io_priority: int | None = None
-        self.personality = self.landlock = 0
+        self.filters = self.personality = self.landlock = 0
         self.memory_policy = self.label = ""
         self.host_links: dict[str, str] = {}

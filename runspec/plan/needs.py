@@ -36,7 +36,7 @@ KINDS: dict[str, tuple[str, str, bool]] = {
     "interface": ("the host's interface {}", "", False),
     "landlock": ("Landlock version {}", "CONFIG_SECURITY_LANDLOCK", False),
     "lsm": ("{}", "", False),
-    "seccomp": ("seccomp with {}", "CONFIG_SECCOMP_FILTER", False),
+    "seccomp": ("seccomp with {}", "CONFIG_SECCOMP_FILTER", True),
     "numa": ("memory nodes {}", "CONFIG_NUMA", False),
     "resctrl": ("resource control of caches", "CONFIG_X86_CPU_RESCTRL", False),
     "sysctl": ("kernel parameter {}", "", True),
@@ -136,7 +136,8 @@ def _unified(value: tuple[tuple[str, str], ...], spec: Spec) -> tuple[str, ...]:
 
 
 def _seccomp(one: Any, spec: Spec) -> tuple[str, ...]:
-    actions = {one.default_action, *(rule.action for rule in one.syscalls)}
+    actions = ({"SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO"} if isinstance(one, str)
+               else {one.default_action, *(rule.action for rule in one.syscalls)})
     return tuple(f"seccomp:{word}" for word in sorted(actions))
 
 

@@ -15,6 +15,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from runspec.plan.steps.seccomp import Filter
+
 # Children that wait at once: bounds the descriptors and the processes of one apply.
 WAVE = 48
 
@@ -29,18 +31,20 @@ class Item:
         changes: how these differ.
         image: directory of the spec's image, None without one.
         data: whether a lasting overlay goes too.
+        seccomp: the compiled filter, None without one.
 
     Attributes:
         console: socket to which the terminal of its init goes, "" for none.
     """
 
-    __slots__ = ("changes", "console", "data", "facts", "groups", "image", "last", "wanted")
+    __slots__ = ("changes", "console", "data", "facts", "groups", "image", "last", "seccomp", "wanted")
 
     def __init__(self, wanted: Any, last: Any, facts: Any, changes: tuple[Change, ...] = (),
                  image: str | None = None, groups: tuple[str, ...] = (), data: bool = False) -> None:
         self.wanted, self.last, self.facts, self.changes = wanted, last, facts, changes
         self.image, self.groups, self.data = image, groups, data
         self.console = ""
+        self.seccomp: Filter | None = None
 
     @property
     def name(self) -> str:
@@ -199,7 +203,7 @@ def create(item: Item, host: Host) -> list[Step]:
     steps += children
     steps += network.configure(spec)
     steps += rootfs.plan(spec, host, item.image, kinds(item.facts), bundle(spec))
-    steps += process.plan(spec, item.facts, bundle(spec))
+    steps += process.plan(spec, item.facts, bundle(spec), item.seccomp)
     steps += [*hooks.create(spec, bundle(spec)), *terminal.send(spec, item.console)]
     steps += [process.StartInit(target=name, path="process.args"), process.SaveRecord(target=name)]
     return steps + hooks.started(spec, bundle(spec))
@@ -220,7 +224,7 @@ def restart(item: Item, host: Host) -> list[Step]:
     steps += [*id_maps(spec, fresh=False), spawn, *rootfs.ready(spec, None)]
     steps += children
     steps += rootfs.plan(spec, host, item.image, kinds(item.facts), bundle(spec), kept=True)
-    steps += process.plan(spec, item.facts, bundle(spec))
+    steps += process.plan(spec, item.facts, bundle(spec), item.seccomp)
     steps += hooks.create(spec, bundle(spec))
     steps += [process.StartInit(target=name, path="process.args"), process.SaveRecord(target=name),
               *hooks.started(spec, bundle(spec))]

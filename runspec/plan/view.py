@@ -18,6 +18,7 @@ from runspec.plan.steps.rootfs import base_dir, layer_dir
 from runspec.plan.values import ABSENT, UNKNOWN
 from runspec.plan.view_attributes import RECORDED as ATTRIBUTES
 from runspec.plan.view_attributes import expect_attributes, see_attributes
+from runspec.plan.view_seccomp import expect_seccomp, see_seccomp
 from runspec.plan.views_mounts import expect_mounts, gone_mounts, see_mounts
 from runspec.spec.model import Device, Overlay, Spec
 
@@ -44,6 +45,7 @@ def expected(spec: Spec, host: Host, facts: Facts) -> View:
     expect_mounts(spec, facts, view)
     expect_process(spec, view)
     expect_attributes(spec, view)
+    expect_seccomp(spec, view)
     view.update(cgroup.expected(spec.linux.resources, host))
     interface_view(spec, view)
     return view
@@ -63,6 +65,7 @@ def seen(spec: Spec, last: Spec | None, host: Host, facts: Facts, before: View) 
     see_mounts(spec, last, facts, told)
     see_process(spec, last, facts, told)
     see_attributes(spec, last, facts, told)
+    see_seccomp(spec, facts, told, before)
     told.update(cgroup.seen(spec.linux.resources, last.linux.resources if last else None, host, facts))
     links_seen(spec, facts, told)
     if adds(spec):
@@ -90,7 +93,7 @@ def gone(spec: Spec, last: Spec) -> View:
 RECORDED = frozenset((
     "annotations", "labels", "project", "process.args", "process.env", "process.cwd", "process.user.uid",
     "process.user.gid", "process.user.umask", "process.user.additionalGids",
-    "root.overlay.volatile", "linux.seccomp", *(f"hooks.{kind}" for kind in KINDS))) | ATTRIBUTES
+    "root.overlay.volatile", *(f"hooks.{kind}" for kind in KINDS))) | ATTRIBUTES
 
 
 def expect_identity(spec: Spec, view: View) -> None:

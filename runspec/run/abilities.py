@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from runspec import abi
 from runspec.plan import cgroup, needs
-from runspec.plan.steps import landlock
+from runspec.plan.steps import landlock, seccomp
 from runspec.plan.steps.attributes import listed
 from runspec.run import abilities_resources
 from runspec.run.probes import APPARMOR, SELINUX
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 def refusals(kernel: Kernel, spec: Spec) -> list[Refusal]:
     """(path, what, why, fix) for each key that this kernel has nothing for."""
-    return [*_labels(kernel, spec), *_memory(kernel, spec), *_landlock(kernel, spec)]
+    return [*_labels(kernel, spec), *_memory(kernel, spec), *_landlock(kernel, spec), *_seccomp(kernel, spec)]
 
 
 def every(kernel: Kernel, host: Host, spec: Spec) -> list[Refusal]:
@@ -93,4 +94,20 @@ def _landlock(kernel: Kernel, spec: Spec) -> list[Refusal]:
     if one.scope and version < landlock.SCOPED:
         out.append(("landlock.scope", "this kernel's Landlock does not know scopes",
                     f"it has version {version} and they came with {landlock.SCOPED}, landlock(7)", "remove it"))
+    return out
+
+
+def _seccomp(kernel: Kernel, spec: Spec) -> list[Refusal]:
+    one, at = spec.linux.seccomp, "linux.seccomp"
+    if one is None or isinstance(one, str):
+        return []
+    out: list[Refusal] = []
+    asks = seccomp.notifies(one)
+    for word in one.flags:
+        bits = getattr(abi, word) | (abi.SECCOMP_FILTER_FLAG_NEW_LISTENER if asks else 0)
+        if word != "SECCOMP_FILTER_FLAG_TSYNC" and not kernel.seccomp_knows(bits):
+            out.append((f"{at}.flags", f"this kernel does not know {word}", "seccomp(2)", "remove it"))
+    if asks and not kernel.has_userfaultfd():
+        out.append((at, "this kernel cannot hand on a listener", "userfaultfd(2) is how a container waits for its "
+                    "agent when every call may be filtered", "boot a kernel with it, or use another action"))
     return out

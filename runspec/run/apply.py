@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from time import monotonic, sleep
 
-from runspec.errors import HostError, Mark, SpecError, StateError
+from runspec.errors import HostError, Mark, RunspecError, SpecError, StateError
 from runspec.plan import cgroup, diff, live, view
 from runspec.plan.facts import Facts
 from runspec.plan.host import Host
@@ -15,6 +15,7 @@ from runspec.plan.steps.cgroup import groups
 from runspec.plan.values import ABSENT
 from runspec.run import abilities, abilities_resources, admission
 from runspec.run.engine import Run, perform, recover
+from runspec.run.filters import Filters
 from runspec.run.images import Images
 from runspec.run.journal import begin, open_journals, pending
 from runspec.run.observe import Observer, read_host
@@ -76,6 +77,8 @@ class Session:
         self.kernel, self.store = kernel, store
         self.host: Host = read_host(kernel)
         self.probes = Probes(kernel, self.host)
+        self.filters = Filters(kernel)
+        self._keys: dict[str, str] = {}         # name -> what the Record says of its filter
 
     # -- towards a plan --
 
@@ -111,6 +114,7 @@ class Session:
         consoles = {one.model.name: one.console for one in wanted}
         for item in containers:
             item.console = consoles[item.name]
+        self._filters(wanted, containers, records, images_too)
         networks = [self._network(one.model, observer) for one in wanted if isinstance(one.model, Network)]
         notes: list[str] = []
         leaving = {name for kind, name in gone if kind == "container"}
@@ -160,6 +164,27 @@ class Session:
         seen = view.seen(spec, last, self.host, facts, before)
         changes = live.weigh(spec, last, facts, diff.changes(spec.name, expected, before, seen))
         return Item(spec, last, facts, changes, image, where)
+
+    def _filters(self, wanted: list[Wanted], items: list[Item], records: dict[str, Record | None],
+                 build: bool) -> None:
+        """The compiled filters, where any init is to be started."""
+        self._keys.update({name: record.seccomp for name, record in records.items() if record is not None})
+        if not build or not any(change.impact >= fields.RESTART or not change.path
+                                for item in items for change in item.changes):
+            return
+        given, faults = {one.model.name: one for one in wanted}, []
+        for item in items:
+            try:
+                item.seccomp = self.filters.find(item.wanted)
+            except RunspecError as error:
+                path, _, what = error.what.partition(": ")
+                faults.append(from_yaml.fault(given[item.name].marks, path, what, error.why, error.fix)
+                              if what else from_yaml.fault(given[item.name].marks, "linux.seccomp", error.what,
+                                                           error.why, error.fix))
+                continue
+            self._keys[item.name] = item.seccomp.key if item.seccomp is not None else ""
+        if faults:
+            raise source.join(faults)
 
     def _network(self, wanted: Network, observer: Observer) -> Item:
         record = self.store.load("network", wanted.name)
@@ -328,7 +353,7 @@ class Session:
             path = model.linux.cgroups_path or f"/runspec/{model.name}"
             cgroups = tuple(directory for _, directory in groups(self.host, path))
         return Record(kind=one.kind, name=model.name, spec=to_tree(model), digest=one.digest, cgroups=cgroups,
-                      boot_id=self.host.boot_id, created=now())
+                      boot_id=self.host.boot_id, created=now(), seccomp=self._keys.get(model.name, ""))
 
 
 def spec_of(record: Record) -> Spec:

@@ -10,6 +10,7 @@ from runspec.plan.steps.hooks import failure, patience
 from runspec.plan.steps.namespaces import BARRIER_ATTACH, BARRIER_HOOKS, BARRIER_START, KINDS, SpawnInit, inside
 from runspec.plan.steps.process import SaveRecord
 from runspec.plan.steps.rootfs import MakeDirectory
+from runspec.run.agent import introduce
 from runspec.run.journal import restore_step
 from runspec.run.store import Record, parse_record, record_text, status
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 # A child that answers nothing for this long hangs on the machine's side (a dead network mount, say).
 PATIENCE = 60.0
 # Operations whose text is no text.
-BINARY = (abi.OP_NETLINK, abi.OP_SCHEDULER, abi.OP_AFFINITY, abi.OP_MEMORY_POLICY, abi.OP_SETGROUPS)
+BINARY = (abi.OP_NETLINK, abi.OP_SCHEDULER, abi.OP_AFFINITY, abi.OP_MEMORY_POLICY, abi.OP_SETGROUPS, abi.OP_SECCOMP)
 # Steps whose effect outlives a reboot: files.
 LASTING = (SaveRecord, MakeDirectory)
 
@@ -118,6 +119,8 @@ class Run:
                                 "it was killed from outside, or by the memory limit of its own group")
             if report.kind == abi.REPORT_ERROR:
                 raise self._blame(name, report.index, report.error)
+            if report.kind == abi.REPORT_LISTENER:
+                self._introduce(name, report)
             self._said[name] = report.data
             if report.kind == abi.REPORT_FD:
                 self.hold(name, "console", report.fd)
@@ -154,8 +157,14 @@ class Run:
         while (report := child.receive(patience(self.tables[name], PATIENCE))) is not None:
             if report.kind == abi.REPORT_ERROR:
                 raise self._blame(name, report.index, report.error)
+            if report.kind == abi.REPORT_LISTENER:
+                self._introduce(name, report)
             self._said[name] = report.data
         child.close()
+
+    def _introduce(self, name: str, report: Report) -> None:
+        """The child has loaded a filter that asks an agent."""
+        introduce(self.kernel, self.children[name], report, self.records["container", name].spec, "creating")
 
     def inside(self, step: Step, table: Table, held: tuple[str, ...] = ()) -> list[Report]:
         """Run a table whose slot "init" is the pidfd of the target's init, and the next ones what is held.

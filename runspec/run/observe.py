@@ -43,6 +43,7 @@ class Observer:
         self._host_mounts: list[procfs.Mount] | None = None
         self._host_links: list[netlink.Link] | None = None
         self._exists: dict[str, bool] = {}
+        self._filters: int | None = None
 
     def containers(self, wanted: list[tuple[Spec, Spec | None, Record | None]]) -> list[Facts]:
         """Facts about each (spec, spec applied last, Record), in order."""
@@ -172,6 +173,10 @@ class Observer:
                     place = kernel.place_inside(facts.pid, path)
                     if place is not None and place != path:
                         facts.places[path] = place
+        if any(spec.linux.seccomp is not None for spec in specs):
+            if self._filters is None:
+                self._filters = procfs.parse_status(kernel.read("/proc/self/status")).seccomp_filters
+            facts.filters = max(0, facts.id_status.seccomp_filters - self._filters)
         facts.present = frozenset(path for spec in specs
                                   for path in (*spec.linux.masked_paths, *spec.linux.readonly_paths)
                                   if self._present(facts.pid, path))

@@ -42,6 +42,7 @@ class Record(Frozen):
         created: RFC 3339, UTC.
         cgroups: directories made for it.
         links: links of the host made for it.
+        seccomp: the key of its compiled filter, "" without one.
     """
 
     version: int = VERSION
@@ -56,11 +57,12 @@ class Record(Frozen):
     created: str = ""
     cgroups: tuple[str, ...] = ()
     links: tuple[str, ...] = ()
+    seccomp: str = ""
 
 
 _TYPES: dict[str, type] = {
     "version": int, "kind": str, "name": str, "pid": int, "start_time": int, "boot_id": str, "spec": dict,
-    "digest": str, "status": str, "created": str, "cgroups": list, "links": list}
+    "digest": str, "status": str, "created": str, "cgroups": list, "links": list, "seccomp": str}
 
 
 def parse_record(text: bytes) -> Record:

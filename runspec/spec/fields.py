@@ -135,7 +135,12 @@ ROWS = (
     Field("linux.resources.unified", IN_PLACE, "the named control file", "cgroup-v2.rst"),
     Field("linux.sysctl", IN_PLACE, "/proc/sys inside", "sysctl(8)"),
     Field("linux.rootfsPropagation", IN_PLACE, "/proc/PID/mountinfo", "mount_namespaces(7)"),
-    Field("linux.seccomp", RESTART, "/proc/PID/status Seccomp", "seccomp(2)"),
+    Field("linux.seccomp", RESTART, "/proc/PID/status Seccomp_filters", "seccomp(2)"),
+    *(Field(f"linux.seccomp.{name}", RESTART, _RECORD, man)
+      for name, man in (("defaultAction", "seccomp(2)"), ("defaultErrnoRet", "seccomp(2)"),
+                        ("architectures", "seccomp_arch_add(3)"), ("flags", "seccomp(2)"),
+                        ("listenerPath", "seccomp_unotify(2)"), ("listenerMetadata", "seccomp_unotify(2)"),
+                        ("syscalls", "seccomp_rule_add(3)"))),
     Field("linux.mountLabel", RESTART, _RECORD, "mount(8), context="),
     Field("linux.personality.domain", RESTART, "/proc/PID/personality", "personality(2)"),
     Field("linux.personality.flags", RESTART, "/proc/PID/personality", "personality(2)"),

@@ -14,8 +14,9 @@ from runspec.spec import defaults, schema
 from runspec.spec.compose import Document, quote
 from runspec.spec.from_yaml import fault
 from runspec.spec.json_text import strict
-from runspec.spec.model import Spec
+from runspec.spec.model import Seccomp, Spec
 from runspec.spec.names import CAPABILITY_NUMBER
+from runspec.spec.seccomp import DEFAULT, default_rules
 from runspec.spec.tree import from_tree, to_tree
 
 TYPE_CHECKING = False
@@ -29,6 +30,7 @@ FILE = "config.json"
 # An annotation of this prefix and a spec path holds, as JSON, the value of a key that OCI lacks.
 PREFIX = "io.runspec."
 EXACT = PREFIX + "exactDevices"        # true: the device rules are all there are, see _devices
+DEFAULT_FILTER = PREFIX + "defaultFilter"      # true: the filter was runspec's default one, see _beyond
 KEPT = PREFIX + "annotations"          # annotations that begin with the prefix themselves
 
 SETS = ("bounding", "effective", "permitted", "inheritable", "ambient")
@@ -243,6 +245,8 @@ class _Reader:
                 value = strict(text.encode())
                 if key == EXACT:
                     exact = value is True
+                elif key == DEFAULT_FILTER:
+                    self._default_filter(tree, value is True)
                 elif key == KEPT:
                     kept = dict(value)
                 elif path != "name":
@@ -256,6 +260,13 @@ class _Reader:
         if found and not self.faults:
             self.faults += self._judged(tree)
         return exact
+
+    def _default_filter(self, tree: Tree, said: bool) -> None:
+        """The default filter is one word again, unless somebody changed what was written out for others."""
+        written = tree["linux"].get("seccomp")
+        bounding = tuple(tree["process"].get("capabilities", {}).get("bounding", ()))
+        if said and written and from_tree(Seccomp, written) == default_rules(bounding, ""):
+            tree["linux"]["seccomp"] = DEFAULT
 
     def _judged(self, tree: Tree) -> list[SpecError]:
         """Written by hand, an annotation may hold anything."""

@@ -6,7 +6,7 @@ The schema has judged the trees before: types are right and keys are known here.
 from __future__ import annotations
 
 from runspec.errors import Mark, RunspecError, SpecError
-from runspec.spec import defaults, read_hooks, read_process, read_resources, read_root, units
+from runspec.spec import defaults, read_hooks, read_process, read_resources, read_root, read_seccomp, units
 from runspec.spec.frozen import first_difference
 from runspec.spec.image import NO_IMAGE
 from runspec.spec.model import (
@@ -246,7 +246,7 @@ class Reader:
             gid_mappings=self.mappings(tree.get("gidMappings")), time_offsets=self.time_offsets(tree),
             devices=self.devices(tree), cgroups_path=path,
             resources=read_resources.resources(self, tree), sysctl=self.pairs(tree, "linux", "sysctl"),
-            rootfs_propagation=propagation,
+            rootfs_propagation=propagation, seccomp=read_seccomp.seccomp(tree, self.bare),
             masked_paths=defaults.MASKED_PATHS if masked is None else tuple(masked),
             readonly_paths=defaults.READONLY_PATHS if readonly is None else tuple(readonly),
             **read_process.domain(self, tree))

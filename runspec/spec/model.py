@@ -355,7 +355,7 @@ class Linux(Frozen):
     resources: Resources = Resources()
     sysctl: tuple[tuple[str, str], ...] = ()        # sorted
     rootfs_propagation: str | None = None
-    seccomp: Seccomp | None = None
+    seccomp: Seccomp | str | None = None        # "default": the filter of spec/seccomp.py
     masked_paths: tuple[str, ...] = ()
     readonly_paths: tuple[str, ...] = ()
     mount_label: str | None = None

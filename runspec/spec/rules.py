@@ -17,6 +17,7 @@ from runspec.spec.rules_links import check_interfaces, check_network, is_new, li
 from runspec.spec.rules_mounts import IDS, Faults, check_mappings, check_mounts, check_path
 from runspec.spec.rules_process import check_attributes
 from runspec.spec.rules_resources import MAJORS, MINORS, check_resources
+from runspec.spec.rules_seccomp import check_seccomp
 from runspec.spec.units import shown
 
 __all__ = ["check", "judge", "link_fault", "name_fault"]
@@ -65,6 +66,7 @@ def check(model: Spec | Network, marks: dict[str, Mark], oci: bool = False) -> l
         _linux(faults, model)
         check_hooks(faults, model.hooks)
         check_attributes(faults, model)
+        check_seccomp(faults, model)
         check_interfaces(faults, model)
         _texts(faults, model)
     return in_file_order(faults.found, [""]) if faults.found else []

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from runspec.spec import schema
-from runspec.spec.from_oci import EXACT, KEPT, PREFIX, VERSION, devices
+from runspec.spec.from_oci import DEFAULT_FILTER, EXACT, KEPT, PREFIX, VERSION, devices
 from runspec.spec.json_text import strict
 from runspec.spec.model import Process, Spec
+from runspec.spec.seccomp import default_rules
 from runspec.spec.tree import to_tree
 
 TYPE_CHECKING = False
@@ -33,6 +34,9 @@ def config_of(spec: Spec) -> tuple[Tree, list[str]]:
     tree["root"].setdefault("path", "rootfs")
     if spec.root.image is None and spec.root.overlay is None:
         tree["root"] = {"path": spec.root.path, "readonly": spec.root.readonly}
+    if isinstance(spec.linux.seccomp, str):
+        tree["linux"]["seccomp"] = to_tree(default_rules(spec.process.capabilities.bounding, ""))
+        notes[DEFAULT_FILTER] = "true"
     _split(schema.schema("bundle"), tree, "", notes, lost)
     mine = {key: value for key, value in annotations.items() if key.startswith(PREFIX)}
     if mine:

@@ -46,7 +46,8 @@ def config_tree(model: Spec | Network, bare: bool = False) -> Tree:
             mount["optional"] = True
     # The key keeps OCI's place among its neighbours.
     masked, readonly = linux.pop("maskedPaths"), linux.pop("readonlyPaths")
-    tree["linux"] = {**linux, "seccomp": None, "maskedPaths": masked, "readonlyPaths": readonly}
+    seccomp = linux.pop("seccomp", "unconfined")
+    tree["linux"] = {**linux, "seccomp": seccomp, "maskedPaths": masked, "readonlyPaths": readonly}
     return {**head, **tree}
 
 

@@ -125,7 +125,7 @@ def from_tree(cls: type[T], tree: dict[str, Any]) -> T:
             inner = [{MAPS[field]: found, **one} for found, one in sorted(inner.items())]
         if field in PAIRS:
             values[field] = tuple(sorted(inner.items()))
-        elif holds is not None:
+        elif holds is not None and not isinstance(inner, str):
             values[field] = (tuple(from_tree(holds, one) for one in inner) if isinstance(inner, list)
                              else from_tree(holds, inner))
         else:

@@ -60,6 +60,9 @@ class FakeKernel:
     def stat(self, path: str, follow: bool = True) -> None:
         return None
 
+    def has_userfaultfd(self) -> bool:
+        return True
+
     def get_rlimit(self, pid: int, limit: int) -> tuple[int, int]:
         return self.hard, self.hard
 

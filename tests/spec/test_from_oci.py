@@ -82,7 +82,9 @@ def test_without_a_process() -> None:
     ({"linux": {"netDevices": {"eth1": {"name": "n"}, "eth0": {}}}}, "linux.net_devices[0].host", "eth0"),
     ({"linux": {"intelRdt": {"closID": "", "enableMonitoring": True}}}, "linux.intel_rdt.clos_id", None),
     ({"hooks": {"poststop": [{"path": "/bin/true", "timeout": 3}]}}, "hooks.poststop[0].timeout", 3),
-    ({"linux": {"seccomp": {"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 38}}},
+    ({"process": {"noNewPrivileges": True}, "linux": {"seccomp": {
+        "defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 38,
+        "syscalls": [{"names": ["execve"], "action": "SCMP_ACT_ALLOW"}]}}},
      "linux.seccomp.default_errno_ret", 38),
 ])
 def test_properties(more: Any, path: str, value: object) -> None:

@@ -249,3 +249,30 @@ def landlock_version() -> int:
     _, lib = _load()
     version: int = lib.runspec_landlock_abi()
     return max(0, version)
+
+
+def seccomp_knows(flags: int) -> bool:
+    """Whether this kernel knows SECCOMP_FILTER_FLAG_*, seccomp(2)."""
+    _, lib = _load()
+    return bool(lib.runspec_seccomp_knows(flags) == 0)
+
+
+def has_userfaultfd() -> bool:
+    """Whether a process may wait in a page fault, userfaultfd(2)."""
+    _, lib = _load()
+    fd: int = lib.runspec_userfaultfd()
+    if fd >= 0:
+        os.close(fd)
+    return fd >= 0
+
+
+def answer_fault(fault: int, address: int) -> None:
+    """Wakes the process that waits at an address until its listener was handed on, see SECCOMP in ops.h."""
+    _, lib = _load()
+    _checked(lib.runspec_answer_fault(fault, address), "ioctl", "UFFDIO_COPY")
+
+
+def pidfd_getfd(process: int, number: int) -> int:
+    """A copy of a descriptor of another process, close-on-exec, pidfd_getfd(2)."""
+    _, lib = _load()
+    return _checked(lib.runspec_pidfd_getfd(process, number), "pidfd_getfd", str(number))

@@ -25,7 +25,7 @@ STATIC = ["-O2", "-static", "-nostdlib", "-ffreestanding", "-fno-pie", "-no-pie"
           "-Wl,-z,noexecstack", "-Wl,--build-id=none", "-s"]
 HOSTED = ["-O1", "-g", "-DRUNSPEC_HOSTED", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 INIT_SOURCES = ("init.c", "ops_path.c", "ops_mount.c", "ops_net.c", "ops_process.c", "ops_attributes.c",
-                "ops_hook.c", "ops_terminal.c")
+                "ops_hook.c", "ops_terminal.c", "ops_seccomp.c")
 
 DECLARATIONS = """
 int runspec_spawn(int init, int table, const int *slots, int count, uint64_t flags, int cgroup,
@@ -39,6 +39,10 @@ long runspec_sched_get(int task, char *attr, uint32_t size);
 long runspec_ioprio_set(int task, int value);
 long runspec_ioprio_get(int task);
 long runspec_landlock_abi(void);
+long runspec_seccomp_knows(uint32_t flags);
+long runspec_userfaultfd(void);
+long runspec_answer_fault(int fault, uint64_t address);
+long runspec_pidfd_getfd(int process, int number);
 long runspec_bpf_load(const char *instructions, uint32_t count, const char *name);
 long runspec_bpf_attach(int cgroup, int program, uint32_t flags, int replaced);
 long runspec_bpf_detach(int cgroup, int program);
@@ -54,6 +58,38 @@ ffi.set_source("runspec.kernel.native._native", "#include <stddef.h>\n#include <
                depends=[f"runspec/kernel/native/{name}" for name in ("ops.h", "sys.h", "compat.h")],
                define_macros=[("_GNU_SOURCE", None)], extra_compile_args=["-O2", "-Wall", "-Wextra"],
                py_limited_api=True)
+
+# An extension of its own, since it needs libseccomp, and most starts of runspec need neither.
+SECCOMP = """
+#define SCMP_FLTATR_CTL_OPTIMIZE ...
+#define SCMP_CMP_NE ...
+#define SCMP_CMP_LT ...
+#define SCMP_CMP_LE ...
+#define SCMP_CMP_EQ ...
+#define SCMP_CMP_GE ...
+#define SCMP_CMP_GT ...
+#define SCMP_CMP_MASKED_EQ ...
+#define __NR_SCMP_ERROR ...
+typedef uint64_t scmp_datum_t;
+struct scmp_version { unsigned int major, minor, micro; };
+struct scmp_arg_cmp { unsigned int arg; int op; scmp_datum_t datum_a, datum_b; };
+const struct scmp_version *seccomp_version(void);
+uint32_t seccomp_arch_native(void);
+uint32_t seccomp_arch_resolve_name(const char *name);
+int seccomp_syscall_resolve_name(const char *name);
+void *seccomp_init(uint32_t action);
+void seccomp_release(void *filter);
+int seccomp_arch_add(void *filter, uint32_t arch);
+int seccomp_attr_set(void *filter, int attribute, uint32_t value);
+int seccomp_rule_add_array(void *filter, uint32_t action, int call, unsigned int count,
+                           const struct scmp_arg_cmp *args);
+int seccomp_export_bpf(void *filter, int fd);
+"""
+
+seccomp_ffi = FFI()
+seccomp_ffi.cdef(SECCOMP)
+seccomp_ffi.set_source("runspec.kernel.native._seccomp", "#include <seccomp.h>", libraries=["seccomp"],
+                       extra_compile_args=["-O2"], py_limited_api=True)
 
 HEADERS = """
 #include <asm/resource.h>
@@ -75,6 +111,7 @@ HEADERS = """
 #include <linux/prctl.h>
 #include <linux/rtnetlink.h>
 #include <linux/sched.h>
+#include <linux/seccomp.h>
 #include <sys/personality.h>
 #include <linux/veth.h>
 #include <sys/socket.h>
@@ -109,6 +146,7 @@ NAMES = re.compile(r"""
   | SCHED_(?:NORMAL|FIFO|RR|BATCH|IDLE|DEADLINE|FLAG_[A-Z_]+) | IOPRIO_CLASS_(?:RT|BE|IDLE|SHIFT)
   | MPOL_(?:DEFAULT|PREFERRED|BIND|INTERLEAVE|LOCAL|PREFERRED_MANY|WEIGHTED_INTERLEAVE)
   | MPOL_F_(?:STATIC_NODES|RELATIVE_NODES|NUMA_BALANCING) | PER_LINUX(?:32)? | LANDLOCK_(?:ACCESS|SCOPE)_[A-Z_]+
+  | SECCOMP_(?:RET_(?:KILL_PROCESS|KILL_THREAD|TRAP|ERRNO|TRACE|ALLOW|LOG|USER_NOTIF)|FILTER_FLAG_[A-Z_]+)
   | REPORT_[A-Z]+ | TABLE_[A-Z_]+
 """, re.VERBOSE)
 # Upper bounds that move from kernel to kernel, sizes, and words of sigaction(2) that are no signals.

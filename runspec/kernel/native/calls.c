@@ -4,15 +4,19 @@
 #include <linux/ioprio.h>
 #include <linux/landlock.h>
 #include <linux/openat2.h>
+#include <linux/seccomp.h>
+#include <linux/userfaultfd.h>
 #include <poll.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <fcntl.h>
 #include <unistd.h>
 #include "compat.h"
+#include "ops.h"
 
 static long result(long value) { return value < 0 ? -errno : value; }
 
@@ -167,3 +171,23 @@ long runspec_landlock_abi(void)
 {
   return result(syscall(SYS_landlock_create_ruleset, 0, 0, LANDLOCK_CREATE_RULESET_VERSION));
 }
+
+/* 0 where the kernel knows these flags of seccomp(2): it then goes on to look at the program, which is none. */
+long runspec_seccomp_knows(uint32_t flags)
+{
+  long got = result(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, 0));
+  return got == -EFAULT ? 0 : got;
+}
+
+long runspec_userfaultfd(void) { return result(syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY)); }
+
+/* Wakes the process that sleeps at this address, see SECCOMP in ops.h. */
+long runspec_answer_fault(int fault, uint64_t address)
+{
+  static const uint32_t page[SECCOMP_AREA / 4] __attribute__((aligned(SECCOMP_AREA))) = {SECCOMP_ANSWER};
+  struct uffdio_copy copy = {.dst = address, .src = (uint64_t)(uintptr_t)page, .len = SECCOMP_AREA};
+  return result(ioctl(fault, UFFDIO_COPY, &copy));
+}
+
+/* A copy of another process's descriptor. */
+long runspec_pidfd_getfd(int process, int number) { return result(syscall(SYS_pidfd_getfd, process, number, 0)); }

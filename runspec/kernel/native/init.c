@@ -100,6 +100,7 @@ static const struct { run_op *run; uint32_t needs; } TABLE[] = {
   [OP_HOOK] = {op_hook, S1 | S1_LIST | S2_LIST},
   [OP_TERMINAL] = {op_terminal, SLOT | DIR_SLOT},
   [OP_CONTROL_TTY] = {op_control_tty, SLOT},
+  [OP_SECCOMP] = {op_seccomp, S1},
 };
 #define OP_LIMIT (sizeof TABLE / sizeof *TABLE)
 #define X(name, number) _Static_assert(number > 0 && number < OP_LIMIT, "no row for " #name);

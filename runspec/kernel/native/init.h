@@ -62,6 +62,9 @@ run_op op_scheduler, op_io_priority, op_affinity, op_personality, op_memory_poli
 run_op op_hook_state, op_hook;
 /* ops_terminal.c */
 run_op op_terminal, op_control_tty;
+/* ops_seccomp.c */
+run_op op_seccomp;
+long load_filter(void);     /* the one that waits for EXEC, if any */
 /* ops_net.c */
 run_op op_netlink, op_dump, op_reset_socket;
 /* ops_process.c */

@@ -21,6 +21,8 @@
 #define TABLE_SLOTS 64
 #define TABLE_MAX_OPS 4096
 #define TABLE_MAX_BYTES (8u << 20)
+#define SECCOMP_ANSWER 0x72777361u
+#define SECCOMP_AREA 65536   /* a multiple of any page size */
 
 struct table_head { uint32_t magic, ops, bytes, given; };
 struct op { uint32_t number; int32_t slot, dir; uint32_t s1, s2, pad; uint64_t a, b, c; };
@@ -28,7 +30,7 @@ struct text { uint32_t length; char bytes[]; };
 
 /* On the control socket (SOCK_SEQPACKET), child to parent; DATA follows its header in the packet. */
 struct report { uint32_t kind, index; int32_t error; uint32_t length; };
-enum { REPORT_BARRIER = 1, REPORT_DATA, REPORT_FD, REPORT_FORK, REPORT_ERROR, REPORT_DONE };
+enum { REPORT_BARRIER = 1, REPORT_DATA, REPORT_FD, REPORT_FORK, REPORT_ERROR, REPORT_DONE, REPORT_LISTENER };
 
 /* X(NAME, number): what it does with slot, dir, s1, s2, a, b, c. */
 #define OPS(X) \
@@ -91,7 +93,8 @@ enum { REPORT_BARRIER = 1, REPORT_DATA, REPORT_FD, REPORT_FORK, REPORT_ERROR, RE
   X(HOOK_STATE, 60)    /* what the hooks that follow read: s1, then our pid if a is 1, then s2 */ \
   X(HOOK, 61)          /* run and wait: s1 = path, then arguments, each ended by NUL; s2 = environment alike; a: milliseconds until SIGKILL, 0 for none; cwd: slot dir, or ours. Failed: REPORT_DATA with the errno (ECHILD: by its own status), data: the wait status, an int32, and its last words */ \
   X(TERMINAL, 62)      /* slot = the slave of the pty master in dir, both of a devpts; a: rows | columns << 16, 0 to leave it; b: the slave's owner */ \
-  X(CONTROL_TTY, 63)   /* slot becomes the controlling terminal of our session */
+  X(CONTROL_TTY, 63)   /* slot becomes the controlling terminal of our session */ \
+  X(SECCOMP, 65)       /* seccomp(SECCOMP_SET_MODE_FILTER, flags a, s1 = the program), at EXEC, right before execve; b & 1: at once. With SECCOMP_FILTER_FLAG_NEW_LISTENER: REPORT_LISTENER with a userfaultfd, data: uint64 address, uint64 number; the process then sleeps at that address, the listener being its descriptor of that number, until SECCOMP_ANSWER is put there */
 
 #define X(name, number) OP_##name = number,
 enum { OPS(X) };

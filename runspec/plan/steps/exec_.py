@@ -7,6 +7,7 @@ from runspec.plan.steps.attributes import SetScheduling, bits
 from runspec.plan.steps.base import Table
 from runspec.plan.steps.namespaces import KINDS
 from runspec.plan.steps.process import INFINITY, credential_ops, words
+from runspec.plan.steps.seccomp import Filter
 from runspec.plan.steps.terminal import pair_ops, take_ops
 from runspec.spec.model import Capabilities, Landlock, Process
 
@@ -36,7 +37,8 @@ def capabilities_of(status: Mapping[str, str]) -> Capabilities:
 
 def exec_ops(table: Table, kinds: tuple[str, ...], tasks: tuple[str, ...], process: Process,
              limits: Mapping[str, tuple[int, int]], oom_score_adj: str = "", final: str = "",
-             scheduling: SetScheduling | None = None, landlock: Landlock | None = None, version: int = 0) -> None:
+             scheduling: SetScheduling | None = None, landlock: Landlock | None = None, version: int = 0,
+             seccomp: Filter | None = None) -> None:
     """Fill a table whose slot "init" is the pidfd of the container's init.
 
     Args:
@@ -48,6 +50,7 @@ def exec_ops(table: Table, kinds: tuple[str, ...], tasks: tuple[str, ...], proce
         scheduling: init's scheduler, priorities, memory policy and domain, None to leave ours.
         final: processors to run on once in the groups, "" for all that these allow.
         landlock, version: rules that init is kept to, and the kernel's version of them.
+        seccomp: the filter that judges init's system calls.
     """
     add = table.add
     # Unreadable before the first step inside: nobody there may trace us or look into our memory.
@@ -80,7 +83,7 @@ def exec_ops(table: Table, kinds: tuple[str, ...], tasks: tuple[str, ...], proce
             add(abi.OP_PRCTL, a=abi.PR_SET_DUMPABLE, b=0)
         pair_ops(table, abi.HOST_CWD, process.console_size, process.user.uid)
     add(abi.OP_CHDIR, s1=process.cwd)
-    credential_ops(table, process, process.capabilities, landlock, version)
+    credential_ops(table, process, process.capabilities, landlock, version, seccomp)
     if forks:
         # From here on visible inside, and by now with no more rights than init: of no use even to a
         # program there that holds CAP_SYS_PTRACE.

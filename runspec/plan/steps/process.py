@@ -7,6 +7,7 @@ from runspec.plan.steps import attributes
 from runspec.plan.steps.base import FINISH, LIVE, START, STOP, ChildStep, HostStep, Table, own_procfs
 from runspec.plan.steps.landlock import rule_ops
 from runspec.plan.steps.namespaces import BARRIER_START, WaitForHost, inside, is_new
+from runspec.plan.steps.seccomp import Filter, filter_ops
 from runspec.plan.steps.terminal import take_ops
 from runspec.spec.model import Capabilities, Landlock, Process, Rlimit, Spec
 
@@ -85,23 +86,26 @@ class SetLimits(ChildStep):
 
 
 def credential_ops(table: Table, process: Process, capabilities: Capabilities, landlock: Landlock | None = None,
-                   version: int = 0) -> None:
+                   version: int = 0, seccomp: Filter | None = None) -> None:
     """Everything between root of the set-up and the declared user: what exec needs as well as init.
 
     The bounding set goes first, since dropping from it needs CAP_SETPCAP; ids before the sets,
     since changing them may clear those; no_new_privs last. Landlock asks for no_new_privs, or else
-    for a right that the set-up still has.
+    for a right that the set-up still has. So does the filter of system calls, which comes after Landlock
+    since it may refuse Landlock's calls: with no_new_privs it waits for the exec, without it judges
+    the rest of the set-up.
 
     Args:
         version: of the kernel's Landlock.
 
-    See: capabilities(7), setresuid(2), PR_SET_NO_NEW_PRIVS, landlock_restrict_self(2).
+    See: capabilities(7), setresuid(2), PR_SET_NO_NEW_PRIVS, landlock_restrict_self(2), seccomp(2).
     """
     add, user = table.add, process.user
     if landlock is not None:
         rule_ops(table, landlock, version)
         if not process.no_new_privileges:
             add(abi.OP_LANDLOCK_RESTRICT, slot=table.slot("landlock"))
+    filter_ops(table, seccomp, at_once=not process.no_new_privileges)
     add(abi.OP_BOUNDING, a=mask(capabilities.bounding))
     add(abi.OP_PRCTL, a=abi.PR_SET_KEEPCAPS, b=1)
     add(abi.OP_SETGROUPS, s1=b"".join(gid.to_bytes(4, "little") for gid in user.additional_gids))
@@ -121,13 +125,14 @@ def credential_ops(table: Table, process: Process, capabilities: Capabilities, l
 
 
 class SetIdentity(ChildStep):
-    """Working directory, user, groups, capabilities, no_new_privs, Landlock."""
+    """Working directory, user, groups, capabilities, no_new_privs, Landlock, the filter of system calls."""
 
     process: Process
     detach: bool = True         # standard streams from the container's own /dev/null
     terminal: bool = False      # standard streams from the terminal in slot "slave"
     landlock: Landlock | None = None
     version: int = 0            # of the kernel's Landlock
+    seccomp: Filter | None = None
 
     def ops(self, table: Table) -> None:
         """The working directory is checked to be inside after the change, CVE-2024-21626."""
@@ -140,7 +145,7 @@ class SetIdentity(ChildStep):
             for number in (0, 1, 2):
                 table.add(abi.OP_DUP, slot=table.slot("stdio"), a=number)
         table.add(abi.OP_CHDIR, s1=self.process.cwd, a=1)
-        credential_ops(table, self.process, self.process.capabilities, self.landlock, self.version)
+        credential_ops(table, self.process, self.process.capabilities, self.landlock, self.version, self.seccomp)
 
     def __str__(self) -> str:
         user, caps = self.process.user, len(self.process.capabilities.bounding)
@@ -375,11 +380,12 @@ def unasked(facts: Facts) -> tuple[tuple[str, str], ...]:
     return tuple((path[len(head):], value) for path, value in facts.fresh.items() if path.startswith(head))
 
 
-def plan(spec: Spec, facts: Facts, bundle: str) -> list[ChildStep]:
+def plan(spec: Spec, facts: Facts, bundle: str, seccomp: Filter | None = None) -> list[ChildStep]:
     """From the pivoted root to the exec.
 
     Args:
         bundle: directory that hooks are told.
+        seccomp: the compiled filter, None without one.
     """
     from runspec.plan.steps import hooks
 
@@ -396,7 +402,7 @@ def plan(spec: Spec, facts: Facts, bundle: str) -> list[ChildStep]:
         steps.append(SetLimits(target=name, path="process.rlimits", rlimits=process.rlimits))
     steps += attributes.plan(spec)
     steps.append(SetIdentity(target=name, path="process.user", process=process, landlock=spec.landlock,
-                             version=facts.landlock, terminal=process.terminal))
+                             version=facts.landlock, terminal=process.terminal, seccomp=seccomp))
     steps.append(WaitForHost(target=name, number=BARRIER_START))
     steps += hooks.start(spec, bundle)
     steps.append(Exec(target=name, path="process.args", args=process.args, env=process.env))

@@ -75,7 +75,9 @@ def anew(key: str, one: Mount, was: Mount | None) -> bool:
         return True
     if key in RESIZED:
         # What is no limit any more has the size of the memory again, which only a new one gets.
-        return was is None or key.partition(".")[2] not in dict(views.data_options(one))
+        name = key.partition(".")[2]
+        return name not in dict(views.data_options(one)) or (
+            name == "nr_inodes" and (was is None or name not in dict(views.data_options(was))))
     if key != "options" or was is None:
         return False
     changed = set(views.unseen(one)) ^ set(views.unseen(was))
@@ -254,7 +256,7 @@ class Work:
             steps.append(live.ResizeMount(
                 target=self.name, path=f"mounts[{index}].{sizes[0]}", kinds=self.kinds, place=place,
                 options=tuple(f"{name}={asked[name]}" for name in names),
-                back=tuple(f"{name}={shown[name]}" for name in names if name in shown),
+                back=tuple(f"{name}={shown.get(name, '50%')}" for name in names),
                 reason=self.reasons[f"mounts[{index}].{sizes[0]}"]))
         return steps
 

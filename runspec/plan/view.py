@@ -20,7 +20,7 @@ from runspec.plan.view_attributes import RECORDED as ATTRIBUTES
 from runspec.plan.view_attributes import expect_attributes, see_attributes
 from runspec.plan.view_seccomp import expect_seccomp, see_seccomp
 from runspec.plan.views_mounts import expect_mounts, gone_mounts, see_mounts
-from runspec.spec.model import Device, Overlay, Spec
+from runspec.spec.model import Device, Overlay, Process, Spec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def seen(spec: Spec, last: Spec | None, host: Host, facts: Facts, before: View) 
     see_attributes(spec, last, facts, told)
     see_seccomp(spec, facts, told, before)
     told.update(cgroup.seen(spec.linux.resources, last.linux.resources if last else None, host, facts))
-    links_seen(spec, facts, told)
+    links_seen(spec, last, facts, told)
     if adds(spec):
         for path in ("mounts", "interfaces"):
             if told.get(path):
@@ -84,6 +84,8 @@ def gone(spec: Spec, last: Spec) -> View:
     limits = {one.type for one in spec.process.rlimits}
     view.update((f"process.rlimits[{one.type}]", (one.soft, one.hard)) for one in last.process.rlimits
                 if one.type not in limits)
+    links = {one.name for one in spec.interfaces}
+    view.update((f"interfaces[{one.name}]", one.name) for one in last.interfaces if one.name not in links)
     kinds = {one.type for one in spec.linux.namespaces}
     view.update((f"linux.namespaces[{one.type}]", one.type) for one in last.linux.namespaces if one.type not in kinds)
     return view
@@ -215,14 +217,28 @@ def expect_process(spec: Spec, view: View) -> None:
     """What proc(5) shows of init."""
     process = spec.process
     view["process.noNewPrivileges"] = process.no_new_privileges
-    for name in SETS:
-        view[f"process.capabilities.{name}"] = mask(getattr(process.capabilities, name))
+    view.update((f"process.capabilities.{name}", held) for name, held in capabilities(process).items())
     for i, limit in enumerate(process.rlimits):
         view[f"process.rlimits[{i}].soft"], view[f"process.rlimits[{i}].hard"] = limit.soft, limit.hard
     if process.oom_score_adj is not None:
         view["process.oomScoreAdj"] = process.oom_score_adj
     for i, device in enumerate(spec.linux.devices):
         view[f"linux.devices[{i}]"] = device_view(spec, device)
+
+
+def capabilities(process: Process) -> dict[str, int]:
+    """The five sets as execve(2) leaves them to a program without rights of its own.
+
+    See: capabilities(7), "Transformation of capabilities during execve()".
+    """
+    held = {name: mask(getattr(process.capabilities, name)) for name in SETS}
+    permitted = 0
+    if process.user.uid == 0:
+        permitted = held["inheritable"] | held["bounding"]
+        if process.no_new_privileges:
+            permitted &= held["permitted"]
+    held["permitted"] = held["effective"] = permitted | held["ambient"]
+    return held
 
 
 def device_view(spec: Spec, device: Device) -> tuple[Any, ...]:
@@ -234,14 +250,15 @@ def device_view(spec: Spec, device: Device) -> tuple[Any, ...]:
 
 
 def see_process(spec: Spec, last: Spec | None, facts: Facts, view: View) -> None:
-    """A process may always drop capabilities by itself: having fewer than declared is no drift."""
+    """A process may always drop capabilities by itself: having fewer than were asked for is no drift."""
     status = facts.id_status
     view["process.noNewPrivileges"] = bool(status.no_new_privs) or UNKNOWN
     if spec.process.no_new_privileges:
         view["process.noNewPrivileges"] = bool(status.no_new_privs)
-    for name in SETS:
-        wanted, has = mask(getattr(spec.process.capabilities, name)), getattr(status, f"cap_{name}")
-        view[f"process.capabilities.{name}"] = wanted if has & ~wanted == 0 else has
+    former = capabilities((last or spec).process)
+    for name, wanted in capabilities(spec.process).items():
+        has, edited = getattr(status, f"cap_{name}"), former[name] != wanted
+        view[f"process.capabilities.{name}"] = wanted if has & ~wanted == 0 and not edited else has
     for i, limit in enumerate(spec.process.rlimits):
         soft, hard = facts.limits.get(limit.type, (0, 0))
         view[f"process.rlimits[{i}].soft"], view[f"process.rlimits[{i}].hard"] = soft, hard

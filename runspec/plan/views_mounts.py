@@ -65,8 +65,11 @@ def seen_mount(one: Mount, was: Mount | None, found: Any) -> dict[str, Any]:
     else:
         out["type"] = "cgroup" if one.type == "cgroup" and found.fstype in ("tmpfs", "cgroup2") else found.fstype
         shown = dict(word.partition("=")[::2] for word in found.super_options)
-        asked = {key for each in (one, was) if each is not None for key, _ in data_options(each)}
-        out.update((f"options.{key}", number(key, shown[key]) if key in shown else UNKNOWN) for key in sorted(asked))
+        former = dict(data_options(was)) if was is not None else {}
+        for key in sorted({*dict(data_options(one)), *former}):
+            # What is as by default is not shown: tmpfs(5) for the mode, the size of the memory for the others.
+            hidden: Any = 0o1777 if key == "mode" else UNKNOWN if key in former else ABSENT
+            out[f"options.{key}"] = number(key, shown[key]) if key in shown else hidden
     out["options"] = seen_words(one, was, found.options) + unseen(was or one)
     for key in ("uidMappings", "gidMappings"):
         maps = [one.uid_mappings, was.uid_mappings if was else ()] if key == "uidMappings" else [

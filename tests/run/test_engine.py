@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -38,8 +39,15 @@ process:
   args: [/bin/sleep, "100000"]
   oomScoreAdj: 100
   rlimits: [{type: RLIMIT_NOFILE, soft: 512, hard: 1024}]
+mounts:
+  - {destination: /data, source: ROOM/one, options: [bind, ro]}
+  - {destination: /data/doc, type: tmpfs, source: doc, options: [size=1m]}
+  - {destination: /old, type: tmpfs, source: old, options: [size=64k, nodev]}
 linux:
   sysctl: {kernel.msgmax: "4096"}
+  devices: [{path: /dev/other, type: c, major: 1, minor: 5, fileMode: 0600}]
+  maskedPaths: [/proc/keys, /etc/passwd]
+  readonlyPaths: [/proc/sys, /home]
   resources:
     cpu: {weight: 25}
     memory: {limit: 64Mi}
@@ -55,7 +63,10 @@ interfaces:
 EDITS = (("weight: 25", "weight: 50"), ("hostname: first", "hostname: second"), ("soft: 512", "soft: 256"),
          ("oomScoreAdj: 100", "oomScoreAdj: 200"), ("10.82.0.11/24", "10.82.0.12/24"), ("metric: 50", "metric: 60"),
          ("msgmax: \"4096\"", "msgmax: \"8192\""), ("10.82.0.1/24,", "10.82.0.3/24,"), ("limit: 64Mi", "limit: 48Mi"),
-         ("minor: 200, access: rw", "minor: 200, access: r"), ("gateway: 10.82.0.1", "gateway: 10.82.0.4"))
+         ("minor: 200, access: rw", "minor: 200, access: r"), ("gateway: 10.82.0.1", "gateway: 10.82.0.4"),
+         ("ROOM/one", "ROOM/two"), ("size=1m", "size=2m"), ("destination: /old", "destination: /new"),
+         ("minor: 5, fileMode: 0600", "minor: 7, fileMode: 0640"), ("/etc/passwd", "/etc/group"), ("/home", "/srv"),
+         ("linux:", "linux:\n  rootfsPropagation: shared"))
 # Runs one verb whose Step number I fails: before its act, or after it, when the act's effect is there.
 FAULTY = """
 import sys
@@ -92,9 +103,12 @@ class Faulty:
         self.cli, self.base, self.edited = cli, folder / "base.yaml", folder / "edited.yaml"
         self.paths = f"{Path(runspec.__file__).parents[1]}:{':'.join(path for path in sys.path if path)}"
         assert _cffi_backend
-        text = SPEC
+        for name in ("one/doc", "two/doc"):
+            (folder / name).mkdir(parents=True)
+        text = SPEC.replace("ROOM", str(folder))
         self.base.write_text(text)
         for old, new in EDITS:
+            old, new = (words.replace("ROOM", str(folder)) for words in (old, new))
             assert old in text
             text = text.replace(old, new)
         self.edited.write_text(text)
@@ -133,13 +147,19 @@ def test_creation_fails_at_every_step(faulty: Faulty, when: str) -> None:
 def test_change_fails_at_every_step(faulty: Faulty, when: str) -> None:
     """A running container is as before: `diff` against the file it was made from shows nothing."""
     faulty.cli("apply", faulty.base)
+    pid = json.loads(faulty.cli("state", "fail-a").stdout)["pid"]
+    written = [Path(f"/proc/{pid}/root/{where}/written") for where in ("data/doc", "old")]
+    for one in written:
+        one.touch()
     at = 1
     while (done := faulty(at, when, "apply", "--yes", faulty.edited)).returncode:
         assert done.returncode == 2 and "made to fail" in done.stderr, done.stderr
         assert "while undoing" not in done.stderr, done.stderr
         assert faulty.cli("diff", faulty.base, status=None).stdout == "", (at, done.stderr)
+        assert all(one.exists() for one in written), done.stderr
         at += 1
-    assert at > 8
+    assert at > 25 and written[0].exists() and not written[1].exists()
+    assert json.loads(faulty.cli("state", "fail-a").stdout)["pid"] == pid
     faulty.cli("destroy", "--yes", "--data", faulty.edited)
 
 

@@ -90,7 +90,12 @@ NAMES = ("sweep-a", "sweep-b")
 IN_PLACE = (("weight: 25", "weight: 50"), ("10.79.0.11/24", "10.79.0.12/24"), ("hostname: sweep", "hostname: swept"),
             ("soft: 512", "soft: 256"), ("oomScoreAdj: 100", "oomScoreAdj: 200"),
             ("msgmax: \"4096\"", "msgmax: \"8192\""),
-            ("addresses: [10.79.0.1/24", "addresses: [10.79.0.2/24, 10.79.0.1/24"), ("metric: 50", "metric: 60"))
+            ("addresses: [10.79.0.1/24", "addresses: [10.79.0.2/24, 10.79.0.1/24"), ("metric: 50", "metric: 60"),
+            ("source: /usr/share", "source: /usr/lib"), ("size=1m", "size=2m"),
+            ("minor: 5, fileMode", "minor: 7, fileMode"),
+            ("linux:\n  sysctl", "linux:\n  maskedPaths: [/etc/passwd]\n  readonlyPaths: [/etc]\n  sysctl"),
+            ("destination: /sys, source: /sys", "destination: /more, source: /usr, options: [bind]}\n"
+             "  - {destination: /sys, source: /sys"))
 RESTART = (("/bin/sleep, \"100000\"", "/bin/sleep, \"200000\""), ("size=1m", "size=2m"), *IN_PLACE[:3])
 RECREATE = (("boottime: {secs: 1000}", "boottime: {secs: 2000}"),
             ("hostID: 100000", "hostID: 200000"))

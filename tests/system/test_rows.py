@@ -45,19 +45,25 @@ class Walk:
         self.verbs = Verbs(self.cli)
         self.file, self.room = folder / "row.yaml", folder
 
-    def write(self, fragment: dict[str, Any]) -> None:
-        text = json.dumps(merge(BASE, fragment)).replace("ROOM", str(self.room))
-        self.file.write_text(yaml.safe_dump(json.loads(text), sort_keys=False))
+    def write(self, fragment: dict[str, Any], also: dict[str, Any] | None = None) -> None:
+        documents = [merge(BASE, fragment)] + ([also] if also else [])
+        text = json.dumps(documents).replace("ROOM", str(self.room))
+        self.file.write_text(yaml.safe_dump_all(json.loads(text), sort_keys=False))
 
     def live(self) -> Live:
         pid = json.loads(self.verbs("state", NAME))["pid"]
         groups = {controller: f"{where}/runspec/{NAME}" for kind, where, options in cgroup_mounts()
                   for controller in (options.split(",") if kind == "cgroup" else [""])
                   if Path(where, "runspec", NAME).exists()}
-        return Live(NAME, pid, groups, self.room, self.inside)
+        return Live(NAME, pid, groups, self.room, self.inside, self.host)
 
     def inside(self, *words: str) -> str:
         return self.verbs.run("exec", NAME, *words)[1]
+
+    def host(self, *words: str) -> str:
+        done = self.netns.run(*words)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     def differs(self) -> dict[str, dict[str, Any]]:
         status, text = self.verbs.run("diff", "-o", "json", self.file)
@@ -68,18 +74,24 @@ class Walk:
         self.verbs("apply", "--yes", self.file)
         assert not self.differs()
 
+    def destroy(self) -> None:
+        self.cli.sweep()
+        self.cli("destroy", "--yes", "row0", status=None)
+
     def end(self) -> None:
         self.verbs.close()
-        self.cli.sweep()
         self.netns.close()
 
 
 @pytest.fixture(scope="module")
 def walk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Walk]:
     one = Walk(tmp_path_factory.mktemp("rows"))
+    for name in ("one", "two"):
+        (one.room / name).mkdir()
+        (one.room / name / "which").write_text(f"{name}\n")
     before = one.cli.picture()
     yield one
-    one.cli.sweep()
+    one.destroy()
     assert_nothing_leaked(before, one.cli.picture)
     one.end()
 
@@ -94,23 +106,25 @@ def identity(live: Live) -> tuple[int, str]:
                          ids=[row.path for row in ROWS])
 def test_row(row: Row, walk: Walk) -> None:
     """Accepted, done, read back, changed at the promised price, told apart when it drifts, and repaired."""
-    at, impact = row.at or row.path, fields.row(row.path).impact
-    walk.write(row.before)
+    at, impact = row.at or row.path, fields.row(row.path).impact if row.impact is None else row.impact
+    also = row.also or ({}, {})
+    walk.write(row.before, also[0])
     walk.apply()
     live = walk.live()
     assert row.judge(live) == row.expect[0]
 
-    walk.write(row.after)
-    found = walk.differs()
-    assert at in found, f"diff names {sorted(found)}"
-    assert (found[at]["cause"], found[at]["class"]) == ("edited", fields.JSON_WORDS[impact])
-    before, net = identity(live), os.readlink(f"/proc/{live.pid}/ns/net")
-    walk.apply()
-    live = walk.live()
-    assert row.judge(live) == row.expect[1]
-    assert (identity(live) == before) == (impact in (fields.NONE, fields.IN_PLACE))
-    if impact == fields.RESTART:
-        assert os.readlink(f"/proc/{live.pid}/ns/net") == net
+    if (row.before, also[0]) != (row.after, also[1]):
+        walk.write(row.after, also[1])
+        found = walk.differs()
+        assert at in found, f"diff names {sorted(found)}"
+        assert (found[at]["cause"], found[at]["class"]) == ("edited", fields.JSON_WORDS[impact])
+        before, net = identity(live), os.readlink(f"/proc/{live.pid}/ns/net")
+        walk.apply()
+        live = walk.live()
+        assert row.judge(live) == row.expect[1]
+        assert (identity(live) == before) == (impact in (fields.NONE, fields.IN_PLACE))
+        if impact == fields.RESTART:
+            assert os.readlink(f"/proc/{live.pid}/ns/net") == net
 
     if isinstance(row.drift, str):
         assert len(row.drift) > 10

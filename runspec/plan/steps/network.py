@@ -195,6 +195,35 @@ class RemoveLinkLive(RemoveLink):
     PHASE = LIVE
 
 
+class RemoveVethLive(HostStep):
+    """Removes an interface that the file names no more from a running container.
+
+    Args:
+        link: the host end's name.
+        interface, index: as it is, for the way back.
+    """
+
+    PHASE = LIVE
+    link: str
+    interface: Interface
+    index: int
+
+    def apply(self, kernel: Any, run: Any) -> Any:
+        """From inside, where it is whatever became of its host end."""
+        inside(self.target, self.path, [rtnetlink.delete_link(self.index)], "").replace(lenient=True).apply(kernel, run)
+        remove_own(kernel, self.link, MARK)
+
+    def undo(self, kernel: Any, run: Any, memo: Any) -> None:
+        """Made anew, with its addresses and routes."""
+        if run.pid(self.target) and kernel.link_index(self.link) is None:
+            one = AddVethLive(target=self.target, link=self.link, interface=self.interface, index=self.index)
+            one.apply(kernel, run)
+            inside(self.target, self.path, link_messages(self.interface, self.index), "").apply(kernel, run)
+
+    def __str__(self) -> str:
+        return f"remove {self.interface.name} in {self.target}, and its other end {self.link}"
+
+
 class RemoveBridge(HostStep):
     """Removes a network's bridge."""
 
@@ -322,8 +351,14 @@ def change_links(spec: Spec, last: Spec | None, facts: Facts, changes: tuple[Cha
     steps: list[Step] = []
     here = {link.name: link for link in facts.links}
     declared = {one.name for one in spec.interfaces}
+    former = {one.name: one for one in last.interfaces} if last is not None else {}
     for link in facts.links:
-        if link.index != LOOPBACK and link.name not in declared and not hooks.adds(spec):
+        if link.index == LOOPBACK or link.name in declared:
+            continue
+        if link.name in former:
+            steps.append(RemoveVethLive(target=name, path=f"interfaces[{link.name}]", index=link.index,
+                                        link=host_name(name, link.name), interface=former[link.name]))
+        elif link.kind in MADE and not hooks.adds(spec):
             steps.append(inside(name, "interfaces", [rtnetlink.delete_link(link.index)], f"remove {link.name}"))
     taken = {link.index for link in facts.links}
     for i, one in enumerate(spec.interfaces):
@@ -425,15 +460,17 @@ def _plain(route: Route) -> tuple[str, str, int]:
     return route.to, route.via or "", route.metric or 0
 
 
-def links_seen(spec: Spec, facts: Facts, view: dict[str, Any]) -> None:
+def links_seen(spec: Spec, last: Spec | None, facts: Facts, view: dict[str, Any]) -> None:
     """Interfaces as path -> value, as the kernel shows them."""
     if not is_new(spec, "network"):
         return
     here = {link.name: link for link in facts.links}
     declared = {one.name for one in spec.interfaces}
     # Every namespace may be born with fallback tunnels; only what somebody made counts.
+    gone = {one.name for one in last.interfaces if one.name in here} - declared if last is not None else set()
+    view.update((f"interfaces[{name}]", name) for name in sorted(gone))
     view["interfaces"] = tuple(sorted(link.name for link in facts.links if link.index != LOOPBACK
-                                      and link.name not in declared and link.kind in MADE))
+                                      and link.name not in declared | gone and link.kind in MADE))
     for i, one in enumerate(spec.interfaces):
         path, link = f"interfaces[{i}]", here.get(one.name)
         view[path] = one.name if link is not None else ABSENT

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +17,7 @@ class Live(NamedTuple):
         groups: controller -> directory of its control group, "" for cgroup v2.
         room: a directory of the test's own, for sources of mounts and the like.
         inside: runs a program inside by `runspec exec`, which is held as init is; returns what it says.
+        host: runs a program of the host where runspec runs; returns what it says.
     """
 
     name: str
@@ -22,6 +25,16 @@ class Live(NamedTuple):
     groups: dict[str, str]
     room: Path
     inside: Callable[..., str]
+    host: Callable[..., str]
+
+    def enter(self, kinds: str, *words: str) -> str:
+        """Run a program of the host, or of the container's root with "m" among the kinds, in namespaces of init."""
+        return subprocess.run(["nsenter", "-t", str(self.pid), f"-{kinds}", "--", *words], check=True,
+                              capture_output=True, text=True).stdout.strip()
+
+    def record(self) -> dict[str, Any]:
+        """What outlives the run: the file of the Record itself."""
+        return dict(json.loads(self.host("cat", f"/run/runspec/state/containers/{self.name}/record.json"))["spec"])
 
     def group(self, controller: str, file: str) -> Path:
         """A file of its control group, whichever version serves the controller."""
@@ -44,6 +57,8 @@ class Row(NamedTuple):
             reason why the kernel cannot tell it.
         needs: words of kernels.py without which the row is skipped.
         at: the concrete path that `diff` names, where it is not `path`.
+        impact: the class, where it depends on the value and is not that of the field.
+        also: further documents of the file.
     """
 
     path: str
@@ -54,3 +69,5 @@ class Row(NamedTuple):
     drift: Callable[[Live], None] | str
     needs: tuple[str, ...] = ()
     at: str = ""
+    impact: int | None = None
+    also: tuple[dict[str, Any], dict[str, Any]] | None = None

@@ -101,8 +101,8 @@ def identity(live: Live) -> tuple[int, str]:
     return live.pid, live.proc("stat").rpartition(")")[2].split()[19]
 
 
-@pytest.mark.both
-@pytest.mark.parametrize("row", [pytest.param(row, marks=[requires(*row.needs)] * bool(row.needs)) for row in ROWS],
+@pytest.mark.parametrize("row", [pytest.param(row, marks=[requires(*row.needs)] * bool(row.needs)
+                                              + [pytest.mark.both] * row.both) for row in ROWS],
                          ids=[row.path for row in ROWS])
 def test_row(row: Row, walk: Walk) -> None:
     """Accepted, done, read back, changed at the promised price, told apart when it drifts, and repaired."""

@@ -59,6 +59,7 @@ class Row(NamedTuple):
         at: the concrete path that `diff` names, where it is not `path`.
         impact: the class, where it depends on the value and is not that of the field.
         also: further documents of the file.
+        both: runs on both kernels; False for what a second kernel cannot know otherwise.
     """
 
     path: str
@@ -71,3 +72,4 @@ class Row(NamedTuple):
     at: str = ""
     impact: int | None = None
     also: tuple[dict[str, Any], dict[str, Any]] | None = None
+    both: bool = True

@@ -44,10 +44,11 @@ def renamed(live: Live) -> None:
 PROCESS = {"process": {"args": ["/bin/sleep", "100000"]}}
 ROWS = (
     Row("labels", {"labels": {"tier": "front"}}, {"labels": {"tier": "back"}}, recorded("labels"),
-        ({"tier": "front"}, {"tier": "back"}), NO_TRACE),
-    Row("project", {"project": "shop"}, {"project": "office"}, recorded("project"), ("shop", "office"), NO_TRACE),
+        ({"tier": "front"}, {"tier": "back"}), NO_TRACE, both=False),
+    Row("project", {"project": "shop"}, {"project": "office"}, recorded("project"), ("shop", "office"), NO_TRACE,
+        both=False),
     Row("annotations", {"annotations": {"org.example.a": "1"}}, {"annotations": {"org.example.b": "1"}},
-        recorded("annotations"), ({"org.example.a": "1"}, {"org.example.b": "1"}), NO_TRACE),
+        recorded("annotations"), ({"org.example.a": "1"}, {"org.example.b": "1"}), NO_TRACE, both=False),
     Row("hostname", {"hostname": "one"}, {"hostname": "two"}, lambda live: live.enter("u", "hostname"),
         ("one", "two"), renamed),
     Row("domainname", {"domainname": "one.test"}, {"domainname": "two.test"}, sysctl("u", "kernel.domainname"),

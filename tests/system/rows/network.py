@@ -54,7 +54,8 @@ def host(*words: str) -> Callable[[Live], None]:
 
 def row(path: str, before: dict[str, Any], after: dict[str, Any], judge: Callable[[Live], Any], expect: tuple[Any, Any],
         drift: Callable[[Live], None] | str, at: str = "", also: tuple[Any, Any] = (BRIDGE, BRIDGE)) -> Row:
-    return Row(path, before, after, judge, expect, drift, NEEDS, at or path.replace("[]", "[0]"), also=also)
+    return Row(path, before, after, judge, expect, drift, NEEDS, at or path.replace("[]", "[0]"), also=also,
+               both=path in ("interfaces", "interfaces[].addresses", "interfaces[].gateway", "addresses"))
 
 
 ROWS = (

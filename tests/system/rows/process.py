@@ -36,13 +36,14 @@ def mask(field: str) -> Callable[[Live], int]:
 
 def user(path: str, before: dict[str, Any], after: dict[str, Any], field: str,
          expect: tuple[list[str], list[str]]) -> Row:
-    return Row(f"process.user.{path}", process(user=before), process(user=after), status(field), expect, MAY)
+    return Row(f"process.user.{path}", process(user=before), process(user=after), status(field), expect, MAY,
+               both=False)
 
 
 def capability(name: str, field: str, before: dict[str, list[str]], after: dict[str, list[str]],
                expect: tuple[int, int]) -> Row:
     return Row(f"process.capabilities.{name}", process(capabilities=before), process(capabilities=after), mask(field),
-               expect, OWN)
+               expect, OWN, both=name in ("bounding", "ambient"))
 
 
 def sets(**keys: list[str]) -> dict[str, list[str]]:
@@ -71,9 +72,9 @@ ROWS = (
     Row("process.args", process(), process(args=["/bin/sleep", "99999"]), words("cmdline"),
         (["/bin/sleep", "100000"], ["/bin/sleep", "99999"]), MAY),
     Row("process.env", process(env={"A": "1"}), process(env={"A": "2"}), lambda live: words("environ")(live)[-1],
-        ("A=1", "A=2"), MAY),
+        ("A=1", "A=2"), MAY, both=False),
     Row("process.cwd", process(cwd="/tmp"), process(cwd="/var"),
-        lambda live: str(Path(f"/proc/{live.pid}/cwd").readlink()), ("/tmp", "/var"), MAY),
+        lambda live: str(Path(f"/proc/{live.pid}/cwd").readlink()), ("/tmp", "/var"), MAY, both=False),
     user("uid", {"uid": 1}, {"uid": 2}, "Uid", (["1"] * 4, ["2"] * 4)),
     user("gid", {"gid": 3}, {"gid": 4}, "Gid", (["3"] * 4, ["4"] * 4)),
     user("umask", {"umask": "0022"}, {"umask": "0077"}, "Umask", (["0022"], ["0077"])),

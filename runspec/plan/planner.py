@@ -5,7 +5,17 @@ from __future__ import annotations
 from runspec.plan import cgroup, live
 from runspec.plan.facts import Facts
 from runspec.plan.host import Host
-from runspec.plan.steps import attributes, hooks, limits, namespaces, network, process, rootfs, terminal
+from runspec.plan.steps import (
+    attributes,
+    hooks,
+    limits,
+    namespaces,
+    network,
+    network_live,
+    process,
+    rootfs,
+    terminal,
+)
 from runspec.plan.steps import cgroup as groups
 from runspec.plan.steps.base import Change, Plan, Step
 from runspec.spec import fields
@@ -229,7 +239,7 @@ def restart(item: Item, host: Host) -> list[Step]:
     steps += [process.StartInit(target=name, path="process.args"), process.SaveRecord(target=name),
               *hooks.started(spec, bundle(spec))]
     # Links live in the kept namespace: what differs there is changed in place, once the new init is up.
-    late = network.change_links(spec, item.last, item.facts, item.changes)
+    late = network_live.change_links(spec, item.last, item.facts, item.changes)
     return [*steps, *late]
 
 
@@ -269,7 +279,7 @@ def change_live(item: Item, host: Host) -> list[Step]:
                                          value=score if score is not None else item.facts.fresh["process.oomScoreAdj"]))
     steps += attributes.change(spec, item.groups[:1], {path: reason(item, path) for path in paths})
     steps += live.steps(name, spec, item.last, item.facts, host, item.changes)
-    steps += network.change_links(spec, item.last, item.facts, item.changes)
+    steps += network_live.change_links(spec, item.last, item.facts, item.changes)
     steps.append(process.SaveRecord(target=name))
     return steps
 

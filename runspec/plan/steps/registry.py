@@ -1,4 +1,4 @@
-"""Steps and the model objects they hold, by name: for a journal that outlived its run."""
+"""Steps and the model objects they hold, by name: for a journal that outlived its run, and for a plan kept in a file."""
 
 from __future__ import annotations
 
@@ -11,22 +11,21 @@ from runspec.plan.steps import (
     mounts,
     namespaces,
     network,
+    network_live,
     process,
     rootfs,
     terminal,
 )
-from runspec.plan.steps.base import ChildStep, HostStep
+from runspec.plan.steps.base import Step
 from runspec.spec import model
 from runspec.spec.frozen import Frozen
 
+MODULES = (attributes, cgroup, hooks, limits, live, mounts, namespaces, network, network_live, process, rootfs, terminal)
+
 
 def classes() -> dict[str, type]:
-    """Class name -> class, of everything a journal line may name."""
+    """Class name -> class, of everything that may be named."""
     found: dict[str, type] = {}
-    for module, base in ((model, Frozen), (cgroup, HostStep), (namespaces, HostStep), (network, HostStep),
-                         (process, HostStep), (attributes, HostStep), (hooks, HostStep), (limits, HostStep),
-                         (rootfs, HostStep), (live, HostStep), (mounts, ChildStep), (terminal, HostStep)):
-        for name, one in vars(module).items():
-            if isinstance(one, type) and issubclass(one, base):
-                found[name] = one
+    for module, base in ((model, Frozen), *((one, Step) for one in MODULES)):
+        found.update((name, one) for name, one in vars(module).items() if isinstance(one, type) and issubclass(one, base))
     return found

@@ -1,4 +1,4 @@
-"""Steps and the model objects they hold, by name: for a journal that outlived its run, and for a plan kept in a file."""
+"""Steps and the model objects they hold, by name: for a journal that outlived its run, and for a plan in a file."""
 
 from __future__ import annotations
 
@@ -20,12 +20,14 @@ from runspec.plan.steps.base import Step
 from runspec.spec import model
 from runspec.spec.frozen import Frozen
 
-MODULES = (attributes, cgroup, hooks, limits, live, mounts, namespaces, network, network_live, process, rootfs, terminal)
+MODULES = (attributes, cgroup, hooks, limits, live, mounts, namespaces, network, network_live, process, rootfs,
+           terminal)
 
 
 def classes() -> dict[str, type]:
     """Class name -> class, of everything that may be named."""
     found: dict[str, type] = {}
     for module, base in ((model, Frozen), *((one, Step) for one in MODULES)):
-        found.update((name, one) for name, one in vars(module).items() if isinstance(one, type) and issubclass(one, base))
+        found.update((name, one) for name, one in vars(module).items()
+                     if isinstance(one, type) and issubclass(one, base))
     return found

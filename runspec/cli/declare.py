@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from runspec.kernel import Kernel
     from runspec.plan.steps.base import Change
     from runspec.run.apply import Wanted, Work
-    from runspec.run.images import Images
     from runspec.run.store import Store
     from runspec.spec.image import Machine
     from runspec.spec.source import Document
@@ -79,7 +78,7 @@ def config(words: Words, kernel: Kernel, store: None) -> int:
     return 0
 
 
-def request(words: Words, store: Store, machine: Images) -> list[Wanted]:
+def request(words: Words, store: Store, machine: Machine) -> list[Wanted]:
     """What the files of a command line ask; a document unchanged since it was applied is not parsed again."""
     from runspec.run.request import read_request
 
@@ -90,9 +89,9 @@ def request(words: Words, store: Store, machine: Images) -> list[Wanted]:
 def plan(words: Words, kernel: Kernel, store: Store) -> int:
     """The ordered steps, each with its reason; nothing is done."""
     from runspec.run.apply import Session
-    from runspec.run.images import Images
+    from runspec.run.cdi import Machine
 
-    wanted = request(words, store, Images(kernel))
+    wanted = request(words, store, Machine(kernel))
     with store.lock(ids_of(wanted), shared=True):
         session = Session(kernel, store)
         work = session.look(wanted, [], images_too=False)
@@ -105,9 +104,9 @@ def plan(words: Words, kernel: Kernel, store: Store) -> int:
 def diff(words: Words, kernel: Kernel, store: Store) -> int:
     """File against live kernel."""
     from runspec.run.apply import Session
-    from runspec.run.images import Images
+    from runspec.run.cdi import Machine
 
-    wanted = request(words, store, Images(kernel))
+    wanted = request(words, store, Machine(kernel))
     with store.lock(ids_of(wanted), shared=True):
         work = Session(kernel, store).look(wanted, [], images_too=False)
     interrupted(work)
@@ -123,10 +122,10 @@ def diff(words: Words, kernel: Kernel, store: Store) -> int:
 def apply(words: Words, kernel: Kernel, store: Store) -> int:
     """Make the machine match the files."""
     from runspec.run.apply import Session
-    from runspec.run.images import Images
+    from runspec.run.cdi import Machine
     from runspec.spec import fields
 
-    wanted = request(words, store, Images(kernel, build=True))
+    wanted = request(words, store, Machine(kernel, build=True))
     try:
         with Session.lock(kernel, store, ids_of(wanted)):
             session = Session(kernel, store)

@@ -93,6 +93,7 @@ def gone(spec: Spec, last: Spec) -> View:
 
 # Paths the kernel cannot tell, or init may rightly change itself: the Record answers for them.
 RECORDED = frozenset((
+    "linux.cdiDevices",
     "annotations", "labels", "project", "process.args", "process.env", "process.cwd", "process.user.uid",
     "process.user.gid", "process.user.umask", "process.user.additionalGids",
     "root.overlay.volatile", *(f"hooks.{kind}" for kind in KINDS))) | ATTRIBUTES
@@ -112,6 +113,7 @@ def expect_identity(spec: Spec, view: View) -> None:
     view["process.args"], view["process.env"], view["process.cwd"] = process.args, process.env, process.cwd
     view["process.user.uid"], view["process.user.gid"] = user.uid, user.gid
     view["process.user.umask"], view["process.user.additionalGids"] = user.umask, user.additional_gids
+    view["linux.cdiDevices"] = spec.linux.cdi_devices
     for key, value in spec.linux.sysctl:
         view[f"linux.sysctl.{key}"] = value
 

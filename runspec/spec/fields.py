@@ -83,7 +83,8 @@ ROWS = (
     Field("linux.gidMappings", RECREATE, "/proc/PID/gid_map", "user_namespaces(7)"),
     Field("linux.timeOffsets", RESTART, "/proc/PID/timens_offsets", "time_namespaces(7)"),
     Field("linux.devices", IN_PLACE, "/proc/PID/root/dev", "mknod(2)"),
-    Field("linux.cdiDevices", RESTART, "/proc/PID/root/dev", "Container Device Interface"),
+    # The names alone: what a device consists of is told by the fields that it adds to.
+    Field("linux.cdiDevices", IN_PLACE, _RECORD, "Container Device Interface"),
     Field("linux.netDevices", RESTART, "rtnetlink(7) inside", "config-linux.md, Network Devices"),
     Field("linux.intelRdt", RESTART, "the class's tasks and schemata", "resctrl.rst"),
     Field("linux.cgroupsPath", RECREATE, "/proc/PID/cgroup", "cgroups(7)"),

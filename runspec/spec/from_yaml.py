@@ -6,12 +6,20 @@ The schema has judged the trees before: types are right and keys are known here.
 from __future__ import annotations
 
 from runspec.errors import Mark, RunspecError, SpecError
-from runspec.spec import defaults, read_hooks, read_process, read_resources, read_root, read_seccomp, units
+from runspec.spec import (
+    defaults,
+    read_devices,
+    read_hooks,
+    read_process,
+    read_resources,
+    read_root,
+    read_seccomp,
+    units,
+)
 from runspec.spec.frozen import first_difference
 from runspec.spec.image import NO_IMAGE
 from runspec.spec.model import (
     Capabilities,
-    Device,
     IDMapping,
     Interface,
     Linux,
@@ -101,10 +109,15 @@ class Reader:
         self.bare = self.tree.get("defaults") == "none"     # what is written is all there is
         self.machine, self.image = machine, NO_IMAGE
         self.faults: list[SpecError] = []
+        self.added: dict[str, Mark] = {}                # Spec path that no file spells -> place
         self.moves: dict[str, dict[str, str]] = {}      # list in the file -> file element -> Spec element
 
     def note(self, path: str, what: str, why: str = "", fix: str = "") -> None:
         self.faults.append(fault(self.marks, path, what, why, fix))
+
+    def place(self, path: str) -> Place:
+        """Where a path of the file stands, as the place of what the Spec has elsewhere."""
+        return Place(find(self.marks, path)[1] or Mark("", 0, 0), path)
 
     def call(self, path: str, parse: Callable[[Any], T], raw: Any, default: T) -> T:
         try:
@@ -227,12 +240,6 @@ class Reader:
         return tuple(TimeOffset(clock=clock, secs=(raw[clock] or {}).get("secs", 0),
                                 nanosecs=(raw[clock] or {}).get("nanosecs", 0)) for clock in clocks)
 
-    def devices(self, tree: Tree) -> tuple[Device, ...]:
-        return tuple(Device(
-            path=one["path"], type=one["type"], major=one.get("major"), minor=one.get("minor"),
-            file_mode=self.value(one, f"linux.devices[{index}]", "fileMode", units.parse_mode),
-            uid=one.get("uid"), gid=one.get("gid")) for index, one in enumerate(tree.get("devices") or ()))
-
     def linux(self, name: str) -> Linux:
         tree: Tree = self.tree.get("linux") or {}
         masked, readonly = tree.get("maskedPaths"), tree.get("readonlyPaths")
@@ -244,7 +251,7 @@ class Reader:
         return Linux(
             namespaces=self.namespaces(tree), uid_mappings=self.mappings(tree.get("uidMappings")),
             gid_mappings=self.mappings(tree.get("gidMappings")), time_offsets=self.time_offsets(tree),
-            devices=self.devices(tree), cgroups_path=path,
+            devices=read_devices.devices(self, tree), cdi_devices=read_devices.names(self, tree), cgroups_path=path,
             resources=read_resources.resources(self, tree), sysctl=self.pairs(tree, "linux", "sysctl"),
             rootfs_propagation=propagation, seccomp=read_seccomp.seccomp(tree, self.bare),
             masked_paths=defaults.MASKED_PATHS if masked is None else tuple(masked),
@@ -284,7 +291,7 @@ class Reader:
         if hostname is None and not self.bare and any(one.type == "uts" and one.path is None and one.container is None
                                     for one in linux.namespaces):
             hostname = name
-        return Spec(
+        return read_devices.described(self, Spec(
             name=name, labels=self.pairs(tree, "", "labels"), project=tree.get("project"),
             hostname=hostname, domainname=tree.get("domainname"),
             root=root, process=self.process(), mounts=self.mounts(), linux=linux,
@@ -292,7 +299,7 @@ class Reader:
             landlock=read_process.landlock(tree.get("landlock")),
             annotations=self.pairs(tree, "", "annotations"),
             interfaces=tuple(self.interface(one, f"interfaces[{index}]")
-                             for index, one in enumerate(tree.get("interfaces") or ())))
+                             for index, one in enumerate(tree.get("interfaces") or ()))))
 
     def network(self) -> Network:
         tree = self.tree
@@ -303,8 +310,8 @@ class Reader:
     def places(self) -> dict[str, Mark]:
         """The marks under the Spec's own list indices."""
         if not self.moves:
-            return self.marks
-        out: dict[str, Mark] = {}
+            return {**self.marks, **self.added}
+        out = dict(self.added)
         for path, mark in self.marks.items():
             for listed, moves in self.moves.items():
                 size = len(listed)
@@ -318,8 +325,6 @@ class Reader:
             else:
                 out[path] = mark
         return out
-
-
 
 
 def gather(documents: list[Document], machine: Machine | None = None,
@@ -345,7 +350,7 @@ def gather(documents: list[Document], machine: Machine | None = None,
         faults += reader.faults
         before = seen.get((kind, model.name))
         if before is None:
-            placed = document if not reader.moves else type(document)(
+            placed = document if not (reader.moves or reader.added) else type(document)(
                 document.tree, reader.places(), document.mark_keys, document.text, document.file)
             seen[kind, model.name] = model, placed
             out.append((model, placed))

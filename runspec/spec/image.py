@@ -8,6 +8,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Protocol
 
+    from runspec.spec.cdi import Edits
+
     class Machine(Protocol):
         """What a door asks of the machine while it reads a document."""
 
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
 
         def user(self, text: str) -> tuple[int, int, tuple[int, ...]]:
             """Numbers of the user that an image names."""
+
+        def cdi(self, name: str) -> tuple[str, Edits, Edits] | None:
+            """The file that describes a device, the file's edits, the device's; None leaves it as it is named."""
 
 # Kinds that say how they want to be run.
 TELLING = ("oci:", "docker-archive:")

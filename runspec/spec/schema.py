@@ -195,7 +195,10 @@ def _walk_map(here: Schema, value: Schema, path: str) -> Iterator[_Broken]:
             yield _Broken("unknown", at, value, here, key)
         elif more is not True:
             yield from _walk(more, inner, at)
-    for key in here.get("required", ()):
+    needed, choices = here.get("required", ()), here.get("anyOf", ())
+    if choices and not any(all(key in value for key in one["required"]) for one in choices):
+        needed = (*needed, *choices[-1]["required"])
+    for key in needed:
         if key not in value:
             yield _Broken("missing", path, value, here, key)
 

@@ -40,6 +40,7 @@ def config_tree(model: Spec | Network, bare: bool = False) -> Tree:
     for device in linux["devices"]:
         if "fileMode" in device:
             device["fileMode"] = f"{device['fileMode']:04o}"
+    linux["devices"] += [{"cdi": name} for name in linux.pop("cdiDevices", ())]
     for mount in tree["mounts"]:
         if "optional" in mount["options"]:
             mount["options"].remove("optional")

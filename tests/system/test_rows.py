@@ -30,9 +30,10 @@ pytestmark = requires("root", "busybox")
 
 
 def merge(base: Any, more: Any) -> Any:
-    """Maps merge, all else replaces; no list and no text is shared."""
+    """Maps merge, all else replaces; null removes what the base has. No list and no text is shared."""
     if isinstance(base, dict) and isinstance(more, dict):
-        return {key: merge(base.get(key), more.get(key, base.get(key))) for key in {**base, **more}}
+        return {key: merge(base.get(key), more.get(key, base.get(key))) for key in {**base, **more}
+                if more.get(key, key) is not None or base.get(key) is None}
     return more
 
 
@@ -106,6 +107,11 @@ def identity(live: Live) -> tuple[int, str]:
                          ids=[row.path for row in ROWS])
 def test_row(row: Row, walk: Walk) -> None:
     """Accepted, done, read back, changed at the promised price, told apart when it drifts, and repaired."""
+    with row.around(walk.room):
+        walk_row(row, walk)
+
+
+def walk_row(row: Row, walk: Walk) -> None:
     at, impact = row.at or row.path, fields.row(row.path).impact if row.impact is None else row.impact
     also = row.also or ({}, {})
     walk.write(row.before, also[0])

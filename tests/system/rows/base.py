@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,7 +51,7 @@ class Row(NamedTuple):
 
     Attributes:
         path: as fields.py has it, `mounts[].options`.
-        before, after: fragments of a document, merged deeply into the base one (lists replace).
+        before, after: fragments of a document, merged deeply into the base one (lists replace, null removes).
         judge: reads the kernel from outside, never runspec's own word; gives `expect[0]` with `before`
             and `expect[1]` with `after`.
         drift: changes the kernel behind runspec's back, after which `diff` names the field; or the
@@ -60,6 +61,7 @@ class Row(NamedTuple):
         impact: the class, where it depends on the value and is not that of the field.
         also: further documents of the file.
         both: runs on both kernels; False for what a second kernel cannot know otherwise.
+        around: makes what the fragments name, given the test's own directory (ROOM in a fragment).
     """
 
     path: str
@@ -73,3 +75,4 @@ class Row(NamedTuple):
     impact: int | None = None
     also: tuple[dict[str, Any], dict[str, Any]] | None = None
     both: bool = True
+    around: Callable[[Path], AbstractContextManager[None]] = lambda room: nullcontext()

@@ -64,6 +64,10 @@ def _run(words: Words) -> int:
         from runspec.cli import people
 
         return people.run(words)
+    if words.verb in ("create", "start", "delete"):
+        from runspec.cli import oci
+
+        return oci.run(words)
     from runspec.kernel import Kernel
 
     kernel = Kernel(words.fault)
@@ -71,6 +75,10 @@ def _run(words: Words) -> int:
         from runspec.cli import doctor
 
         return doctor.run(words, kernel)
+    if words.verb == "convert":
+        from runspec.cli import convert
+
+        return convert.run(words, kernel)
     from runspec.cli import declare
     from runspec.run.store import Store
 
@@ -90,6 +98,10 @@ def _fail(words: Words, error: RunspecError, status: int) -> int:
         sys.stderr.flush()
     except (OSError, ValueError):
         pass        # nobody reads it; the status still tells
+    if words.log:
+        from runspec.cli.log import write
+
+        write(words, "error", error.text())
     return status
 
 

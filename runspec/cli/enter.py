@@ -14,6 +14,7 @@ from runspec.plan.steps.attributes import listed, scheduling_of
 from runspec.plan.steps.base import Table
 from runspec.plan.steps.exec_ import capabilities_of, exec_ops
 from runspec.plan.steps.namespaces import KINDS
+from runspec.run.store import status
 from runspec.spec.model import Landlock, Process, Size, Spec, User
 from runspec.spec.tree import from_tree
 
@@ -52,6 +53,10 @@ def run(words: Words, kernel: Kernel, store: Store) -> int:
     user = parse_user(words.value("user")) if words.flag("user") else None
     env = parse_env(words.values("env"))
     record = find(store, words.operands[0])
+    if status(kernel, record) == "created":
+        # Its rights are not yet those of its program.
+        raise StateError("exec failed: cannot exec in a container that was not started",
+                         why=f"init of {record.name} waits for its start", fix=f"runspec start {record.name}")
     pidfd = open_init(kernel, record)
     if pidfd is None:
         raise _stopped(record.name)

@@ -70,7 +70,7 @@ def find(store: Store, name: str) -> Record:
 def oci_state(kernel: Kernel, store: Store, record: Record) -> dict[str, Any]:
     """What runtime.md "State" asks for, with runc's further keys."""
     now = status(kernel, record)
-    bundle = f"{BUNDLES}/{record.name}"
+    bundle = record.bundle or f"{BUNDLES}/{record.name}"
     found = kernel.stat(store.path(CONTAINER, record.name))
     uid = found.st_uid if found is not None else 0
     tree: dict[str, Any] = {

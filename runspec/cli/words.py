@@ -70,6 +70,7 @@ class Verb:
 
 
 _OUTPUT = Option("output", "o", "FORMAT", "text or json", ("text", "json"))
+_OUTPUT_YAML = Option("output", "o", "FORMAT", "yaml or json", ("yaml", "json"))
 _FORMAT = Option("format", "f", "FORMAT", "table or json, as engines ask", ("table", "json"))
 _YES = Option("yes", "y", "", "do not ask before a restart, a recreation or a removal")
 _HELP = Option("help", "h", "", "show this text")
@@ -78,6 +79,9 @@ _ID = Operand("ID", "container id")
 
 GLOBAL = (
     Option("root", "", "DIR", f"state directory, {DEFAULT_ROOT} by default"),
+    Option("log", "", "FILE", "append errors and warnings to this file as well"),
+    Option("log-format", "", "FORMAT", "of that file, text or json", ("text", "json")),
+    Option("systemd-cgroup", "", "", "cgroupsPath of a bundle is slice:prefix:name"),
     Option("debug", "", "", "show a traceback with an error"),
     Option("version", "v", "", "show the version"),
     _HELP,
@@ -97,6 +101,36 @@ VERBS = (
     ),
     Verb("doctor", "tell what files need of this machine, and what it lacks",
          (Operand("FILE", "file", 0, MANY),), (_OUTPUT,)),
+    Verb(
+        "convert",
+        "print a bundle as a document, or write a document as a bundle",
+        (Operand("BUNDLE|FILE", "bundle or file", 1, MANY),),
+        (
+            _OUTPUT_YAML,
+            Option("bundle", "b", "DIR", "write the document there, as a bundle"),
+            Option("name", "", "NAME", "of the bundle's container, its directory's by default"),
+        ),
+    ),
+    Verb(
+        "create",
+        "make a container from an OCI bundle; start starts it",
+        (_ID,),
+        (
+            Option("bundle", "b", "DIR", "the bundle, the working directory by default"),
+            Option("config", "", "FILE", "its configuration, config.json in the bundle by default"),
+            Option("console-socket", "", "SOCKET", "send the terminal there"),
+            Option("pid-file", "", "FILE", "write the first process's pid there"),
+        ),
+        oci=True,
+    ),
+    Verb("start", "start a created container", (_ID,), oci=True),
+    Verb(
+        "delete",
+        "remove a container that has stopped, or was not started",
+        (_ID,),
+        (Option("force", "f", "", "kill it first; one that is not there is no error"),),
+        oci=True,
+    ),
     Verb("list", "list containers", (), (_OUTPUT, _FORMAT, Option("quiet", "q", "", "ids only")), oci=True),
     Verb("state", "show a container's OCI state", (_ID,), (_OUTPUT,), oci=True),
     Verb("ps", "list a container's processes", (_ID,), (_OUTPUT, _FORMAT), oci=True),
@@ -140,16 +174,19 @@ class Words:
     Args:
         verb: the verb's name; "" while none is known.
         root: the state directory.
+        log, log_format: a file that errors and warnings are appended to, "" for none, and how.
+        systemd: a bundle's cgroupsPath has systemd's form.
         text: what to print instead of running a verb (help, version); None otherwise.
         operands: the positional arguments, all of them in order.
         options: option name -> value; a flag holds "yes", an option that may repeat a list.
         fault: RUNSPEC_FAULT of the environment, for the Kernel.
     """
 
-    __slots__ = ("_options", "debug", "fault", "operands", "root", "text", "verb")
+    __slots__ = ("_options", "debug", "fault", "log", "log_format", "operands", "root", "systemd", "text", "verb")
 
     def __init__(self, fault: str = "") -> None:
         self.verb, self.root, self.debug, self.fault = "", DEFAULT_ROOT, False, fault
+        self.log, self.log_format, self.systemd = "", "text", False
         self.text: str | None = None
         self.operands: tuple[str, ...] = ()
         self._options: dict[str, list[str]] = {}
@@ -191,6 +228,8 @@ class Words:
         while queue and queue[0].startswith("-") and queue[0] not in ("-", "--"):
             _option(queue, GLOBAL, given, "", False)
             self.debug = self.debug or "debug" in given
+            self.log, self.log_format = given.get("log", [""])[-1], given.get("log-format", ["text"])[-1]
+            self.systemd = "systemd-cgroup" in given
         self.root = given.get("root", [DEFAULT_ROOT])[-1]
         if "help" in given:
             self.text = _help()
@@ -351,9 +390,10 @@ def nearest(word: str, known: Iterable[str]) -> str:
     A third of the letters may differ; two neighbours exchanged count once. (difflib would bring
     in `re`.)
     """
-    best, limit = "", max(1, len(word) // 3) + 1
+    best, limit = "", (max(1, len(word) // 3) + 1, False)
     for name in sorted(known) if 0 < len(word) <= 64 else ():
-        distance = _distance(word.lower(), name.lower())
+        # Of two that are as near, the one of the same letters.
+        distance = _distance(word.lower(), name.lower()), sorted(word.lower()) != sorted(name.lower())
         if distance < limit:
             best, limit = name, distance
     return best

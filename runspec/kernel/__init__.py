@@ -13,6 +13,7 @@ from runspec import abi
 from runspec.errors import UsageError
 from runspec.kernel.filters import Filters
 from runspec.kernel.foreign import Foreign
+from runspec.kernel.gates import Gates
 from runspec.kernel.groups import Groups
 from runspec.kernel.hooks import Hooks
 from runspec.kernel.process import Child, Report
@@ -25,7 +26,7 @@ __all__ = ["Child", "Kernel", "Report"]
 _SIGKILL = 9
 
 
-class Kernel(Filters, Foreign, Groups, Hooks, Sockets, Tasks, Terminals):
+class Kernel(Filters, Foreign, Gates, Groups, Hooks, Sockets, Tasks, Terminals):
     """The facade that Steps, store and journal receive.
 
     Args:

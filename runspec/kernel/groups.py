@@ -13,6 +13,7 @@ from runspec.kernel import native
 from runspec.kernel.files import Files
 
 _KILL_SECONDS = 10.0
+MARK = "trusted.runspec"
 
 
 class Groups(Files):
@@ -45,6 +46,30 @@ class Groups(Files):
                 raise
             text = None
         return {int(word) for word in (text or b"").split()} - {0}
+
+    def mark_group(self, path: str, owner: str) -> None:
+        """Write on a cgroup directory whose it is, where the kernel keeps such words.
+
+        See: xattr(7), "Trusted extended attributes".
+        """
+        self._act("setxattr")
+        try:
+            os.setxattr(path, MARK, owner.encode("utf-8", "surrogateescape"))
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EPERM):
+                raise SyscallError("setxattr", path, error.errno or errno.EIO) from None
+
+    def marked_groups(self, mounts: list[str], owner: str) -> list[str]:
+        """The cgroup directories that bear this mark, innermost first."""
+        found = []
+        for path in (one for mount in mounts for one in self.cgroup_dirs(mount)):
+            try:
+                if os.getxattr(path, MARK) == owner.encode("utf-8", "surrogateescape"):
+                    found.append(path)
+            except OSError as error:
+                if error.errno not in (errno.ENODATA, errno.EOPNOTSUPP, errno.ENOENT, errno.ENODEV):
+                    raise SyscallError("getxattr", path, error.errno or errno.EIO) from None
+        return found
 
     def kill_cgroup(self, paths: list[str], seconds: float = _KILL_SECONDS, forever: bool = True) -> set[int]:
         """Kill every process in these cgroups and below, thaw what is frozen, wait until they are empty.

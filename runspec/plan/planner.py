@@ -7,6 +7,7 @@ from runspec.plan.facts import Facts
 from runspec.plan.host import Host
 from runspec.plan.steps import (
     attributes,
+    gate,
     hooks,
     limits,
     namespaces,
@@ -42,17 +43,22 @@ class Item:
         image: directory of the spec's image, None without one.
         data: whether a lasting overlay goes too.
         seccomp: the compiled filter, None without one.
+        bundle: the OCI bundle it is made from, "" for a document: then its init waits at a start gate.
+        pid_file: where its pid goes, "" for nowhere.
 
     Attributes:
         console: socket to which the terminal of its init goes, "" for none.
     """
 
-    __slots__ = ("changes", "console", "data", "facts", "groups", "image", "last", "seccomp", "wanted")
+    __slots__ = ("bundle", "changes", "console", "data", "facts", "groups", "image", "last", "pid_file", "seccomp",
+                 "wanted")
 
     def __init__(self, wanted: Any, last: Any, facts: Any, changes: tuple[Change, ...] = (),
-                 image: str | None = None, groups: tuple[str, ...] = (), data: bool = False) -> None:
+                 image: str | None = None, groups: tuple[str, ...] = (), data: bool = False, bundle: str = "",
+                 pid_file: str = "") -> None:
         self.wanted, self.last, self.facts, self.changes = wanted, last, facts, changes
         self.image, self.groups, self.data = image, groups, data
+        self.bundle, self.pid_file = bundle, pid_file
         self.console = ""
         self.seccomp: Filter | None = None
 
@@ -158,7 +164,7 @@ def remains(item: Item) -> list[Step]:
     steps: list[Step] = [groups.KillContainer(target=name, groups=item.groups)]
     steps += [network.RemoveLink(target=name, path=f"interfaces[{i}]", link=network.host_name(name, one.name))
               for i, one in enumerate(spec.interfaces)]
-    steps += [groups.RemoveCgroup(target=name, groups=item.groups), *returned(item), *hooks.stopped(spec, bundle(spec))]
+    steps += [groups.RemoveCgroup(target=name, groups=item.groups), *returned(item), *hooks.stopped(spec, bundle(item))]
     # All before anything new is prepared under the same names.
     return [step.replace(early=True) for step in steps]
 
@@ -185,14 +191,14 @@ def remove_container(item: Item) -> list[Step]:
                   for directory in (overlay.upper, rootfs.work_dir(overlay.upper))]
     if spec.root.image:
         steps.append(rootfs.RemoveDirectory(target=item.name, directory=rootfs.base_dir(item.name)))
-    steps += hooks.stopped(spec, bundle(spec))
+    steps += hooks.stopped(spec, bundle(item))
     steps.append(process.RemoveRecord(target=item.name))
     return steps
 
 
-def bundle(spec: Spec) -> str:
+def bundle(item: Item) -> str:
     """The directory of a container, which its hooks are told."""
-    return rootfs.base_dir(spec.name)
+    return item.bundle or rootfs.base_dir(item.name)
 
 
 def create(item: Item, host: Host) -> list[Step]:
@@ -203,6 +209,8 @@ def create(item: Item, host: Host) -> list[Step]:
     steps.append(groups.make_step(name, host, path))
     steps += group_writes(item, host, {}, fresh=True)
     links = network.create_links(spec)
+    if item.bundle:
+        steps.append(gate.MakeGate(target=name))
     steps += id_maps(spec)
     kept = ("user",) * namespaces.is_new(spec, "user")
     spawn, children = namespaces.plan(spec, groups.unified(host, path), groups.tasks(host, path), bool(links), kept)
@@ -212,11 +220,35 @@ def create(item: Item, host: Host) -> list[Step]:
     steps += rootfs.ready(spec, item.image)
     steps += children
     steps += network.configure(spec)
-    steps += rootfs.plan(spec, host, item.image, kinds(item.facts), bundle(spec))
-    steps += process.plan(spec, item.facts, bundle(spec), item.seccomp)
-    steps += [*hooks.create(spec, bundle(spec)), *terminal.send(spec, item.console)]
+    steps += rootfs.plan(spec, host, item.image, kinds(item.facts), bundle(item))
+    steps += process.plan(spec, item.facts, bundle(item), item.seccomp, bool(item.bundle))
+    steps += [*hooks.create(spec, bundle(item)), *terminal.send(spec, item.console)]
+    if item.bundle:
+        steps.append(gate.HoldInit(target=name))
+        if item.pid_file:
+            steps.append(gate.WritePidFile(target=name, file=item.pid_file))
+        return [*steps, process.SaveRecord(target=name)]
     steps += [process.StartInit(target=name, path="process.args"), process.SaveRecord(target=name)]
-    return steps + hooks.started(spec, bundle(spec))
+    return steps + hooks.started(spec, bundle(item))
+
+
+def start(spec: Spec, where: str) -> Plan:
+    """From a container at its start gate to a running one.
+
+    Args:
+        where: its bundle.
+    """
+    return Plan(steps=(gate.OpenGate(target=spec.name, path="process.args",
+                                     hooks=bool(spec.hooks.start_container)), process.SaveRecord(target=spec.name),
+                       *hooks.started(spec, where)))
+
+
+def remnants(name: str, directories: tuple[str, ...]) -> Plan:
+    """Ends what is left of a container whose Record cannot be read."""
+    return Plan(steps=(groups.KillContainer(target=name, groups=directories),
+                       groups.RemoveCgroup(target=name, groups=directories),
+                       rootfs.RemoveDirectory(target=name, directory=rootfs.base_dir(name)),
+                       process.RemoveRecord(target=name)))
 
 
 def restart(item: Item, host: Host) -> list[Step]:
@@ -229,15 +261,15 @@ def restart(item: Item, host: Host) -> list[Step]:
     steps: list[Step] = [process.KeepNamespaces(target=name, kept=kept),
                          groups.KillContainer(target=name, groups=item.groups, forever=False)]
     # A new init is a new life, with all of its hooks.
-    steps += [step.replace(early=True) for step in hooks.stopped(item.last, bundle(item.last))]
+    steps += [step.replace(early=True) for step in hooks.stopped(item.last, bundle(item))]
     steps += group_writes(item, host, item.facts.files)
     steps += [*id_maps(spec, fresh=False), spawn, *rootfs.ready(spec, None)]
     steps += children
-    steps += rootfs.plan(spec, host, item.image, kinds(item.facts), bundle(spec), kept=True)
-    steps += process.plan(spec, item.facts, bundle(spec), item.seccomp)
-    steps += hooks.create(spec, bundle(spec))
+    steps += rootfs.plan(spec, host, item.image, kinds(item.facts), bundle(item), kept=True)
+    steps += process.plan(spec, item.facts, bundle(item), item.seccomp)
+    steps += hooks.create(spec, bundle(item))
     steps += [process.StartInit(target=name, path="process.args"), process.SaveRecord(target=name),
-              *hooks.started(spec, bundle(spec))]
+              *hooks.started(spec, bundle(item))]
     # Links live in the kept namespace: what differs there is changed in place, once the new init is up.
     late = network_live.change_links(spec, item.last, item.facts, item.changes)
     return [*steps, *late]

@@ -58,7 +58,7 @@ def seen(spec: Spec, last: Spec | None, host: Host, facts: Facts, before: View) 
         before: what was expected of `last`; it stands in for what the kernel cannot tell.
     """
     told: View = {path: before.get(path, ABSENT) for path in RECORDED}
-    told["linux.cgroupsPath"] = place((last or spec).linux.cgroups_path or "", facts)
+    told["linux.cgroupsPath"] = place(where(last or spec), facts)
     see_names(spec, last, facts, told)
     see_namespaces(spec, facts, told)
     see_root(spec, last, facts, told, before)
@@ -106,7 +106,7 @@ def expect_identity(spec: Spec, view: View) -> None:
     if spec.domainname is not None:
         view["domainname"] = spec.domainname
     view["labels"], view["annotations"], view["project"] = spec.labels, spec.annotations, spec.project
-    view["linux.cgroupsPath"] = spec.linux.cgroups_path
+    view["linux.cgroupsPath"] = where(spec)
     for kind in KINDS:
         view[f"hooks.{kind}"] = tuple((one.path, one.args, one.env, one.timeout) for one in listed(spec, kind))
     process, user = spec.process, spec.process.user
@@ -116,6 +116,11 @@ def expect_identity(spec: Spec, view: View) -> None:
     view["linux.cdiDevices"] = spec.linux.cdi_devices
     for key, value in spec.linux.sysctl:
         view[f"linux.sysctl.{key}"] = value
+
+
+def where(spec: Spec) -> str:
+    """The path of the container's groups."""
+    return spec.linux.cgroups_path or f"/runspec/{spec.name}"
 
 
 def place(path: str, facts: Facts) -> str:

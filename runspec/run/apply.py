@@ -8,7 +8,8 @@ from runspec.errors import HostError, Mark, RunspecError, SpecError, StateError
 from runspec.plan import cgroup, diff, live, view
 from runspec.plan.facts import Facts
 from runspec.plan.host import Host
-from runspec.plan.planner import Item, make_plan
+from runspec.plan.planner import Item, make_plan, remnants
+from runspec.plan.planner import start as make_start
 from runspec.plan.steps import network
 from runspec.plan.steps.base import Change, Plan
 from runspec.plan.steps.cgroup import groups
@@ -38,14 +39,20 @@ PATIENCE = 10.0         # seconds
 class Wanted:
     """One document of a request: the model, where it stands in the user's files, its text's digest.
 
+    Args:
+        bundle: the OCI bundle that it comes from, "" for a document: its container is created, not started.
+        pid_file: where init's pid is to be written, "" for nowhere.
+
     Attributes:
         console: socket to which the terminal of its init goes, "" for none.
     """
 
-    __slots__ = ("_marks", "console", "digest", "model")
+    __slots__ = ("_marks", "bundle", "console", "digest", "model", "pid_file")
 
-    def __init__(self, model: Spec | Network, digest: str, marks: Callable[[], dict[str, Mark]]) -> None:
+    def __init__(self, model: Spec | Network, digest: str, marks: Callable[[], dict[str, Mark]],
+                 bundle: str = "", pid_file: str = "") -> None:
         self.model, self.digest, self._marks = model, digest, marks
+        self.bundle, self.pid_file = bundle, pid_file
         self.console = ""
 
     @property
@@ -95,6 +102,7 @@ class Session:
         self._references(wanted)
         specs = [one.model for one in wanted if isinstance(one.model, Spec)]
         records = {spec.name: self.store.load("container", spec.name) for spec in specs}
+        self._makers(wanted, records)
         digests = {one.model.name: one for one in wanted if one.digest}
         lasts: dict[str, Spec | None] = {}
         for spec in specs:
@@ -111,9 +119,8 @@ class Session:
         facts = observer.containers([(spec, lasts[spec.name], records[spec.name]) for spec in specs])
         containers = [self._item(spec, lasts[spec.name], records[spec.name], one, images_too)
                       for spec, one in zip(specs, facts, strict=True)]
-        consoles = {one.model.name: one.console for one in wanted}
-        for item in containers:
-            item.console = consoles[item.name]
+        for item, one in zip(containers, (one for one in wanted if isinstance(one.model, Spec)), strict=True):
+            item.bundle, item.pid_file, item.console = one.bundle, one.pid_file, one.console
         self._filters(wanted, containers, records, images_too)
         networks = [self._network(one.model, observer) for one in wanted if isinstance(one.model, Network)]
         notes: list[str] = []
@@ -129,7 +136,7 @@ class Session:
                 containers.append(Item(None, last, facts_left,
                                        (Change(target=name, path="", before=facts_left.status, after=ABSENT,
                                                impact=fields.RECREATE, cause="removed"),),
-                                       groups=record.cgroups, data=data))
+                                       groups=record.cgroups, data=data, bundle=record.bundle))
                 overlay = last.root.overlay
                 if overlay is not None and overlay.upper and not data:
                     notes.append(f"{name}: kept its files in {overlay.upper}")
@@ -223,6 +230,20 @@ class Session:
                         "add its document to the command, or apply it first"))
         if faults:
             raise source.join(faults)
+
+    @staticmethod
+    def _makers(wanted: list[Wanted], records: dict[str, Record | None]) -> None:
+        """Who made a container keeps it: a bundle is created once, and no document changes what came of one.
+
+        Raises:
+            StateError: the name is taken.
+        """
+        for one in wanted:
+            record = records.get(one.model.name)
+            if record is not None and isinstance(one.model, Spec) and (one.bundle or record.bundle):
+                made = f"from the bundle {record.bundle}" if record.bundle else "by apply"
+                raise StateError(f"{one.model.name}: container with given ID already exists", f"it was made {made}",
+                                 f"`runspec delete {one.model.name}` removes it, or take another name")
 
     def _refusals(self, wanted: list[Wanted], lasts: dict[str, Spec | None]) -> None:
         """What this machine cannot do, named before any step."""
@@ -324,22 +345,45 @@ class Session:
         if faults:
             raise source.join(faults)
 
+    def start(self, record: Record) -> tuple[str, ...]:
+        """Open the start gate of a created container; returns what the user should hear."""
+        name = record.name
+        plan = make_start(spec_of(record), record.bundle)
+        run = Run(self.kernel, self.store, plan, {("container", name): record.replace(status="running")},
+                  {name: (record.pid, record.start_time)})
+        try:
+            return self._run(run, plan, [("container", name)], Places([]))
+        except RunspecError:
+            # runtime.md "Lifecycle", step 10: a failing poststart hook ends the container.
+            self.kernel.kill_cgroup(list(record.cgroups), forever=False)
+            raise
+
+    def remove_remnants(self, name: str) -> None:
+        """End and forget a container whose Record cannot be read: its groups bear its mark."""
+        mounts = [mount for _, mount in self.host.hierarchies] + [self.host.unified] * bool(self.host.unified)
+        found = self.kernel.marked_groups([one for one in dict.fromkeys(mounts) if one], self.store.mark(name))
+        plan = remnants(name, tuple(found))
+        self._run(Run(self.kernel, self.store, plan, {}, {}), plan, [("container", name)], Places([]))
+
+    def _run(self, run: Run, plan: Plan, ids: list[tuple[str, str]], places: Places) -> tuple[str, ...]:
+        journal = begin(self.store, ids)
+        perform(run, plan, journal, places)
+        journal.close()
+        return tuple(run.notes)
+
     def perform(self, work: Work, wanted: list[Wanted]) -> None:
         """Run the plan of `work`, look again, and leave no open journal."""
         self.refuse(work, wanted)
         places = Places(wanted)
         records = {(one.kind, one.model.name): self._record(one) for one in wanted}
         running = {item.name: (item.facts.pid, item.facts.start_time) for item in work.containers
-                if item.facts.status == "running"}
+                   if item.facts.status in ("running", "created")}
         names = {step.target for step in work.plan.steps}
         ids = [(kind, item.name) for kind, items in (("network", work.networks), ("container", work.containers))
                for item in items if item.name in names]
-        journal = begin(self.store, ids)
-        run = Run(self.kernel, self.store, work.plan, records, running)
-        perform(run, work.plan, journal, places)
-        journal.close()
-        work.notes += tuple(run.notes)
-        again = self.look([one for one in wanted if one.model.name in names], [])
+        work.notes += self._run(Run(self.kernel, self.store, work.plan, records, running), work.plan, ids, places)
+        # A container at its start gate has not become what its bundle describes.
+        again = self.look([one for one in wanted if one.model.name in names and not one.bundle], [])
         left = [change for item in (*again.networks, *again.containers) for change in item.changes]
         if left:
             lines = ", ".join(f"{one.target}: {one.path or 'status'} is {one.before}, not {one.after}" for one in left)
@@ -353,7 +397,8 @@ class Session:
             path = model.linux.cgroups_path or f"/runspec/{model.name}"
             cgroups = tuple(directory for _, directory in groups(self.host, path))
         return Record(kind=one.kind, name=model.name, spec=to_tree(model), digest=one.digest, cgroups=cgroups,
-                      boot_id=self.host.boot_id, created=now(), seccomp=self._keys.get(model.name, ""))
+                      boot_id=self.host.boot_id, created=now(), seccomp=self._keys.get(model.name, ""),
+                      bundle=one.bundle, status="created" if one.bundle else "running")
 
 
 def spec_of(record: Record) -> Spec:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from errno import ENOENT
+
 from runspec import abi
-from runspec.errors import HostError, Mark, RunspecError, StepError, SyscallError
+from runspec.errors import HostError, Mark, RunspecError, StateError, StepError, SyscallError
 from runspec.plan.steps import registry
 from runspec.plan.steps.base import ATTACH, CHILD, HOOKS, LIVE, START, ChildStep, HostStep, Plan, Step, Table
 from runspec.plan.steps.hooks import failure, patience
@@ -48,6 +51,7 @@ class Run:
         self.tables: dict[str, Table] = {}
         self.kept: dict[str, dict[str, int]] = {}
         self.notes: list[str] = []
+        self.parked: set[str] = set()       # those whose init stays at its start gate
         self._said: dict[str, bytes] = {}   # name -> what its child reported last
         self._groups: set[str] = set()
         self._at: dict[str, int] = {}       # name -> barrier at which its child waits
@@ -57,6 +61,10 @@ class Run:
                 self._inside.setdefault(step.target, []).append(step)
 
     # -- what Steps ask --
+
+    def mark(self, name: str) -> str:
+        """What the groups of a container bear, to be found by should all else be lost."""
+        return self.store.mark(name)
 
     def known_group(self, directory: str) -> bool:
         """Whether a parent group was seen to exist in this run."""
@@ -134,7 +142,9 @@ class Run:
             return step_error(step, failure(op, errno, self._said.get(name, b"")))
         call = abi.OP_NAMES[op.number].lower()
         detail = "" if op.number in BINARY else op.s1.split(b"\0")[0].decode("utf-8", "replace")
-        cause = SyscallError(call, detail, errno)
+        cause: RunspecError = SyscallError(call, detail, errno)
+        if op.number == abi.OP_FIND_PROGRAM:
+            cause = refused(op, errno)
         if isinstance(step, ChildStep):
             cause.why = step.why(errno)
         return step_error(step, cause)
@@ -149,10 +159,42 @@ class Run:
         child.go()
         self.live[step.target] = (child.pid, child.start_time)
 
+    def make_gate(self, step: Step) -> None:
+        """The start gate of a new container, for its init to inherit."""
+        path = self.store.gate(step.target)
+        if self.kernel.exists(path):
+            self.kernel.remove_file(path)
+        self.kept.setdefault(step.target, {})["gate"] = self.kernel.listen(path)
+
+    def park(self, step: Step) -> None:
+        """Init stands at its start gate and stays there."""
+        child = self.children[step.target]
+        self.parked.add(step.target)
+        self.live[step.target] = (child.pid, child.start_time)
+
+    def open_gate(self, step: Any) -> None:
+        """Let the init that waits at a start gate execute its program."""
+        path, said = self.store.gate(step.target), b""
+        child = self.kernel.knock(path, *self.live[step.target])
+        try:
+            child.go()
+            while (report := child.receive(None if step.hooks else PATIENCE)) is not None:
+                if report.kind == abi.REPORT_ERROR:
+                    op = abi.Op(int.from_bytes(report.data[:4], "little"), s1=report.data[16:],
+                                a=int.from_bytes(report.data[8:16], "little"))
+                    cause = failure(op, report.error, said) if op.number == abi.OP_HOOK else refused(op, report.error)
+                    raise step_error(step, cause)
+                if report.kind == abi.REPORT_LISTENER:
+                    introduce(self.kernel, child, report, self.records["container", step.target].spec, "created")
+                said = report.data
+        finally:
+            child.close()
+        self.kernel.remove_file(path)
+
     def confirm(self, name: str) -> None:
         """End of file on the control socket is the exec's success."""
         child = self.children.get(name)
-        if child is None:
+        if child is None or name in self.parked:
             return
         while (report := child.receive(patience(self.tables[name], PATIENCE))) is not None:
             if report.kind == abi.REPORT_ERROR:
@@ -285,6 +327,18 @@ class Run:
         self.kept = {}
 
 
+def refused(op: abi.Op, errno: int) -> RunspecError:
+    """What init's refusal to execute its program means, in runc's words, from which engines make their exit status."""
+    reason = os.strerror(errno)
+    reason = reason[:1].lower() + reason[1:]
+    if op.number not in (abi.OP_FIND_PROGRAM, abi.OP_EXEC):
+        return SyscallError(abi.OP_NAMES.get(op.number, "start").lower(), "", errno)
+    program = op.s1.split(b"\0")[0].decode("utf-8", "replace")
+    if errno == ENOENT:
+        reason = f"stat {program}: {reason}" if "/" in program else "executable file not found in $PATH"
+    return RunspecError(f'exec: "{program}": {reason}', "the program is looked for inside the container, execve(2)")
+
+
 def step_error(step: Step | None, cause: RunspecError) -> StepError:
     """Name the Step and its spec path around a cause."""
     if step is None:
@@ -382,7 +436,10 @@ def recover(kernel: Kernel, store: Store, journal: Journal) -> list[str]:
     known = registry.classes()
     live: dict[str, tuple[int, int]] = {}
     for kind, name in journal.ids:
-        record = store.load(kind, name) if kind == "container" else None
+        try:
+            record = store.load(kind, name) if kind == "container" else None
+        except StateError:
+            record = None       # damaged: the Steps know what they did
         if record is not None and status(kernel, record) == "running":
             live[name] = record.pid, record.start_time
     done = [(restore_step(one.step, one.args, known), one.memo) for one in journal.read()]

@@ -23,6 +23,7 @@ KINDS = ("container", "network")
 ROOT = "/run/runspec"
 ROOMS = (*(f"{kind}s" for kind in KINDS), "journals")
 _RECORD = "record.json"
+WAITING = "/memfd:runspec"       # what init executes until it is told to start
 _SAFE = 0o022       # write permission of group and others
 
 
@@ -43,6 +44,7 @@ class Record(Frozen):
         cgroups: directories made for it.
         links: links of the host made for it.
         seccomp: the key of its compiled filter, "" without one.
+        bundle: the OCI bundle that it was made from, "" where a document describes it.
     """
 
     version: int = VERSION
@@ -58,11 +60,12 @@ class Record(Frozen):
     cgroups: tuple[str, ...] = ()
     links: tuple[str, ...] = ()
     seccomp: str = ""
+    bundle: str = ""
 
 
 _TYPES: dict[str, type] = {
     "version": int, "kind": str, "name": str, "pid": int, "start_time": int, "boot_id": str, "spec": dict,
-    "digest": str, "status": str, "created": str, "cgroups": list, "links": list, "seccomp": str}
+    "digest": str, "status": str, "created": str, "cgroups": list, "links": list, "seccomp": str, "bundle": str}
 
 
 def parse_record(text: bytes) -> Record:
@@ -117,7 +120,11 @@ def status(kernel: Kernel, record: Record) -> str:
     if not record.pid or record.boot_id != boot_id(kernel):
         return "stopped"
     state = kernel.process_state(record.pid, record.start_time)
-    return "stopped" if state in (None, "Z", "X", "x") else record.status
+    if state in (None, "Z", "X", "x"):
+        return "stopped"
+    if record.status == "created" and not (kernel.read_link(f"/proc/{record.pid}/exe") or "").startswith(WAITING):
+        return "running"        # whoever started it died before it could write so
+    return record.status
 
 
 class Locks:
@@ -298,10 +305,18 @@ class Store:
                 raise ValueError(f"it names {record.kind} {record.name}")
         except ValueError as error:
             raise StateError(f"{kind} {name}: its record is damaged", why=f"{path}: {error}",
-                             fix="destroy it with --force, which finds it by its cgroup") from None
+                             fix=f"`runspec delete --force {name}` removes it, found by its control groups") from None
         except StateError as error:
             raise StateError(f"{kind} {name}: {error.what}", why=path, fix=error.fix) from None
         return record
+
+    def mark(self, name: str) -> str:
+        """What the control groups of a container bear; another state directory's containers are others."""
+        return f"{self.root}:{name}"
+
+    def gate(self, name: str) -> str:
+        """The socket at which a created container waits for its start."""
+        return f"{self.path('container', name)}/start"
 
     def names(self, kind: str) -> list[str]:
         """The names of all that have a Record, damaged ones too, sorted."""

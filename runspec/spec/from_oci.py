@@ -273,7 +273,7 @@ class _Reader:
         resources = _at(tree, "linux.resources")
         probe = {"apiVersion": "runspec/v1", "name": "a", "process": {"args": ["a"]},
                  **_some(tree, "labels", "project", "landlock", "interfaces"),
-                 "root": _some(tree["root"], "image", "overlay"),
+                 "root": {key: value for key, value in tree["root"].items() if key not in ("path", "readonly")},
                  "linux": {"namespaces": tree.get("linux", {}).get("namespaces", []), "resources": {
                      "cpu": _some(_at(resources, "cpu"), "weight", "partition"),
                      "memory": _some(_at(resources, "memory"), "high", "low", "min", "oomGroup")}}}

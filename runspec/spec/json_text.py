@@ -81,7 +81,8 @@ def strict(data: bytes, twice: dict[int, str] | None = None) -> Any:
         tree = json.loads(data.decode("utf-8"), object_pairs_hook=pairs, parse_int=whole, parse_float=broken,
                           parse_constant=constant)
     except json.JSONDecodeError as error:
-        raise ValueError(f"{error.msg[:1].lower()}{error.msg[1:]} at byte {error.pos}") from None
+        said = error.msg.removesuffix(" starting at").removesuffix(" at")
+        raise ValueError(f"{said[:1].lower()}{said[1:]} at byte {error.pos}") from None
     except RecursionError:
         raise ValueError(f"it nests deeper than {DEEP}") from None
     level, depth = [tree], 0

@@ -175,7 +175,8 @@ def name_fault(name: str) -> tuple[str, str, str] | None:
 
 
 def _name(faults: Faults, name: str) -> None:
-    bad = name_fault(name)
+    # The id of a bundle's container comes from the command line, which has judged it.
+    bad = name_fault(name) if not faults.oci or "name" in faults.marks else None
     if bad is None and (name in _GROUP_FILES or name.startswith(_GROUP_PREFIXES)):
         bad = (f"{shown(name)} is the name of a control file",
                "the container's control group lies beside such files, cgroups(7)", "choose another name")

@@ -97,3 +97,10 @@ def _compact(value: Any) -> str:
     import json
 
     return json.dumps(value, separators=(",", ":"), sort_keys=True)
+
+
+def text(tree: Tree) -> str:
+    """A config.json as people read it."""
+    import json
+
+    return json.dumps(tree, indent=4, ensure_ascii=False) + "\n"

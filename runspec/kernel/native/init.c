@@ -101,6 +101,8 @@ static const struct { run_op *run; uint32_t needs; } TABLE[] = {
   [OP_TERMINAL] = {op_terminal, SLOT | DIR_SLOT},
   [OP_CONTROL_TTY] = {op_control_tty, SLOT},
   [OP_SECCOMP] = {op_seccomp, S1},
+  [OP_GATE] = {op_gate, SLOT},
+  [OP_FIND_PROGRAM] = {op_find_program, S1 | S1_LIST | S2_LIST},
 };
 #define OP_LIMIT (sizeof TABLE / sizeof *TABLE)
 #define X(name, number) _Static_assert(number > 0 && number < OP_LIMIT, "no row for " #name);
@@ -261,9 +263,19 @@ static long map_table(int fd, int wanted_seals)
   return check_table((const void *)map, (uint64_t)size);
 }
 
+/* With the op's number, its a and its first text, for who did not make the table: see GATE. */
 static void fail(long error)
 {
-  send_report(REPORT_ERROR, (int32_t)-error, 0, 0, -1);
+  uint32_t length = 0;
+  if (ops && at < head->ops) {
+    const struct op *op = &ops[at];
+    uint64_t words[2] = {op->number, op->a};
+    length = length_at(op->s1) < LONGEST_PATH ? length_at(op->s1) : LONGEST_PATH;
+    memcpy(buffer, words, sizeof words);
+    memcpy(buffer + sizeof words, bytes_at(op->s1), length);
+    length += sizeof words;
+  }
+  send_report(REPORT_ERROR, (int32_t)-error, buffer, length, -1);
   leave(1);
 }
 

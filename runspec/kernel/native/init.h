@@ -70,5 +70,5 @@ run_op op_netlink, op_dump, op_reset_socket;
 /* ops_process.c */
 run_op op_barrier, op_setns, op_unshare, op_fork, op_setsid, op_prctl, op_dup, op_close, op_sethostname,
        op_setdomainname, op_send_fd, op_rlimit, op_umask, op_setgroups, op_setgid, op_setuid, op_bounding,
-       op_capset, op_ambient, op_exec, op_uname, op_keyring;
+       op_capset, op_ambient, op_exec, op_uname, op_keyring, op_gate, op_find_program;
 #endif

@@ -27,6 +27,46 @@ long op_barrier(const struct op *op)
   return 0;
 }
 
+/* Nothing is read from the control socket: its other end may be gone at once, with the process that
+ * created us. The socket's file says who may connect. */
+long op_gate(const struct op *op)
+{
+  long listening = slot_fd(op->slot);
+  char word;
+  if (listening < 0)
+    return listening;
+  long kept = op->b ? slot_fd((int32_t)op->b - 1) : -1;
+  if (kept < 0)
+    kept = listening;
+  for (int32_t slot = 0; slot < TABLE_SLOTS; slot++)
+    if (slot != op->slot && (!op->b || slot != (int32_t)op->b - 1))
+      empty(slot);
+  op_reset_socket(op);
+  long low = kept < listening ? kept : listening, high = kept < listening ? listening : kept;
+  SYS(close_range, CONTROL_FD + 1, low - 1, 0);
+  if (high > low + 1)
+    SYS(close_range, low + 1, high - 1, 0);
+  SYS(close_range, high + 1, ~0u, 0);
+  send_report(REPORT_BARRIER, 0, 0, 0, -1);
+  for (;;) {
+    long got, guest = SYS(accept4, listening, 0, 0, O_CLOEXEC);
+    if (guest == -EINTR || guest == -ECONNABORTED)
+      continue;
+    if (guest < 0)
+      return guest;
+    do
+      got = SYS(read, guest, &word, 1);
+    while (got == -EINTR);
+    if (got == 1) {
+      long error = SYS(dup3, guest, CONTROL_FD, O_CLOEXEC);
+      shut(guest);
+      empty(op->slot);
+      return error < 0 ? error : 0;
+    }
+    shut(guest);    /* who came has died before it said anything */
+  }
+}
+
 long op_setns(const struct op *op)
 {
   long fd = slot_fd(op->slot);
@@ -191,12 +231,30 @@ static const char *search_path(const char **environment)
   return DEFAULT_PATH;
 }
 
-/* execvpe(3) without its shell for ENOEXEC: a missing or unsuitable file leads on to the next
+static long executable(const char *path)
+{
+  struct statx status;
+  long fd = SYS(openat, AT_FDCWD, path, O_PATH | O_CLOEXEC);
+  if (fd < 0)
+    return fd;
+  long error = file_status((int)fd, &status);
+  shut(fd);
+  if (!error && (status.stx_mode & S_IFMT) != S_IFREG)
+    error = -EACCES;
+  /* By the effective ids, as execve judges: they are the program's already. */
+  return error ? error : SYS(faccessat2, AT_FDCWD, path, 1 /* X_OK */, AT_EACCESS);
+}
+
+static long run_program(const char *path, const char **arguments, const char **environment)
+{
+  return arguments ? SYS(execve, path, arguments, environment) : executable(path);
+}
+
+/* execvpe(3) without its shell for ENOEXEC, or with null arguments just the search: a missing or unsuitable file leads on to the next
  * directory, EACCES is remembered, all else ends the search. */
-static long search_and_exec(const char **arguments, const char **environment)
+static long search(const char *name, const char **arguments, const char **environment)
 {
   static char candidate[8192];
-  const char *name = arguments[0];
   size_t length = strlen(name);
   long error = -ENOENT;
   int denied = 0;
@@ -210,7 +268,9 @@ static long search_and_exec(const char **arguments, const char **environment)
       memcpy(candidate, path, directory);
       candidate[directory] = '/';
       memcpy(candidate + directory + !!directory, name, length + 1);   /* an empty entry is the cwd */
-      error = SYS(execve, candidate, arguments, environment);
+      error = run_program(candidate, arguments, environment);
+      if (!error)
+        return 0;
       denied |= error == -EACCES;
       if (error != -EACCES && error != -ENOENT && error != -ENOTDIR && error != -ENAMETOOLONG
           && error != -ESTALE && error != -ENODEV && error != -ETIMEDOUT)
@@ -250,9 +310,20 @@ long op_exec(const struct op *op)
   error = load_filter();
   if (!error)
     error = has_slash(arguments[0]) ? SYS(execve, arguments[0], arguments, environment)
-                                    : search_and_exec(arguments, environment);
+                                    : search(arguments[0], arguments, environment);
   SYS(umask, 0);
   return error;
+}
+
+long op_find_program(const struct op *op)
+{
+  const char **arguments, **environment;
+  long error = string_array(op->s1, &arguments);
+  if (!error)
+    error = string_array(op->s2, &environment);
+  if (error)
+    return error;
+  return has_slash(arguments[0]) ? executable(arguments[0]) : search(arguments[0], 0, environment);
 }
 
 long op_uname(const struct op *op)

@@ -106,6 +106,8 @@ class MakeCgroups(HostStep):
             kernel.make_dir(directory)
             if controller == "cpuset":
                 self._inherit(kernel, directory)
+            if directory == directories[-1]:
+                kernel.mark_group(directory, run.mark(self.target))
             if directory != directories[-1]:
                 run.note_group(directory)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from runspec import abi
 from runspec.plan.host import Host
 from runspec.plan.steps.base import ChildStep, Table
-from runspec.plan.steps.cgroup import CONTROLLERS
+from runspec.plan.steps.cgroup import CONTROLLERS, groups
 from runspec.spec.model import Mount, Spec
 from runspec.spec.mount_options import Options, parse
 
@@ -25,6 +25,7 @@ class MakeMount(ChildStep):
     ready: bool = False                     # a bind whose tree was cloned before the namespaces were entered
     hierarchies: tuple[str, ...] = ()       # v1 controllers shown by a mount of type cgroup
     unified: bool = False
+    subtrees: tuple[tuple[str, str], ...] = ()      # (v1 controller or "", the container's own group)
 
     def ops(self, table: Table) -> None:
         """open_tree(2) for binds, fsopen(2) for the rest; onto a descriptor below the root."""
@@ -95,8 +96,10 @@ class MakeMount(ChildStep):
     def _cgroup(self, table: Table, options: Options) -> None:
         """v1 shows one directory per controller below a tmpfs; cgroup_namespaces(7) hides what is above."""
         attributes = flags(options.set)
+        own = dict(self.subtrees)
         if not self.hierarchies:
-            tree = self._new(table, "cgroup2", attributes, ())
+            tree = (self._subtree(table, table.slot(f"mount:{self.index}"), own[""], attributes) if "" in own
+                    else self._new(table, "cgroup2", attributes, ()))
             self._target(table, "directory")
             table.add(abi.OP_MOVE_MOUNT, slot=tree, dir=table.slot("target"))
             return
@@ -106,14 +109,23 @@ class MakeMount(ChildStep):
         table.add(abi.OP_MOVE_MOUNT, slot=tree, dir=table.slot("target"))
         fs, one = table.slot("fs"), table.slot("controller")
         for name in self.hierarchies:
-            table.add(abi.OP_FSOPEN, slot=fs, s1="cgroup")
-            table.add(abi.OP_FSCONFIG, slot=fs, a=abi.FSCONFIG_SET_FLAG, s1=name)
-            table.add(abi.OP_FSCONFIG, slot=fs, a=abi.FSCONFIG_CMD_CREATE)
-            table.add(abi.OP_FSMOUNT, slot=one, dir=fs, a=attributes)
+            if name in own:
+                self._subtree(table, one, own[name], attributes)
+            else:
+                table.add(abi.OP_FSOPEN, slot=fs, s1="cgroup")
+                table.add(abi.OP_FSCONFIG, slot=fs, a=abi.FSCONFIG_SET_FLAG, s1=name)
+                table.add(abi.OP_FSCONFIG, slot=fs, a=abi.FSCONFIG_CMD_CREATE)
+                table.add(abi.OP_FSMOUNT, slot=one, dir=fs, a=attributes)
             table.add(abi.OP_MKDIR, slot=table.slot("made"), dir=tree, s1=name, a=0o755)
             table.add(abi.OP_MOVE_MOUNT, slot=one, dir=table.slot("made"))
         if attributes & abi.MOUNT_ATTR_RDONLY:
             table.add(abi.OP_MOUNT_SETATTR, slot=tree, a=abi.MOUNT_ATTR_RDONLY)
+
+    def _subtree(self, table: Table, slot: int, group: str, attributes: int) -> int:
+        """Without a cgroup namespace a new mount would show every group of the machine, CVE-2022-0492."""
+        table.add(abi.OP_OPEN_TREE, slot=slot, s1=group, a=CLONE)
+        table.add(abi.OP_MOUNT_SETATTR, slot=slot, a=attributes, c=abi.MS_PRIVATE)
+        return slot
 
     def __str__(self) -> str:
         return f"mount {self.mount.type or self.mount.source} at {self.mount.destination}"
@@ -190,7 +202,9 @@ def shown_controllers(host: Host) -> tuple[str, ...]:
 
 def plan_mounts(spec: Spec, host: Host, sources: dict[str, str]) -> list[ChildStep]:
     """One Step per mount, in the order of the list, as OCI demands."""
+    shared = not any(one.type == "cgroup" for one in spec.linux.namespaces)
+    own = groups(host, spec.linux.cgroups_path or f"/runspec/{spec.name}") if shared else ()
     return [MakeMount(target=spec.name, path=f"mounts[{i}]", mount=one, index=i,
                       kind=sources.get(one.source or "", "directory"), hierarchies=shown_controllers(host),
-                      ready=bool(one.uid_mappings))
+                      ready=bool(one.uid_mappings), subtrees=own if one.type == "cgroup" else ())
             for i, one in enumerate(spec.mounts)]

@@ -380,14 +380,16 @@ def unasked(facts: Facts) -> tuple[tuple[str, str], ...]:
     return tuple((path[len(head):], value) for path, value in facts.fresh.items() if path.startswith(head))
 
 
-def plan(spec: Spec, facts: Facts, bundle: str, seccomp: Filter | None = None) -> list[ChildStep]:
+def plan(spec: Spec, facts: Facts, bundle: str, seccomp: Filter | None = None, gate: bool = False) -> list[ChildStep]:
     """From the pivoted root to the exec.
 
     Args:
         bundle: directory that hooks are told.
         seccomp: the compiled filter, None without one.
+        gate: init waits at a start gate and keeps the standard streams it was made with.
     """
     from runspec.plan.steps import hooks
+    from runspec.plan.steps.gate import FindProgram, WaitAtGate
 
     name, process = spec.name, spec.process
     steps: list[ChildStep] = []
@@ -402,8 +404,15 @@ def plan(spec: Spec, facts: Facts, bundle: str, seccomp: Filter | None = None) -
         steps.append(SetLimits(target=name, path="process.rlimits", rlimits=process.rlimits))
     steps += attributes.plan(spec)
     steps.append(SetIdentity(target=name, path="process.user", process=process, landlock=spec.landlock,
-                             version=facts.landlock, terminal=process.terminal, seccomp=seccomp))
-    steps.append(WaitForHost(target=name, number=BARRIER_START))
+                             version=facts.landlock, terminal=process.terminal, seccomp=seccomp, detach=not gate))
+    if gate:
+        # A filter that is loaded while the right to do so is there would judge the gate too.
+        place = len(steps) - (seccomp is not None and not process.no_new_privileges)
+        steps[place:place] = [*(FindProgram(target=name, path="process.args", args=process.args, env=process.env)
+                                for _ in process.args[:1]), WaitAtGate(target=name, terminal=process.terminal)]
+    else:
+        steps.append(WaitForHost(target=name, number=BARRIER_START))
     steps += hooks.start(spec, bundle)
-    steps.append(Exec(target=name, path="process.args", args=process.args, env=process.env))
+    if process.args:
+        steps.append(Exec(target=name, path="process.args", args=process.args, env=process.env))
     return steps

@@ -5,6 +5,7 @@ from __future__ import annotations
 from runspec.plan.steps import (
     attributes,
     cgroup,
+    gate,
     hooks,
     limits,
     live,
@@ -20,7 +21,7 @@ from runspec.plan.steps.base import Step
 from runspec.spec import model
 from runspec.spec.frozen import Frozen
 
-MODULES = (attributes, cgroup, hooks, limits, live, mounts, namespaces, network, network_live, process, rootfs,
+MODULES = (attributes, cgroup, gate, hooks, limits, live, mounts, namespaces, network, network_live, process, rootfs,
            terminal)
 
 

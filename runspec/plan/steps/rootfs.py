@@ -325,7 +325,8 @@ def plan(spec: Spec, host: Host, image: str | None, sources: dict[str, str],
         overlay=overlay, host=root.image == "host", kept=kept, receive=receive,
         lower=overlay is not None and maps_image(spec, image) and not kept)]
     steps += plan_mounts(spec, host, sources)
-    own_dev = any(m.destination == "/dev" and m.type == "tmpfs" for m in spec.mounts)
+    # OCI wants the standard devices in every container; only a /dev of somebody else's is left alone.
+    own_dev = not any(m.destination == "/dev" and m.type is None for m in spec.mounts)
     if own_dev or spec.linux.devices:
         steps.append(MakeDevices(target=name, path="linux.devices", devices=spec.linux.devices, standard=own_dev,
                                  bind=any(one.type == "user" for one in spec.linux.namespaces)))

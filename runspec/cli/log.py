@@ -1,0 +1,38 @@
+"""The file of --log: one line for each error and warning, as engines read it."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from runspec.run import jsonlite
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from runspec.cli.words import Words
+
+
+def write(words: Words, level: str, text: str) -> None:
+    """Append one line to the file that the command line names; without one, nothing.
+
+    Args:
+        level: "error" or "warning".
+        text: of one or more lines, which become one.
+    """
+    if not words.log:
+        return
+    said = "; ".join(line.strip() for line in text.splitlines())
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    line = (jsonlite.dumps({"level": level, "msg": said, "time": stamp}) if words.log_format == "json"
+            else f"time={jsonlite.dumps(stamp)} level={level} msg={jsonlite.dumps(said)}")
+    try:
+        fd = os.open(words.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK,
+                     0o644)
+    except OSError:
+        return      # the same text stands on standard error
+    try:
+        os.write(fd, line.encode("utf-8", "backslashreplace") + b"\n")
+    except OSError:
+        pass
+    finally:
+        os.close(fd)

@@ -12,6 +12,7 @@ from runspec.errors import HostError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
 _HEAD = struct.Struct("=IHHII")
 _ATTR = struct.Struct("=HH")
@@ -191,6 +192,21 @@ def parse_addresses(data: bytes) -> list[Address]:
             index, f"{_ip(family, data[own[0]:own[1]])}/{bits}", scope, _int(data, has(abi.IFA_FLAGS), flags),
             _ip(family, data[cast[0]:cast[1]]) if cast else "")))
     return out
+
+
+def link_facts(links: list[Link], addresses: list[Address], which: int | str) -> dict[str, Any] | None:
+    """Of one link, by name or index, what a move to another namespace must heed, as JSON; None where it is not there.
+
+    Its addresses are those that somebody set for the world: permanent, of universal scope.
+    """
+    one = next((link for link in links if which in (link.index, link.name)), None)
+    if one is None:
+        return None
+    names = {link.index: link.name for link in links}
+    return {"index": one.index, "name": one.name, "up": one.up, "alias": one.alias,
+            "master": names.get(one.master, ""),
+            "addresses": [[a.cidr, bool(a.broadcast)] for a in addresses if a.index == one.index
+                          and a.flags & abi.IFA_F_PERMANENT and a.scope == abi.RT_SCOPE_UNIVERSE]}
 
 
 def parse_routes(data: bytes) -> list[Route]:

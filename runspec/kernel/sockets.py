@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _socket
 import errno
+import os
 from struct import Struct
 
 from runspec import abi
@@ -12,6 +13,7 @@ from runspec.errors import SyscallError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket as Socket
+    from typing import Any
 
 _HEADER = Struct("=IHHII")          # nlmsghdr: length, type, flags, sequence, port
 _ATTRIBUTE = Struct("=HH")          # nlattr: length, type
@@ -149,6 +151,22 @@ class Sockets:
             if not torn:
                 break
         return out
+
+    def link_facts(self, link: int | str, links: bytes, addresses: bytes) -> dict[str, Any] | None:
+        """What a link of the host, by name or index, is and has, see netlink.link_facts; None where there is none.
+
+        Args:
+            links, addresses: dump requests.
+        """
+        from runspec.kernel import netlink
+
+        found = [one for data in self.dump(links) for one in netlink.parse_links(data)]
+        held = [one for data in self.dump(addresses) for one in netlink.parse_addresses(data)]
+        return netlink.link_facts(found, held, link)
+
+    def own_pid(self) -> int:
+        """Ours, in whose network namespace the host's links are."""
+        return os.getpid()
 
     def link_index(self, name: str) -> int | None:
         """The index of a link of the host, None where there is none of that name."""

@@ -11,6 +11,7 @@ from runspec.plan.steps import (
     hooks,
     limits,
     namespaces,
+    netdevices,
     network,
     network_live,
     process,
@@ -161,7 +162,7 @@ def container_steps(item: Item, host: Host) -> list[Step]:
 def remains(item: Item) -> list[Step]:
     """What must go before a container is made anew: its processes, its links, its groups."""
     name, spec = item.name, item.last
-    steps: list[Step] = [groups.KillContainer(target=name, groups=item.groups)]
+    steps: list[Step] = [*netdevices.back(spec), groups.KillContainer(target=name, groups=item.groups)]
     steps += [network.RemoveLink(target=name, path=f"interfaces[{i}]", link=network.host_name(name, one.name))
               for i, one in enumerate(spec.interfaces)]
     steps += [groups.RemoveCgroup(target=name, groups=item.groups), *returned(item), *hooks.stopped(spec, bundle(item))]
@@ -180,7 +181,7 @@ def returned(item: Item) -> list[Step]:
 def remove_container(item: Item) -> list[Step]:
     """Plans towards nothing."""
     spec = item.last
-    steps: list[Step] = [groups.KillContainer(target=item.name, groups=item.groups)]
+    steps: list[Step] = [*netdevices.back(spec), groups.KillContainer(target=item.name, groups=item.groups)]
     steps += [network.RemoveLink(target=item.name, path=f"interfaces[{i}]",
                                  link=network.host_name(item.name, one.name))
               for i, one in enumerate(spec.interfaces)]
@@ -208,7 +209,7 @@ def create(item: Item, host: Host) -> list[Step]:
     steps: list[Step] = list(directories(spec))
     steps.append(groups.make_step(name, host, path))
     steps += group_writes(item, host, {}, fresh=True)
-    links = network.create_links(spec)
+    links = [*network.create_links(spec), *netdevices.move(spec)]
     if item.bundle:
         steps.append(gate.MakeGate(target=name))
     steps += id_maps(spec)
@@ -257,13 +258,17 @@ def restart(item: Item, host: Host) -> list[Step]:
     name, path = spec.name, spec.linux.cgroups_path or f"/runspec/{spec.name}"
     # The network belongs to the user namespace it was made in: both go on, or the new init ruled neither.
     kept = (*("user",) * namespaces.is_new(spec, "user"), *("net",) * namespaces.is_new(spec, "network"), "root")
-    spawn, children = namespaces.plan(spec, groups.unified(host, path), groups.tasks(host, path), False, kept)
-    steps: list[Step] = [process.KeepNamespaces(target=name, kept=kept),
+    # The host's links go home and come again, so that none is lost should the new init fail.
+    moved = netdevices.move(spec)
+    spawn, children = namespaces.plan(spec, groups.unified(host, path), groups.tasks(host, path), bool(moved), kept)
+    steps: list[Step] = [*netdevices.back(item.last), process.KeepNamespaces(target=name, kept=kept),
                          groups.KillContainer(target=name, groups=item.groups, forever=False)]
     # A new init is a new life, with all of its hooks.
     steps += [step.replace(early=True) for step in hooks.stopped(item.last, bundle(item))]
     steps += group_writes(item, host, item.facts.files)
     steps += [*id_maps(spec, fresh=False), spawn, *rootfs.ready(spec, None)]
+    if moved:
+        steps += [*moved, namespaces.ReleaseInit(target=name)]
     steps += children
     steps += rootfs.plan(spec, host, item.image, kinds(item.facts), bundle(item), kept=True)
     steps += process.plan(spec, item.facts, bundle(item), item.seccomp)

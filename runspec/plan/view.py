@@ -12,7 +12,7 @@ from runspec.plan.facts import Facts
 from runspec.plan.host import Host
 from runspec.plan.steps.hooks import KINDS, adds, listed
 from runspec.plan.steps.namespaces import is_new
-from runspec.plan.steps.network import interface_view, links_seen
+from runspec.plan.steps.network import interface_view, links_seen, see_devices
 from runspec.plan.steps.process import mask
 from runspec.plan.steps.rootfs import base_dir, layer_dir
 from runspec.plan.values import ABSENT, UNKNOWN
@@ -68,6 +68,7 @@ def seen(spec: Spec, last: Spec | None, host: Host, facts: Facts, before: View) 
     see_seccomp(spec, facts, told, before)
     told.update(cgroup.seen(spec.linux.resources, last.linux.resources if last else None, host, facts))
     links_seen(spec, last, facts, told)
+    see_devices(spec, last, facts, told)
     if adds(spec):
         for path in ("mounts", "interfaces"):
             if told.get(path):
@@ -96,7 +97,7 @@ RECORDED = frozenset((
     "linux.cdiDevices",
     "annotations", "labels", "project", "process.args", "process.env", "process.cwd", "process.user.uid",
     "process.user.gid", "process.user.umask", "process.user.additionalGids",
-    "root.overlay.volatile", *(f"hooks.{kind}" for kind in KINDS))) | ATTRIBUTES
+    "root.overlay.volatile", "linux.netDevices", *(f"hooks.{kind}" for kind in KINDS))) | ATTRIBUTES
 
 
 def expect_identity(spec: Spec, view: View) -> None:

@@ -7,6 +7,7 @@ from errno import ENOENT
 
 from runspec import abi
 from runspec.errors import HostError, Mark, RunspecError, StateError, StepError, SyscallError
+from runspec.plan import rtnetlink
 from runspec.plan.steps import registry
 from runspec.plan.steps.base import ATTACH, CHILD, HOOKS, LIVE, START, ChildStep, HostStep, Plan, Step, Table
 from runspec.plan.steps.hooks import failure, patience
@@ -223,6 +224,28 @@ class Run:
             return self.kernel.run_table(table.ops, (pidfd, *(self.kept[step.target][word] for word in held)))
         finally:
             self.kernel.close(pidfd)
+
+    def within(self, name: str, word: str, table: Table) -> list[Report]:
+        """Run a table whose one slot is what is held under this word."""
+        return self.kernel.run_table(table.ops, (self.kept[name][word],))
+
+    def link_inside(self, step: Step, index: int) -> dict[str, Any] | None:
+        """What a link inside is and has, see netlink.link_facts; its index there is nobody's business."""
+        from runspec.kernel import netlink
+
+        table = Table(("init",))
+        inside(table, ("network",))
+        at = len(table.ops)
+        table.add(abi.OP_DUMP, s1=rtnetlink.dump_links())
+        table.add(abi.OP_DUMP, s1=rtnetlink.dump_addresses())
+        found, held = [], []
+        for report in self.inside(step, table):
+            if report.index == at:
+                found += netlink.parse_links(report.data)
+            else:
+                held += netlink.parse_addresses(report.data)
+        facts = netlink.link_facts(found, held, index)
+        return facts and facts | {"index": 0, "master": ""}
 
     def hold(self, name: str, word: str, fd: int) -> None:
         """Keep a descriptor for later Steps of a target, or for their undo; it is closed at the end."""

@@ -10,6 +10,7 @@ from runspec.spec.model import (
     LandlockNet,
     LandlockPath,
     MemoryPolicy,
+    NetDevice,
     Personality,
     Scheduler,
     Size,
@@ -66,7 +67,12 @@ def affinity(reader: Reader, raw: Tree | None) -> CPUAffinity | None:
 def domain(reader: Reader, linux: Tree) -> dict[str, Any]:
     """The fields of `linux` that say in which domain and on which memory it runs."""
     raw, policy = linux.get("personality"), linux.get("memoryPolicy")
+    lent = linux.get("netDevices") or {}
+    hosts = sorted(host for host in lent if not host.startswith("x-"))
+    if hosts:
+        reader.moves["linux.netDevices"] = {f".{host}": f"[{index}]" for index, host in enumerate(hosts)}
     return {
+        "net_devices": tuple(NetDevice(host=host, name=(lent[host] or {}).get("name")) for host in hosts),
         "mount_label": linux.get("mountLabel") or None,
         "personality": None if raw is None else Personality(domain=raw["domain"],
                                                             flags=tuple(raw.get("flags") or ())),

@@ -13,7 +13,7 @@ from runspec.spec.names import CAPABILITIES, NAMESPACES, PROPAGATIONS, RLIMITS, 
 from runspec.spec.rules_hooks import check_hooks
 from runspec.spec.rules_links import LATER as _LATER
 from runspec.spec.rules_links import LETTERS as _FIRST
-from runspec.spec.rules_links import check_interfaces, check_network, is_new, link_fault
+from runspec.spec.rules_links import check_devices, check_interfaces, check_network, is_new, link_fault
 from runspec.spec.rules_mounts import IDS, Faults, check_mappings, check_mounts, check_path
 from runspec.spec.rules_process import check_attributes
 from runspec.spec.rules_resources import MAJORS, MINORS, check_resources
@@ -68,6 +68,7 @@ def check(model: Spec | Network, marks: dict[str, Mark], oci: bool = False) -> l
         check_attributes(faults, model)
         check_seccomp(faults, model)
         check_interfaces(faults, model)
+        check_devices(faults, model)
         _texts(faults, model)
     return in_file_order(faults.found, [""]) if faults.found else []
 

@@ -106,6 +106,30 @@ def check_interfaces(faults: Faults, spec: Spec) -> None:
         addresses.update(address.partition("/")[0] for address in one.addresses)
 
 
+def check_devices(faults: Faults, spec: Spec) -> None:
+    """Notes faults of `linux.netDevices`."""
+    if not spec.linux.net_devices:
+        return
+    if not any(one.type == "network" for one in spec.linux.namespaces):
+        faults.add("linux.netDevices", "needs a network namespace", "a link moves from the host's into another one",
+                   "add {type: network} to linux.namespaces")
+    names = {one.name for one in spec.interfaces}
+    for index, one in enumerate(spec.linux.net_devices):
+        at = f"linux.netDevices[{index}]"
+        if bad := link_fault(one.host):
+            faults.add(at, *bad)
+            continue
+        inside = one.name if one.name is not None else one.host
+        # The kernel knows one template, and writes a number for it.
+        if bad := link_fault(inside.replace("%d", "0", 1)):
+            faults.add(f"{at}.name", *(shown(inside).join(word.split(shown(inside.replace("%d", "0", 1))))
+                                       for word in bad))
+        elif "%d" not in inside and inside in names:
+            faults.add(f"{at}.name", f"{shown(inside)} is given twice", "a link's name is its own",
+                       "choose another name")
+        names.add(inside)
+
+
 def _interface(faults: Faults, at: str, one: Interface) -> None:
     _mtu(faults, f"{at}.mtu", one.mtu, one.addresses)
     _addresses(faults, f"{at}.addresses", one.addresses)

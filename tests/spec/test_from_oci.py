@@ -79,7 +79,8 @@ def test_without_a_process() -> None:
     ({"mounts": [{"destination": "/d", "type": "none", "source": "/s", "options": ["rbind", "ro", "rw"]}]}, "mounts",
      (Mount(destination="/d", source="/s", options=("rbind", "ro", "rw")),)),
     ({"annotations": {"a.b": "1"}}, "annotations", (("a.b", "1"),)),
-    ({"linux": {"netDevices": {"eth1": {"name": "n"}, "eth0": {}}}}, "linux.net_devices[0].host", "eth0"),
+    ({"linux": {"namespaces": [{"type": "network"}], "netDevices": {"eth1": {"name": "n"}, "eth0": {}}}},
+     "linux.net_devices[0].host", "eth0"),
     ({"linux": {"intelRdt": {"closID": "", "enableMonitoring": True}}}, "linux.intel_rdt.clos_id", None),
     ({"hooks": {"poststop": [{"path": "/bin/true", "timeout": 3}]}}, "hooks.poststop[0].timeout", 3),
     ({"process": {"noNewPrivileges": True}, "linux": {"seccomp": {

@@ -46,6 +46,16 @@ def alias(owner: str, interface: str = "") -> str:
     return f"{MARK}{owner}" + (f":{interface}" if interface else "")
 
 
+def device_index(host: str) -> int:
+    """The index inside of a link that was the host's: by it alone it is known there, whatever its name."""
+    return rtnetlink.link_index(f"{host}>")
+
+
+def lent(*specs: Spec | None) -> set[int]:
+    """The indexes inside of all links that were the host's."""
+    return {device_index(one.host) for spec in specs if spec is not None for one in spec.linux.net_devices}
+
+
 class CreateBridge(HostStep):
     """Makes a bridge with its mark; a link of that name that is not ours is refused untouched."""
 
@@ -319,6 +329,8 @@ def inside(name: str, path: str, messages: list[bytes], words: str) -> ChangeIns
 
 def interface_view(spec: Spec, view: dict[str, Any]) -> None:
     """Interfaces as path -> value, as asked."""
+    if spec.linux.net_devices:
+        view["linux.netDevices"] = tuple((one.host, one.name or one.host) for one in spec.linux.net_devices)
     if not is_new(spec, "network"):
         return
     view["interfaces"] = ()
@@ -338,6 +350,20 @@ def plain(route: Route) -> tuple[str, str, int]:
     return route.to, route.via or "", route.metric or 0
 
 
+def see_devices(spec: Spec, last: Spec | None, facts: Facts, view: dict[str, Any]) -> None:
+    """The host's links that are inside, each by its index; what is not asked any more as well."""
+    if not is_new(spec, "network"):
+        return
+    here = {link.index: link.name for link in facts.links}
+    shown, asked = [], {one.host: one for one in (last or spec).linux.net_devices}
+    for one in (asked | {one.host: one for one in spec.linux.net_devices}).values():
+        name, wanted = here.get(device_index(one.host), ""), one.name or one.host
+        head, template, tail = wanted.partition("%d")
+        number = name[len(head):len(name) - len(tail)]
+        shown.append((one.host, wanted if template and name == head + number + tail and number.isdigit() else name))
+    view["linux.netDevices"] = tuple(sorted(one for one in shown if one[1])) or ABSENT
+
+
 def links_seen(spec: Spec, last: Spec | None, facts: Facts, view: dict[str, Any]) -> None:
     """Interfaces as path -> value, as the kernel shows them."""
     if not is_new(spec, "network"):
@@ -348,7 +374,8 @@ def links_seen(spec: Spec, last: Spec | None, facts: Facts, view: dict[str, Any]
     gone = {one.name for one in last.interfaces if one.name in here} - declared if last is not None else set()
     view.update((f"interfaces[{name}]", name) for name in sorted(gone))
     view["interfaces"] = tuple(sorted(link.name for link in facts.links if link.index != LOOPBACK
-                                      and link.name not in declared | gone and link.kind in MADE))
+                                      and link.name not in declared | gone and link.kind in MADE
+                                      and link.index not in lent(spec, last)))
     for i, one in enumerate(spec.interfaces):
         path, link = f"interfaces[{i}]", here.get(one.name)
         view[path] = one.name if link is not None else ABSENT

@@ -17,6 +17,7 @@ from runspec.plan.steps.network import (
     addresses_of,
     host_name,
     inside,
+    lent,
     link_messages,
     plain,
     remove_own,
@@ -71,7 +72,7 @@ def change_links(spec: Spec, last: Spec | None, facts: Facts, changes: tuple[Cha
     declared = {one.name for one in spec.interfaces}
     former = {one.name: one for one in last.interfaces} if last is not None else {}
     for link in facts.links:
-        if link.index == LOOPBACK or link.name in declared:
+        if link.index == LOOPBACK or link.name in declared or link.index in lent(spec, last):
             continue
         if link.name in former:
             steps.append(RemoveVethLive(target=name, path=f"interfaces[{link.name}]", index=link.index,

@@ -11,6 +11,7 @@ from runspec.plan.steps import (
     live,
     mounts,
     namespaces,
+    netdevices,
     network,
     network_live,
     process,
@@ -21,8 +22,8 @@ from runspec.plan.steps.base import Step
 from runspec.spec import model
 from runspec.spec.frozen import Frozen
 
-MODULES = (attributes, cgroup, gate, hooks, limits, live, mounts, namespaces, network, network_live, process, rootfs,
-           terminal)
+MODULES = (attributes, cgroup, gate, hooks, limits, live, mounts, namespaces, netdevices, network, network_live,
+           process, rootfs, terminal)
 
 
 def classes() -> dict[str, type]:

@@ -20,6 +20,7 @@ static const struct table_head *head;
 static const struct op *ops;
 static const char *texts;
 static uint32_t text_bytes;
+static int good;                    /* all of the table is */
 static int slots[TABLE_SLOTS];
 
 /* What the table check demands of an op's fields. */
@@ -267,7 +268,7 @@ static long map_table(int fd, int wanted_seals)
 static void fail(long error)
 {
   uint32_t length = 0;
-  if (ops && at < head->ops) {
+  if (good && at < head->ops) {
     const struct op *op = &ops[at];
     uint64_t words[2] = {op->number, op->a};
     length = length_at(op->s1) < LONGEST_PATH ? length_at(op->s1) : LONGEST_PATH;
@@ -285,6 +286,7 @@ static void run(void)
   long error = map_table(TABLE_FD, NEEDED_SEALS);
   if (error)
     fail(error);
+  good = 1;
   SYS(close, TABLE_FD);
   for (uint32_t i = 0; i < TABLE_SLOTS; i++)
     slots[i] = i < head->given ? (int)(FIRST_SLOT_FD + i) : -1;

@@ -78,7 +78,7 @@ def lacks(word: str) -> str:
             "cgroup_v1": _cgroup_v1, "cgroup_v2": _cgroup_v2,
             "time_namespace": functools.partial(_try, "unshare", "-T", "true"),
             "user_namespace": functools.partial(_try, "unshare", "-U", "-r", "true"),
-            "overlay": _overlay, "installed": _installed}[word]()
+            "legacy32": _legacy32, "overlay": _overlay, "installed": _installed}[word]()
 
 
 def interpreter(path: str) -> str:
@@ -116,6 +116,15 @@ def _overlay() -> str:
     return _try("unshare", "-m", "sh", "-ec",
                 "mount -t tmpfs t /mnt; mkdir /mnt/l /mnt/u /mnt/w /mnt/m; mount -t overlay o "
                 "-o lowerdir=/mnt/l,upperdir=/mnt/u,workdir=/mnt/w /mnt/m")
+
+
+def _legacy32() -> str:
+    """Whether the kernel runs the program of specs/legacy32.yaml's archive, which tests/all makes."""
+    archive = Path("/var/cache/runspec/legacy32.tar")
+    if not archive.exists():
+        return f"no {archive}"
+    with tempfile.TemporaryDirectory() as room:
+        return _try("sh", "-ec", 'tar -xf "$1" -C "$2" ./bin/busybox; "$2/bin/busybox" true', "sh", str(archive), room)
 
 
 def _installed() -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Cli, requires
+from conftest import CHECKOUT, Cli, requires
 from layouts import docker_archive, index, layout, manifest, tar, userland
 
 pytestmark = requires("root", "overlay", "nsenter", "busybox")
@@ -34,6 +34,7 @@ def status_of(pid: int) -> dict[str, str]:
 
 
 @requires("umoci", "skopeo")
+@pytest.mark.both
 @pytest.mark.parametrize("kind", ["oci", "docker-archive"])
 def test_an_image_says_how_it_is_run(cli: Cli, tmp_path: Path, kind: str) -> None:
     """Nothing in the file but the image; judged from outside."""
@@ -73,6 +74,7 @@ def test_the_file_wins(cli: Cli, tmp_path: Path) -> None:
 
 
 @requires("umoci")
+@pytest.mark.both
 def test_the_same_tag_another_image(cli: Cli, tmp_path: Path) -> None:
     """The text is the same, the image is not: edited, recreate; and back again without unpacking."""
     top = tmp_path / "oci"
@@ -155,7 +157,8 @@ def test_config_tells_what_an_image_adds(cli: Cli, tmp_path: Path) -> None:
     assert "sha256" not in told.stdout
 
 
-@requires("umoci")
+@requires("umoci", "user_namespace")
+@pytest.mark.both
 def test_a_user_namespace_owns_its_image(cli: Cli, tmp_path: Path) -> None:
     """The unpacked image stays the host root's on disk and is the container root's inside."""
     image = f"oci:{layout(tmp_path / 'oci', CONFIG, *ACCOUNTS)}:app"
@@ -166,6 +169,18 @@ def test_a_user_namespace_owns_its_image(cli: Cli, tmp_path: Path) -> None:
     assert cli("exec", "one", "/bin/sh", "-c", "/bin/busybox stat -c %u /bin/busybox; id -u").stdout == "0\n1234\n"
     assert status_of(init(cli))["Uid"].split()[0] == "101234"
     cli("diff", file)
+
+
+@requires("legacy32")
+@pytest.mark.both
+def test_a_32_bit_userland(cli: Cli) -> None:
+    """A program of 32 bits runs and is told that the machine is one of 32."""
+    cli("apply", CHECKOUT / "specs/legacy32.yaml")
+    assert cli("exec", "legacy32", "/bin/busybox", "uname", "-m").stdout == "i686\n"
+    pid = init(cli, "legacy32")
+    assert Path(f"/proc/{pid}/exe").read_bytes()[:5] == b"\x7fELF\x01"
+    assert Path(f"/proc/{pid}/personality").read_text() == "00000008\n"
+    assert max(int(line.split("-")[0], 16) for line in Path(f"/proc/{pid}/maps").read_text().splitlines()) < 2**32
 
 
 @requires("buildah", "umoci")

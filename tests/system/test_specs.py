@@ -11,7 +11,7 @@ from machine import Picture
 
 FILES = sorted((CHECKOUT / "specs").glob("*.yaml"))
 # What a file needs beside the usual.
-MORE = {"accounts": ("user_namespace",), "clock": ("time_namespace",)}
+MORE = {"accounts": ("user_namespace",), "clock": ("time_namespace",), "legacy32": ("legacy32",)}
 
 
 @requires("root", "busybox", "bridge", "veth", "ip", "nsenter", "overlay")

@@ -1,4 +1,4 @@
-"""The root: its directory, its image, whether it may be written, and where that is kept; described devices."""
+"""The root: its directory, its image, and where is kept what is written; described devices."""
 
 from __future__ import annotations
 
@@ -44,12 +44,6 @@ def replace(live: Live) -> None:
     shutil.copytree(live.room / "moved", live.room / "two", symlinks=True)
 
 
-def remount(live: Live) -> None:
-    """mount(8) by the host's root, inside."""
-    subprocess.run(["nsenter", "-t", str(live.pid), "-m", "-p", "/bin/mount", "-o", "remount,bind,rw", "/"],
-                   check=True)
-
-
 @contextmanager
 def described(room: Path) -> Iterator[None]:
     """Two devices of the host, described for containers."""
@@ -82,8 +76,6 @@ ROWS = (
     Row("root.image", {"root": {"image": "tar:ROOM/one.tar"}}, {"root": {"image": "tar:ROOM/two.tar"}},
         lambda live: Path(f"/proc/{live.pid}/root/version").read_text(), ("one", "two"), LAYERS, around=roots,
         needs=("overlay",)),
-    Row("root.readonly", {"root": {"readonly": False}}, {"root": {"readonly": True}},
-        lambda live: root_of(live)[5].split(",")[0], ("rw", "ro"), remount),
     Row("root.overlay.volatile", {"root": {"overlay": {"volatile": True}}},
         {"root": {"overlay": {"upper": "/var/lib/runspec/kept"}}}, upper, ("rootfs", "kept"), LAYERS),
     Row("root.overlay.upper", {"root": {"overlay": {"upper": "/var/lib/runspec/one"}}},

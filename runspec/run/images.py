@@ -61,6 +61,8 @@ class Images:
         digest = self._file_digest(kind, rest)
         if kind == "tar":
             return Image(digest=digest)
+        if self.build:
+            self.ensure(text, digest)
         stored = self.kernel.try_read(f"{os.path.dirname(layer_dir(text, digest, self.state))}/config.json")
         if stored is None:
             fd = self._open(rest)
@@ -268,4 +270,5 @@ def _sign(found: os.stat_result) -> str:
 def _refused(path: str, program: str, status: int, complaint: str) -> HostError:
     return HostError(f"root.image: {path} cannot be unpacked",
                      f"{program} ended with status {status}: {complaint or 'without a word'}",
-                     "make the image again, and see that the disk is not full")
+                     "make the image again, and see that the disk is not full" if program != "skopeo" else
+                     "give it what `docker save` writes, not compressed")

@@ -72,18 +72,6 @@ def check_host(spec: Spec, marks: dict[str, Mark]) -> list[SpecError]:
     elif root.image is not None and root.image.startswith("dir:") and path_fault(root.image[4:]) is None:
         _directory(faults, "root.image", root.image[4:], "an image of kind dir is a directory of the host",
                    "create it, or write image: busybox")
-    elif root.image is not None and root.image.startswith("oci:"):
-        directory = root.image[4:].partition(":")[0]
-        if path_fault(directory) is None:
-            _directory(faults, "root.image", directory, "an OCI layout is a directory of the host, image-layout.md",
-                       "make it: skopeo copy SOURCE oci:DIR:TAG")
-    elif root.image is not None and root.image.startswith(("tar:", "docker-archive:")):
-        path = root.image.partition(":")[2]
-        mode = path_fault(path) is None and _stat(faults, "root.image", path, "an archive is a file of the host",
-                                                  "name an archive that is there")
-        if mode and not stat.S_ISREG(mode):
-            faults.add("root.image", f"{path} is {_KINDS.get(stat.S_IFMT(mode), 'no file')}",
-                       "an archive is a file of the host", "name an archive that is there")
     upper = root.overlay.upper if root.overlay is not None else None
     # A missing one is made.
     if upper is not None and path_fault(upper) is None and os.path.lexists(upper):

@@ -9,11 +9,14 @@ import json
 import os
 import stat
 import tarfile
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import requires
+from kernels import SLOWER
 from layouts import descriptor, docker_archive, index, layout, manifest, tar, userland
 
 from runspec.errors import HostError, SpecError
@@ -363,6 +366,57 @@ def test_a_program_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(tools, "PLACES", (str(tmp_path),))
     with pytest.raises(HostError, match=r"tar did not end within 0\.3 s"):
         tools.run(Kernel(), "tar", ("1000",), seconds=0.3)
+
+
+def test_a_program_ends_with_runspec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SIGKILL leaves nobody who would go on writing into what the next builder makes."""
+    (tmp_path / "tar").symlink_to("/bin/sleep")
+    monkeypatch.setattr(tools, "PLACES", (str(tmp_path),))
+    child = os.fork()
+    if not child:
+        tools.run(Kernel(), "tar", ("4321.5",))
+        os._exit(0)
+
+    def sleeping() -> list[str]:
+        found = []
+        for entry in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                if b"4321.5" in entry.read_bytes().split(b"\0"):
+                    found.append(entry.parent.name)
+        return found
+
+    end = time.monotonic() + 5 * SLOWER
+    while not sleeping() and time.monotonic() < end:
+        time.sleep(0.01)
+    assert sleeping()
+    os.kill(child, 9)
+    os.waitpid(child, 0)
+    while sleeping() and time.monotonic() < end:
+        time.sleep(0.01)
+    assert not sleeping()
+
+
+def test_builders_at_once(tmp_path: Path) -> None:
+    (tmp_path / "a.tar").write_bytes(tar(*userland()))
+    got: list[str | None] = []
+    threads = [threading.Thread(target=lambda: got.append(door(tmp_path).ensure(f"tar:{tmp_path}/a.tar")))
+               for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(got) == 4 and len(set(got)) == 1 and None not in got
+
+
+@requires("skopeo", "umoci")
+@pytest.mark.parametrize("build", [False, True])
+def test_a_compressed_docker_archive(tmp_path: Path, build: bool) -> None:
+    """skopeo takes none, and the error says so."""
+    file = tmp_path / "a.tar.gz"
+    file.write_bytes(gzip.compress(docker_archive(tmp_path / "a.tar", CONFIG).read_bytes()))
+    with pytest.raises(HostError, match="cannot be unpacked") as error:
+        door(tmp_path, build).image(f"docker-archive:{file}")
+    assert error.value.fix == "give it what `docker save` writes, not compressed"
 
 
 def test_accounts_of_a_hostile_image(tmp_path: Path) -> None:

@@ -150,8 +150,11 @@ class Session:
                                      (Change(target=name, path="", before="present", after=ABSENT,
                                              impact=fields.RECREATE, cause="removed"),)))
         plan = make_plan(networks, containers, self.host)
-        if warnings:
-            plan = plan.replace(quiet=(*plan.quiet, *warnings))
+        first = [f"{item.name}: {item.wanted.root.image} is not unpacked yet; apply does that first"
+                 for item in containers if item.wanted is not None and item.image
+                 and not self.kernel.exists(item.image)]
+        if warnings or first:
+            plan = plan.replace(quiet=(*plan.quiet, *warnings, *first))
         return Work(plan, networks, containers, tuple(notes), self._interrupted())
 
     def _item(self, spec: Spec, last: Spec | None, record: Record | None, facts: Facts, build: bool) -> Item:

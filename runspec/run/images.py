@@ -61,8 +61,6 @@ class Images:
         digest = self._file_digest(kind, rest)
         if kind == "tar":
             return Image(digest=digest)
-        if self.build:
-            self.ensure(text, digest)
         stored = self.kernel.try_read(f"{os.path.dirname(layer_dir(text, digest, self.state))}/config.json")
         if stored is None:
             fd = self._open(rest)

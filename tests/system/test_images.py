@@ -44,6 +44,9 @@ def test_an_image_says_how_it_is_run(cli: Cli, tmp_path: Path, kind: str) -> Non
         image = f"docker-archive:{docker_archive(tmp_path / 'a.tar', CONFIG, *ACCOUNTS)}"
     file = document(tmp_path, image)
     cli("validate", file)
+    if kind == "oci":
+        assert f"one: {image} is not unpacked yet; apply does that first" in cli("plan", file).stdout
+        assert "is not unpacked yet" in cli("plan", file).stdout
     cli("apply", file)
     pid = init(cli)
     proc = Path(f"/proc/{pid}")

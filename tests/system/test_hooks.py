@@ -211,7 +211,7 @@ def test_a_new_init_is_a_new_life(hooked: Hooked) -> None:
     hooked.cli("apply", hooked.file)
     life = hooked.kinds()
     old = json.loads(hooked.cli("state", "hooked").stdout)["pid"]
-    hooked.write(hooks, mounts=[{"destination": "/more", "type": "tmpfs", "source": "more"}])
+    hooked.write(hooks, process={"args": ["/bin/sleep", "100001"]})
     hooked.cli("apply", "--yes", hooked.file)
     told = hooked.seen()
     assert [one["kind"] for one in told] == ["poststop", *life]
@@ -219,7 +219,7 @@ def test_a_new_init_is_a_new_life(hooked: Hooked) -> None:
     assert old != new == told[-1]["state"]["pid"]
 
     hooks["poststop"] = [{**hooked.log("poststop"), "args": ["hook.sh", "other"]}]
-    hooked.write(hooks, mounts=[{"destination": "/more", "type": "tmpfs", "source": "more"}])
+    hooked.write(hooks, process={"args": ["/bin/sleep", "100001"]})
     diff = hooked.cli("diff", hooked.file, status=1).stdout
     assert "hooks.poststop" in diff and "in place" in diff
     hooked.cli("apply", hooked.file)

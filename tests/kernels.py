@@ -78,6 +78,10 @@ def lacks(word: str) -> str:
             "cgroup_v1": _cgroup_v1, "cgroup_v2": _cgroup_v2,
             "time_namespace": functools.partial(_try, "unshare", "-T", "true"),
             "user_namespace": functools.partial(_try, "unshare", "-U", "-r", "true"),
+            "cgroup_io": functools.partial(_controller, "blkio", "io"),
+            "hugetlb": functools.partial(_controller, "hugetlb", "hugetlb"),
+            "net_cls": functools.partial(_marks, "net_cls"), "net_prio": functools.partial(_marks, "net_prio"),
+            "rt_group": _rt_group, "partition": _partition, "bfq": _bfq, "rdma": _rdma, "two_cores": _two_cores,
             "legacy32": _legacy32, "overlay": _overlay, "installed": _installed}[word]()
 
 
@@ -110,6 +114,56 @@ def _cgroup_v2() -> str:
         if kind == "cgroup2" and "cpu" in Path(where, "cgroup.controllers").read_text().split():
             return ""
     return "no unified hierarchy with the cpu controller"
+
+
+def _where(v1: str, v2: str) -> tuple[str, str]:
+    """(cgroup or cgroup2, mount point) of what serves a controller; empty texts where nothing does."""
+    for kind, where, options in cgroup_mounts():
+        if (v1 in options.split(",") if kind == "cgroup" else
+                v2 in Path(where, "cgroup.controllers").read_text().split()):
+            return kind, where
+    return "", ""
+
+
+def _controller(v1: str, v2: str) -> str:
+    return "" if _where(v1, v2)[0] else f"neither v1's {v1} nor v2's {v2} controller is there"
+
+
+def _marks(word: str) -> str:
+    """Controllers that mark packets are mounted, or may be in the VM, where that is nobody else's affair."""
+    if _where(word, "")[0]:
+        return ""
+    known = any(line.split()[0] == word for line in Path("/proc/cgroups").read_text().splitlines())
+    return "" if known and IN_VM else f"{word} is not mounted"
+
+
+def _rt_group() -> str:
+    kind, where = _where("cpu", "")
+    file = Path(where, "cpu.rt_runtime_us")
+    if not kind or not file.exists():
+        return "no cpu.rt_runtime_us on v1"
+    return "" if int(file.read_text()) >= 100_000 else f"{file} gives less than 100 ms"
+
+
+def _partition() -> str:
+    kind, where = _where("cpuset", "cpuset")
+    if kind != "cgroup2":
+        return "cpuset is not on v2"
+    return _two_cores() or ("" if Path(where, "cpuset.cpus.isolated").exists() else "no cpuset.cpus.isolated")
+
+
+def _two_cores() -> str:
+    return "" if len(os.sched_getaffinity(0)) > 1 else "one processor"
+
+
+def _bfq() -> str:
+    if any("bfq" in one.read_text() for one in Path("/sys/block").glob("*/queue/scheduler")):
+        return ""
+    return _try("modprobe", "-n", "bfq")
+
+
+def _rdma() -> str:
+    return _controller("rdma", "rdma") or _try("modprobe", "-n", "rdma_rxe") or _try("rdma", "dev")
 
 
 def _overlay() -> str:

@@ -101,10 +101,14 @@ def host_facts(kernel: Any) -> dict[str, Any]:
     if v1 is not None:
         cpus, mems = _text(kernel, f"{v1}/cpuset.cpus"), _text(kernel, f"{v1}/cpuset.mems")
     elif unified is not None:
-        cpus = _text(kernel, f"{unified}/cpuset.cpus.effective")
+        if kernel.exists(f"{unified}/cpuset.cpus"):
+            # Not the root group. What partitions below took away is among its exclusive cores.
+            cpus = format_list(parse_list(",".join(_text(kernel, f"{unified}/cpuset.cpus{word}.effective")
+                                                   for word in ("", ".exclusive"))))
         mems = _text(kernel, f"{unified}/cpuset.mems.effective")
     return {
         "hierarchies": hierarchies, "unified": unified, "controllers2": controllers2,
+        # The root group has all that run, though partitions take theirs from what it shows.
         "cpus": cpus or _text(kernel, "/sys/devices/system/cpu/online") or "0",
         "mems": mems or _text(kernel, "/sys/devices/system/node/online") or "0",
         "last_cap": int(_text(kernel, "/proc/sys/kernel/cap_last_cap") or "40"),

@@ -165,7 +165,7 @@ def remains(item: Item) -> list[Step]:
     steps: list[Step] = [*netdevices.back(spec), groups.KillContainer(target=name, groups=item.groups)]
     steps += [network.RemoveLink(target=name, path=f"interfaces[{i}]", link=network.host_name(name, one.name))
               for i, one in enumerate(spec.interfaces)]
-    steps += [groups.RemoveCgroup(target=name, groups=item.groups), *returned(item), *hooks.stopped(spec, bundle(item))]
+    steps += [*returned(item), groups.RemoveCgroup(target=name, groups=item.groups), *hooks.stopped(spec, bundle(item))]
     # All before anything new is prepared under the same names.
     return [step.replace(early=True) for step in steps]
 
@@ -185,7 +185,7 @@ def remove_container(item: Item) -> list[Step]:
     steps += [network.RemoveLink(target=item.name, path=f"interfaces[{i}]",
                                  link=network.host_name(item.name, one.name))
               for i, one in enumerate(spec.interfaces)]
-    steps += [groups.RemoveCgroup(target=item.name, groups=item.groups), *returned(item)]
+    steps += [*returned(item), groups.RemoveCgroup(target=item.name, groups=item.groups)]
     overlay = spec.root.overlay
     if overlay is not None and overlay.upper and item.data:
         steps += [rootfs.RemoveDirectory(target=item.name, directory=directory, data=True)

@@ -168,10 +168,10 @@ def _realtime(kernel: Kernel, host: Host, spec: Spec, where: str) -> list[Refusa
                  "this kernel gives new groups none, sched-rt-group.rst",
                  "write linux.resources.cpu.realtimeRuntime, 100ms say")]
     above = giver(f"{mount}{where}")
-    while not kernel.exists(above) and len(above) > len(mount):
-        above = above.rpartition("/")[0]
-    runtime, period, has = cpu.realtime_runtime or 0, cpu.realtime_period or RT_PERIOD, budget_of(kernel, above)
-    if has is None or has[0] < 0 or runtime * has[1] <= has[0] * period:
+    # A group that is not there yet will have no budget.
+    has = budget_of(kernel, above) or [0, RT_PERIOD]
+    runtime, period = cpu.realtime_runtime or 0, cpu.realtime_period or RT_PERIOD
+    if has[0] < 0 or runtime * has[1] <= has[0] * period:
         return []
     return [(f"{CPU}.realtimeRuntime", f"{runtime} of {period} microseconds is more than the group above has",
              f"{above} has {has[0]} of {has[1]}, and it is not runspec's to change, sched-rt-group.rst",

@@ -24,8 +24,8 @@ CONTROLLERS = ("cpu", "cpuset", "hugetlb", "io", "memory", "misc", "pids", "rdma
 ACTING = ("cgroup.procs", "cgroup.threads", "cgroup.type", "cgroup.subtree_control", "cgroup.freeze",
           "cgroup.kill")
 # cgroup v2 file -> the keys of this file that write it.
-WRITTEN = {"cpu.weight": ("weight", "shares"), "cpu.max": ("quota", "period"), "cpu.max.burst": ("burst",),
-           "cpu.idle": ("idle",), "cpuset.cpus": ("cpus",), "cpuset.mems": ("mems",),
+WRITTEN = {"cpu.weight": ("weight", "shares"), "cpu.weight.nice": ("weight", "shares"), "cpu.max": ("quota", "period"),
+           "cpu.max.burst": ("burst",), "cpu.idle": ("idle",), "cpuset.cpus": ("cpus",), "cpuset.mems": ("mems",),
            "cpuset.cpus.partition": ("partition",), "cpuset.cpus.exclusive": ("partition",)}
 WRITTEN_MEMORY = {"memory.max": ("limit",), "memory.low": ("reservation", "low"), "memory.swap.max": ("swap",),
                   "memory.high": ("high",), "memory.min": ("min",), "memory.oom.group": ("oom_group",)}

@@ -11,7 +11,8 @@ from machine import Picture
 
 FILES = sorted((CHECKOUT / "specs").glob("*.yaml"))
 # What a file needs beside the usual.
-MORE = {"accounts": ("user_namespace",), "clock": ("time_namespace",), "legacy32": ("legacy32",)}
+MORE = {"accounts": ("user_namespace",), "clock": ("time_namespace",), "legacy32": ("legacy32",),
+        "phone": ("partition",), "phone-v1": ("rt_group",)}
 
 
 @requires("root", "busybox", "bridge", "veth", "ip", "nsenter", "overlay")

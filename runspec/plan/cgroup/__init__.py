@@ -35,13 +35,17 @@ def knobs(resources: Resources, host: Host) -> list[Knob]:
             *(one for one in v1.KNOBS if host.version_of(one.controller) == 1),
             *(one for one in v2.KNOBS if host.version_of(one.file.split(".")[0]) == 2)]
     more = lists.knobs(resources, host)
+    if host.version_of("cpuset") == 2:
+        chosen = [*v2.cpusets(resources, host), *chosen]
     if more:
         chosen = [*chosen, *more]
     if not host.unified or not resources.unified:
         return chosen
     # A file named by its own name is not also set by the key that nobody used.
     named = {file for file, _ in resources.unified}
-    return [*(one for one in chosen if one.controller or one.file not in named), *v2.unified(resources)]
+    if "cpu.weight.nice" in named:
+        named.add("cpu.weight")
+    return [*(one for one in chosen if one.controller or one.file not in named), *v2.unified(resources, host)]
 
 
 def judges_devices(host: Host) -> bool:
@@ -128,7 +132,7 @@ def writes(resources: Resources, last: Resources | None, host: Host,
             text = now.get((one.controller, one.file))
             if gone and wanted(one, resources, host) is None and text is not None:
                 put(out, one, one.reset or "", None, text)
-    found = v1.budgeted(v2.partitioned(v1.ordered(list(out.values()), now), resources), resources)
+    found = v1.budgeted(v2.partitioned(v1.ordered(list(out.values()), now), resources, host), resources)
     if host.version_of("devices") == 1:
         found += v1.device_writes(resources.devices, last.devices if last else None,
                                   now.get(("devices", "devices.list")))

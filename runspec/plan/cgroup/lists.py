@@ -196,8 +196,8 @@ def _hugetlb(host: Host, size: str) -> list[Knob]:
 
 
 def page_bytes(size: str) -> int:
-    """"2MB" -> 2097152."""
-    return int(size[:-2]) << UNITS[size[-2]]
+    """"2MB" -> 2097152; 1 for what is no size."""
+    return int(size[:-2]) << UNITS[size[-2]] if size[:-2].isdigit() and size[-2] in UNITS else 1
 
 
 def _rdma(controller: str, device: str) -> Knob:

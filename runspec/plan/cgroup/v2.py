@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from runspec.plan.cgroup.knob import UNLIMITED, Knob, Write, cpu_list, limit, pages
+from runspec.plan.cgroup.knob import UNLIMITED, Edit, Knob, Write, cpu_list, limit, pages
+from runspec.plan.cgroup.lists import page_bytes
 from runspec.spec.model import Resources
 
 TYPE_CHECKING = False
@@ -74,10 +75,6 @@ def _asked(path: str, file: str, reset: str) -> Knob:
 
 
 KNOBS = (
-    Knob("cpu.cpus", "", "cpuset.cpus", lambda r, h: cpu_list(r.cpu.cpus or ""), cpu_list,
-         lambda r, h: r.cpu.cpus or "\n", ""),
-    Knob("cpu.mems", "", "cpuset.mems", lambda r, h: cpu_list(r.cpu.mems or ""), cpu_list,
-         lambda r, h: r.cpu.mems or "\n", ""),
     Knob("cpu.idle", "", "cpu.idle", lambda r, h: r.cpu.idle or 0, int, lambda r, h: str(r.cpu.idle or 0), 0),
     Knob("cpu.weight", "", "cpu.weight", _want_weight, int, lambda r, h: str(_weight(r, h)), WEIGHT),
     Knob("cpu.shares", "", "cpu.weight", _want_shares, int, lambda r, h: str(_weight(r, h)), WEIGHT),
@@ -103,7 +100,7 @@ KNOBS = (
            lambda r, h: -1 if not r.pids.limit or r.pids.limit < 0 else r.pids.limit),
 )
 
-def partitioned(writes: list[Write], resources: Resources) -> list[Write]:
+def partitioned(writes: list[Write], resources: Resources, host: Host) -> list[Write]:
     """A partition and its cores as one: neither can be changed under the other."""
     kind = resources.cpu.partition or "member"
     first = next((one for one in writes if one.file == PARTITION), None)
@@ -111,7 +108,7 @@ def partitioned(writes: list[Write], resources: Resources) -> list[Write]:
         first = next((one for one in writes if one.file == "cpuset.cpus"), None)
     if first is None:
         return writes
-    cpus = resources.cpu.cpus or ""
+    cpus = resources.cpu.cpus or host.cpus
     return [Write(controller="", file=PARTITION, path=first.path, value=kind, cpus=cpus),
             *(one for one in writes if one.file not in (PARTITION, "cpuset.cpus"))]
 
@@ -120,31 +117,80 @@ def partitioned(writes: list[Write], resources: Resources) -> list[Write]:
 RESETS = {
     "cgroup.max.depth": "max", "cgroup.max.descendants": "max", "cpu.idle": "0", "cpu.max": f"max {PERIOD}",
     "cpu.max.burst": "0", "cpu.pressure": "1", "cpu.uclamp.max": "max", "cpu.uclamp.min": "0",
-    "cpu.weight": str(WEIGHT), "cpu.weight.nice": "0", "cpuset.cpus": "\n", "cpuset.cpus.exclusive": "\n",
-    "cpuset.cpus.partition": "member", "cpuset.mems": "\n", "io.weight": "default 100", "memory.high": "max",
+    "cpu.weight": str(WEIGHT), "cpu.weight.nice": "0", "cpuset.cpus.exclusive": "\n",
+    "cpuset.cpus.partition": "member", "memory.high": "max",
     "memory.low": "0", "memory.max": "max", "memory.min": "0", "memory.oom.group": "0",
     "memory.swap.high": "max", "memory.swap.max": "max", "memory.zswap.max": "max",
     "memory.zswap.writeback": "1", "pids.max": "max",
 }
+# Files with a line for each device or resource, and the word for no limit there.
+KEYED = {"io.bfq.weight": "default", "io.latency": "0", "io.max": "max", "io.weight": "default", "misc.max": "max",
+         "rdma.max": "max"}
 _SIZES = ("memory.high", "memory.low", "memory.max", "memory.min", "memory.swap.high", "memory.swap.max",
           "memory.zswap.max")
 _UNITS = {"k": 10, "m": 20, "g": 30, "t": 40, "p": 50, "e": 60}
 
 
-def unified(resources: Resources) -> tuple[Knob, ...]:
+def cpusets(resources: Resources, host: Host) -> tuple[Knob, ...]:
+    """Cores and nodes: a group with processes cannot be without any again, so it gets all instead."""
+    def knob(word: str) -> Knob:
+        every = cpu_list(getattr(host, word))
+
+        def want(r: Resources, h: Host) -> str:
+            return cpu_list(getattr(r.cpu, word) or "")
+
+        def free(text: str) -> str:
+            return "" if cpu_list(text) == every else cpu_list(text)
+
+        return Knob(f"cpu.{word}", "", f"cpuset.{word}", want, cpu_list if getattr(resources.cpu, word) else free,
+                    lambda r, h: want(r, h) or every, "")
+
+    return knob("cpus"), knob("mems")
+
+
+def unified(resources: Resources, host: Host) -> tuple[Knob, ...]:
     """Files that `unified` names, written as they are and compared as the kernel shows them."""
-    return tuple(
-        Knob(f"unified.{file}", "", file, lambda r, h, f=file, v=value: shown(f, v),  # type: ignore[misc]
-             lambda text, f=file: shown(f, text),  # type: ignore[misc]
-             # A quota without a period would take the one that is there, whatever that is.
-             lambda r, h, f=file, v=value: shown(f, v) if f == "cpu.max" else v,  # type: ignore[misc]
-             reset=RESETS.get(file))
-        for file, value in resources.unified)
+    full = {"cpuset.cpus": host.cpus, "cpuset.mems": host.mems}
+    return tuple(keyed(file, value) if file in KEYED else plain(file, value, full.get(file) or RESETS.get(file))
+                 for file, value in resources.unified)
+
+
+def plain(file: str, value: str, reset: str | None) -> Knob:
+    """A file of one value."""
+    # A quota without a period would take the one that is there, whatever that is.
+    text = shown(file, value) if file == "cpu.max" else value
+    return Knob(f"unified.{file}", "", file, lambda r, h: shown(file, value), lambda now: shown(file, now),
+                lambda r, h: text, reset="max" if file.startswith("hugetlb.") else reset)
+
+
+def keyed(file: str, value: str) -> Knob:
+    """A file with a line for each device or resource: what the value names of its line counts."""
+    name, *words = value.split() if " " in value.strip() else ["default", value.strip()]
+    nothing = "100" if name == "default" else KEYED[file]
+    named = [word.partition("=")[0] if "=" in word else "" for word in words]
+
+    def line(has: dict[str, str]) -> str:
+        return " ".join([name, *(f"{one}={has.get(one, nothing)}" if one else has.get("", nothing) for one in named)])
+
+    def parse(text: str) -> str:
+        found = next((one.split()[1:] for one in text.splitlines() if one.split()[:1] == [name]), [])
+        return line({one.partition("=")[0] if "=" in one else "": one.rpartition("=")[2] for one in found})
+
+    wanted = parse(" ".join([name, *words]))
+
+    def edits(asked: str | None, text: str) -> list[Edit]:
+        goal, back = (one.partition(" ")[2] for one in (asked or line({}), parse(text)))
+        return [(name, goal, back)]
+
+    return Knob(f"unified.{file}", "", file, lambda r, h: wanted, parse, lambda r, h: value, reset=nothing, edits=edits)
 
 
 def shown(file: str, text: str) -> str:
     """A value in the form in which the kernel shows it: sizes in whole pages, lists sorted, single blanks."""
     words = text.split()
+    if file.startswith("hugetlb.") and len(words) == 1:
+        size, step = _size(words[0]), page_bytes(file.split(".")[1])
+        return str(int(size) // step * step) if size.isdigit() else size
     if file in _SIZES and len(words) == 1:
         return _size(words[0])
     if file in ("cpuset.cpus", "cpuset.mems", "cpuset.cpus.exclusive"):
@@ -154,8 +200,6 @@ def shown(file: str, text: str) -> str:
             pass
     if file == "cpu.max" and len(words) == 1:
         words.append(str(PERIOD))
-    if file == "io.weight" and len(words) == 1:
-        words.insert(0, "default")
     return " ".join(words)
 
 

@@ -237,11 +237,11 @@ class RemoveCgroup(HostStep):
 
 
 def remove_groups(kernel: Any, directories: list[str], made: list[str]) -> None:
-    """Remove groups, then their now empty parents: those in `made`, and `/runspec` itself."""
+    """Remove groups, then their now empty parents: those in `made`, `/runspec` itself and what lies below it."""
     for directory in directories:
         kernel.remove_dir(directory, wait=True)
         parent = directory.rsplit("/", 1)[0]
-        while parent in made or parent.endswith(OWN):
+        while parent in made or f"{OWN}/" in f"{parent}/":
             try:
                 kernel.remove_dir(parent)
             except OSError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from errno import EBUSY, EINVAL, ENOENT
+from math import lcm
 
 from runspec.errors import HostError, SyscallError
 from runspec.plan.cgroup.knob import cpu_list, limit
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from runspec.plan.cgroup import Write
 
 TRIES = 8       # another run may change the parent that we share between our two writes
-RATIO = 1 << 20             # the unit in which the kernel compares budgets
 HIGH = "memory.high"
 V1_LIMITS = ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes")
 
@@ -199,7 +199,7 @@ def give(kernel: Any, parent: str, asked: tuple[str, int, int]) -> None:
 
 def needed(kernel: Any, parent: str, period: int, asked: tuple[str, int, int] | None = None) -> int:
     """The runtime of a parent, in its period, that covers its children's."""
-    ratio = 0
+    shares = []
     for name in kernel.list_dir(parent):
         child = f"{parent}/{name}"
         has = budget_of(kernel, child)
@@ -209,8 +209,9 @@ def needed(kernel: Any, parent: str, period: int, asked: tuple[str, int, int] | 
             has = list(asked[1:])
         elif asked is not None and asked[0].startswith(f"{child}/"):
             has[0] = needed(kernel, child, has[1], asked)
-        ratio += max(has[0], 0) * RATIO // has[1]
-    return -(-ratio * period // RATIO)
+        shares.append((max(has[0], 0), has[1]))
+    whole = lcm(*(one for _, one in shares))
+    return -(-sum(runtime * period * (whole // one) for runtime, one in shares) // whole)
 
 
 def take_back(kernel: Any, directory: str) -> None:
@@ -263,7 +264,9 @@ class SetPartition(HostStep):
         if hands and kernel.read_text(f"{file}.exclusive").strip():
             kernel.write(f"{file}.exclusive", "\n")
         if cpu_list(kernel.read_text(file).strip()) != cpu_list(cpus):
-            kernel.write(file, cpus or "\n")
+            # A group with processes cannot be without cores of its own again: it gets all that there are.
+            above = self.directory.rsplit("/", 1)[0]
+            kernel.write(file, cpus or kernel.read_text(f"{above}/cpuset.cpus.effective").strip())
         if exclusive and hands:
             self._hand_down(kernel, file, exclusive)
         if kind != "member":
@@ -334,16 +337,25 @@ def step(one: Write, directory: str, now: str | None, **common: Any) -> HostStep
 
 
 class ReturnShares(HostStep):
-    """After the end of a container, what the groups above had only for its sake."""
+    """What the groups above have only for the sake of a container whose processes are gone."""
 
     PHASE = FINISH
     groups: tuple[str, ...]
 
     def apply(self, kernel: Any, run: Any) -> Any:
-        """cpu.rt_runtime_us on v1, cpuset.cpus.exclusive on v2."""
+        """cpu.rt_runtime_us on v1, cpuset.cpus.exclusive on v2.
+
+        Its own first: a removed group still counts for its parent until the kernel has forgotten it.
+        """
         for group in self.groups:
-            take_back(kernel, group)
-            release(kernel, group)
+            if budget_of(kernel, group) is not None:
+                kernel.write(f"{group}/cpu.rt_runtime_us", "0")
+                take_back(kernel, group)
+            if kernel.exists(f"{group}/cpuset.cpus.partition"):
+                kernel.write(f"{group}/cpuset.cpus.partition", "member")
+                if kernel.exists(f"{group}/cpuset.cpus.exclusive"):
+                    kernel.write(f"{group}/cpuset.cpus.exclusive", "\n")
+                release(kernel, group)
 
     def __str__(self) -> str:
         return f"return what {self.target} had of real-time budgets and exclusive cores"

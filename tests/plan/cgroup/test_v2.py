@@ -56,7 +56,8 @@ def test_every_kind_of_limit_and_back(group: Group) -> None:
     group.become(Resources(), {f"linux.resources.{path}" for path in (
         "cpu.weight", "cpu.quota", "cpu.period", "cpu.burst", "cpu.cpus", "cpu.mems", "memory.limit",
         "memory.reservation", "pids.limit", "unified.memory.high", "unified.memory.oom.group",
-        "unified.cgroup.max.depth", *swap)})
+        "unified.cgroup.max.depth", *swap)} - {f"linux.resources.cpu.{word}" for word in ("cpus", "mems")
+                                               if getattr(group.host, word) == "0"})
     assert Path(group.where[""], "memory.high").read_text() == "max\n"
 
 
@@ -101,9 +102,24 @@ def test_shares_by_oci_conversion(shares: int, weight: int) -> None:
     ("memory.high", "64M", str(64 * MIB)), ("memory.high", "4097", "4096"), ("memory.max", "max", "max"),
     ("memory.max", "1e", str(1 << 60)), ("memory.max", "16E", "max"), ("memory.max", "soon", "soon"),
     ("cpu.max", "5000", "5000 100000"), ("cpuset.cpus", "2,0,1", "0-2"), ("cpuset.cpus", "x", "x"),
-    ("io.weight", "50", "default 50"), ("io.max", "8:0  rbps=1", "8:0 rbps=1")])
+    ("misc.other", "8:0  rbps=1", "8:0 rbps=1")])
 def test_unified_as_the_kernel_shows_it(file: str, text: str, shown: str) -> None:
     assert v2.shown(file, text) == v2.shown(file, shown) == shown
+
+
+@pytest.mark.parametrize(("file", "value", "text", "seen"), [
+    ("io.weight", "50", "default 50\n8:0 70", "default 50"), ("io.weight", "8:0 70", "default 50", "8:0 default"),
+    ("io.max", "8:0  rbps=1", "8:0 rbps=1 wbps=7 riops=max wiops=max", "8:0 rbps=1"),
+    ("io.max", "8:0 rbps=1", "", "8:0 rbps=max"), ("rdma.max", "a hca_object=3", "a hca_handle=2 hca_object=3",
+                                                   "a hca_object=3"), ("misc.max", "sev 3", "sev 4", "sev 4")])
+def test_what_unified_names_of_a_line(file: str, value: str, text: str, seen: str) -> None:
+    facts, host = Facts("running"), HOST.replace(controllers2=("io", "misc", "rdma"))
+    facts.files = {("", file): text}
+    resources, path = Resources(unified=((file, value),)), f"linux.resources.unified.{file}"
+    assert cgroup.seen(resources, None, host, facts)[path] == seen
+    wanted = " ".join(value.split()) if " " in value else f"default {value}"
+    assert cgroup.expected(resources, host)[path] == wanted
+    assert [one.value for one in cgroup.writes(resources, None, host, facts.files)] == [wanted] * (seen != wanted)
 
 
 def test_swap_is_without_memory() -> None:

@@ -62,6 +62,7 @@ class Row(NamedTuple):
         also: further documents of the file.
         both: runs on both kernels; False for what a second kernel cannot know otherwise.
         around: makes what the fragments name, given the test's own directory (ROOM in a fragment).
+        rest: what `judge` gives once neither document asks anything, where that is not left open.
     """
 
     path: str
@@ -76,3 +77,4 @@ class Row(NamedTuple):
     also: tuple[dict[str, Any], dict[str, Any]] | None = None
     both: bool = True
     around: Callable[[Path], AbstractContextManager[None]] = lambda room: nullcontext()
+    rest: Any = None

@@ -126,7 +126,10 @@ def _where(v1: str, v2: str) -> tuple[str, str]:
 
 
 def _controller(v1: str, v2: str) -> str:
-    return "" if _where(v1, v2)[0] else f"neither v1's {v1} nor v2's {v2} controller is there"
+    kind, where = _where(v1, v2)
+    if kind == "cgroup2" and "pids" not in Path(where, "cgroup.controllers").read_text().split():
+        return f"v2's {v2} controller is there, but containers have groups of v1"
+    return "" if kind else f"neither v1's {v1} nor v2's {v2} controller is there"
 
 
 def _marks(word: str) -> str:

@@ -31,4 +31,7 @@ class Host(Frozen):
         """1 or 2: which cgroup version serves this controller here; 0 where none does."""
         if any(name == controller for name, _ in self.hierarchies):
             return 1
-        return 2 if controller in self.controllers2 else 0
+        if controller not in self.controllers2:
+            return 0
+        # Beside v1, a cgroup2 with some minor controller has no group of ours.
+        return 2 if any(name in self.controllers2 for name in ("cpuset", "cpu", "memory", "pids")) else 0

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 OWN = "/runspec"        # the parent of every default cgroupsPath; removed when its last child is gone
 
 # Controllers a container is accounted by even where it sets no limit in them.
-CONTROLLERS = ("cpuset", "cpu", "cpuacct", "memory", "devices", "freezer", "blkio", "io", "pids", "hugetlb", "rdma",
-               "misc", "net_cls", "net_prio")
+MAIN = ("cpuset", "cpu", "cpuacct", "memory", "devices", "freezer", "blkio", "pids")
+CONTROLLERS = (*MAIN, "io", "hugetlb", "rdma", "misc", "net_cls", "net_prio")
 
 
 def groups(host: Host, path: str) -> tuple[tuple[str, str], ...]:
@@ -26,7 +26,8 @@ def groups(host: Host, path: str) -> tuple[tuple[str, str], ...]:
         path: the spec's cgroupsPath, absolute below the cgroup root.
     """
     found = tuple((name, f"{mount}{path}") for name, mount in host.hierarchies if name in CONTROLLERS)
-    if host.unified and any(name in CONTROLLERS for name in host.controllers2):
+    # Beside v1, a cgroup2 with some minor controller is whoever's it is: groups there would keep it from v1.
+    if host.unified and any(name in MAIN for name in host.controllers2):
         found += (("", f"{host.unified}{path}"),)
     return found
 

@@ -24,7 +24,8 @@ from runspec.spec.model import (
 
 AT = "linux.resources"
 V1 = Host(hierarchies=tuple((name, f"/cg/{name}") for name in ("blkio", "hugetlb", "net_cls", "net_prio", "rdma")))
-V2 = Host(unified="/cg", controllers2=("hugetlb", "io", "rdma"), features=("bfq 8:0", "io.bfq.weight", "io.weight"))
+V2 = Host(unified="/cg", controllers2=("hugetlb", "io", "pids", "rdma"),
+          features=("bfq 8:0", "io.bfq.weight", "io.weight"))
 
 
 def written(resources: Resources, host: Host, now: dict[tuple[str, str], str] | None = None,
@@ -38,7 +39,7 @@ def seen(resources: Resources, host: Host, last: Resources | None = None, **file
     facts = Facts("running")
     facts.files = {("", name.replace("_", ".")): text for name, text in files.items()}
     return {path.removeprefix(f"{AT}."): value for path, value in
-            cgroup.seen(resources, last, host, facts).items() if value is not UNKNOWN}
+            cgroup.seen(resources, last, host, facts).items() if value is not UNKNOWN and path != cgroup.DEVICES}
 
 
 def throttle(minor: int, rate: int) -> ThrottleDevice:
@@ -115,7 +116,8 @@ def test_huge_pages_in_use_and_reserved(limit: int, word: str) -> None:
     both = {("", "hugetlb.2MB.max"): word, ("", "hugetlb.2MB.rsvd.max"): "7"}
     facts = Facts("running")
     facts.files = both
-    assert cgroup.seen(asked, None, V2, facts)[f"{AT}.hugepageLimits"] == ((view, "2MB 0") if word != "0" else view)
+    found = cgroup.seen(asked, None, V2, facts)[f"{AT}.hugepageLimits"]
+    assert found == ((view, "2MB 0") if word != "0" else view)
     assert written(asked, V2, both) == ([("hugetlb.2MB.rsvd.max", word, None)] if word != "0" else [])
     if word == "max":
         shown = {("hugetlb", f"hugetlb.2MB.{file}"): str(2**63 - (2 << 20))

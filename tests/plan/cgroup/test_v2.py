@@ -113,7 +113,7 @@ def test_unified_as_the_kernel_shows_it(file: str, text: str, shown: str) -> Non
     ("io.max", "8:0 rbps=1", "", "8:0 rbps=max"), ("rdma.max", "a hca_object=3", "a hca_handle=2 hca_object=3",
                                                    "a hca_object=3"), ("misc.max", "sev 3", "sev 4", "sev 4")])
 def test_what_unified_names_of_a_line(file: str, value: str, text: str, seen: str) -> None:
-    facts, host = Facts("running"), HOST.replace(controllers2=("io", "misc", "rdma"))
+    facts, host = Facts("running"), HOST.replace(controllers2=("io", "misc", "pids", "rdma"))
     facts.files = {("", file): text}
     resources, path = Resources(unified=((file, value),)), f"linux.resources.unified.{file}"
     assert cgroup.seen(resources, None, host, facts)[path] == seen

@@ -59,9 +59,11 @@ def document_of(bundle: str, name: str) -> dict[str, object]:
 
 def to_bundle(words: Words, kernel: Kernel, folder: str) -> int:
     """Write config.json and, for an image, a root file system of the bundle's own."""
-    from runspec.run.images import Images
+    from runspec.run.cdi import Machine
 
-    models = [model for model, _ in declare.read_specs(words.operands)]
+    # A bundle stands alone: what the image says and what devices consist of is written into it.
+    machine = Machine(kernel, build=True)
+    models = [model for model, _ in declare.read_specs(words.operands, machine=machine)]
     specs = [one for one in models if isinstance(one, Spec)]
     if len(specs) != 1:
         raise UsageError(f"convert: {render.count_text(len(specs), 'container')} for one bundle",
@@ -72,14 +74,14 @@ def to_bundle(words: Words, kernel: Kernel, folder: str) -> int:
     if kernel.list_dir(folder):
         raise UsageError(f"convert: {quoted(folder)} is not empty", "what is there would be mixed with the bundle",
                          "name a directory that is new")
-    tree, lost = to_oci.config_of(spec)
+    tree, lost = to_oci.config_of(spec.replace(root=spec.root.replace(digest=None)))
     made = kernel.make_dirs(folder)
     try:
         image = spec.root.image
         if image is not None and image.startswith("dir:"):
             tree["root"]["path"] = image[4:]
         elif image is not None:
-            found = Images(kernel, True).ensure(image, spec.root.digest)
+            found = machine.ensure(image, spec.root.digest)
             if found is None:
                 kernel.make_dir(f"{folder}/rootfs")
             else:

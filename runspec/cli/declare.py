@@ -41,11 +41,12 @@ def judge(documents: list[Document], unread: list[SpecError] | None = None, host
     return read
 
 
-def read_specs(paths: tuple[str, ...], host: bool = False) -> list[tuple[Spec | Network, Document]]:
-    """Files -> models."""
+def read_specs(paths: tuple[str, ...], host: bool = False,
+               machine: Machine | None = None) -> list[tuple[Spec | Network, Document]]:
+    """Files -> models, see judge."""
     from runspec.spec import source
 
-    return judge(*source.gather(list(paths), sys.stdin.buffer), host)
+    return judge(*source.gather(list(paths), sys.stdin.buffer), host, machine)
 
 
 def validate(words: Words, kernel: Kernel, store: None) -> int:

@@ -220,7 +220,8 @@ def applied(spec: Spec, found: list[tuple[int, str, Edits]]) -> tuple[Spec, list
         for mount in edits.mounts:
             put(mounts, mount.destination, mount, index, name, "the mount on")
         for field, hook in edits.hooks:
-            hooks[field].append(hook)
+            if hook not in hooks[field]:        # a Spec that has the edits already stays as it is
+                hooks[field].append(hook)
         gids += [gid for gid in edits.additional_gids if gid and gid not in gids]
         if edits.intel_rdt is not None:
             if rdt is not None and rdt != edits.intel_rdt:
@@ -228,7 +229,9 @@ def applied(spec: Spec, found: list[tuple[int, str, Edits]]) -> tuple[Spec, list
                                "a process is in one class of service", "remove one of the two"))
             else:
                 rdt, rdt_of = edits.intel_rdt, name
-    resources = linux.resources
+    resources, last = linux.resources, tuple(dict.fromkeys(rules))
+    if last and resources.devices[-len(last):] != last:
+        resources = resources.replace(devices=resources.devices + last)     # last, since a later rule wins
     return spec.replace(
         process=process.replace(env=tuple(one for one, _ in env.values()) if any(e.env for _, _, e in found)
                                 else process.env,
@@ -236,4 +239,4 @@ def applied(spec: Spec, found: list[tuple[int, str, Edits]]) -> tuple[Spec, list
         mounts=tuple(one for one, _ in mounts.values()) if len(mounts) >= len(spec.mounts) else spec.mounts,
         hooks=Hooks(**{field: tuple(some) for field, some in hooks.items()}),
         linux=linux.replace(devices=tuple(one for one, _ in nodes.values()), intel_rdt=rdt,
-                            resources=resources.replace(devices=(*resources.devices, *dict.fromkeys(rules))))), faults
+                            resources=resources)), faults

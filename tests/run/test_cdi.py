@@ -120,6 +120,11 @@ def test_all_edits(places: tuple[Path, Path]) -> None:
     assert spec.hooks.poststop == (Hook(path="/bin/true"),)
     assert spec.process.user.additional_gids == (44,)
     assert spec.linux.intel_rdt is not None and spec.linux.intel_rdt.clos_id == "gpu"
+    # Once more changes nothing.
+    machine = Machine(Kernel())
+    found = [(index, name, edits) for index, name in enumerate(spec.linux.cdi_devices)
+             for edits in machine.cdi(name)[1:]]
+    assert cdi.applied(spec, found) == (spec, [])
 
 
 def test_whoever_runs_may_open_it(places: tuple[Path, Path]) -> None:

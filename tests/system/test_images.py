@@ -140,6 +140,19 @@ def test_a_kept_layer_above_an_image(cli: Cli, tmp_path: Path) -> None:
     assert not upper.exists()
 
 
+@requires("umoci")
+def test_a_bundle_of_an_image(cli: Cli, tmp_path: Path) -> None:
+    """convert writes into the bundle what the image says, and the document that comes back is the same container."""
+    file = document(tmp_path, f"oci:{layout(tmp_path / 'oci', CONFIG, *ACCOUNTS)}:app")
+    cli("convert", "-b", tmp_path / "bundle", file)
+    tree = json.loads((tmp_path / "bundle/config.json").read_text())
+    assert tree["process"]["args"] == ["/bin/sleep", "100000"] and tree["process"]["user"]["uid"] == 1234
+    assert (tmp_path / "bundle/rootfs/bin/sh").is_symlink()
+    (tmp_path / "back.yaml").write_text(cli("convert", tmp_path / "bundle").stdout)
+    cli("apply", tmp_path / "back.yaml")
+    assert status_of(init(cli))["Uid"].split()[0] == "1234"
+
+
 def test_a_program_nobody_names(cli: Cli, tmp_path: Path) -> None:
     file = document(tmp_path, f"oci:{layout(tmp_path / 'oci', {})}:app")
     cli("validate", file)

@@ -380,8 +380,8 @@ class Processes:
         except ValueError:              # how Python words EINVAL and EPERM alike
             raise SyscallError("prlimit", f"{pid} limit {limit}", errno.EINVAL) from None
 
-    def stat_inside(self, pid: int, path: str) -> os.stat_result | None:
-        """lstat of a path in a process's root, None where there is nothing.
+    def stat_inside(self, pid: int, path: str, follow: bool = False) -> os.stat_result | None:
+        """lstat of a path in a process's root, or stat of what it leads to there; None where there is nothing.
 
         The path is walked with RESOLVE_IN_ROOT: a symlink of the image never leads to the host's
         files, as /proc/PID/root/PATH would.
@@ -389,7 +389,8 @@ class Processes:
         root = fd = -1
         try:
             root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-            fd = native.openat2(root, path, os.O_PATH | os.O_NOFOLLOW, 0, abi.RESOLVE_IN_ROOT)
+            fd = native.openat2(root, path, os.O_PATH | (0 if follow else os.O_NOFOLLOW), 0,
+                                abi.RESOLVE_IN_ROOT | abi.RESOLVE_NO_MAGICLINKS)
             return os.fstat(fd)
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ESRCH, errno.ELOOP):

@@ -208,7 +208,7 @@ class Observer:
             if path not in self._exists:
                 self._exists[path] = self.kernel.exists(path)
             return self._exists[path]
-        return self.kernel.stat_inside(pid, path) is not None
+        return self.kernel.stat_inside(pid, path, follow=True) is not None
 
     def _groups(self, facts: Facts, specs: list[Spec]) -> None:
         wanted: dict[tuple[str, str], None] = {}

@@ -103,6 +103,13 @@ def test_sysctl_keys_of_the_host_are_refused(key: str, what: str) -> None:
     assert [one.what for one in rules.check(spec(linux=linux), {})] == [f"linux.sysctl.{key}: {what}"]
 
 
+@pytest.mark.parametrize("value", ["", "1\n2", "1\n", "\n", "1\0"])
+def test_sysctl_values_are_one_line(value: str) -> None:
+    linux = Linux(namespaces=(Namespace(type="ipc"),), sysctl=(("kernel.msgmax", value),))
+    assert [one.what for one in rules.check(spec(linux=linux), {})] == [
+        "linux.sysctl.kernel.msgmax: has no value of one line"]
+
+
 LINK: dict[str, Any] = {"name": "eth0", "type": "veth", "network": "lan0",
                         "addresses": ("10.77.0.11/24", "fd00::b/64")}
 

@@ -26,8 +26,9 @@ SYSTEM: list[Case] = [
     ([(name, what)], "", outcome)
     for name in ("proc", "sys", "dev")
     for what, outcome in (
-        ("-> OUTSIDE", LOOP), ("-> ../../OUTSIDE", LOOP), ("-> /tmp", LOOP), ("-> nowhere", LOOP), (f"-> {name}", LOOP),
-        ("-> /proc/self/root", LOOP), ("-> .", LOOP), ("file", NODIR), ("fifo", NODIR), ("socket", NODIR), ("null", NODIR))]
+        ("-> OUTSIDE", LOOP), ("-> ../../OUTSIDE", LOOP), ("-> /tmp", LOOP), ("-> nowhere", LOOP),
+        (f"-> {name}", LOOP), ("-> /proc/self/root", LOOP), ("-> .", LOOP), ("file", NODIR), ("fifo", NODIR),
+        ("socket", NODIR), ("null", NODIR))]
 BIND = "mounts: [{destination: %s, source: VOLUME, options: [bind]}]"
 FILE = "mounts: [{destination: %s, source: VOLUME/seen, options: [bind]}]"
 CASES: list[Case] = [

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from errno import ENOENT
+from errno import EBUSY, ENOENT
 
-from runspec.errors import HostError
+from runspec.errors import HostError, SyscallError
 from runspec.plan.host import Host
 from runspec.plan.steps.base import FINISH, PREPARE, STOP, HostStep
 
@@ -115,8 +115,14 @@ class MakeCgroups(HostStep):
     def _hand_down(self, kernel: Any, parent: str) -> None:
         have = kernel.read_text(f"{parent}/cgroup.subtree_control").split()
         missing = [name for name in self.enable if name not in have]
-        if missing:
-            kernel.write(f"{parent}/cgroup.subtree_control", " ".join("+" + name for name in missing))
+        try:
+            if missing:
+                kernel.write(f"{parent}/cgroup.subtree_control", " ".join("+" + name for name in missing))
+        except SyscallError as error:
+            # A group that has processes itself hands nothing down, as where runspec runs in a container: then
+            # what few ask for is missing to those alone, whose own file says so.
+            if error.errno != EBUSY or not set(missing) <= {"hugetlb", "rdma"}:
+                raise
 
     def _inherit(self, kernel: Any, directory: str) -> None:
         """Of a parent that another run has just made, too: it may not have come to this yet."""

@@ -24,7 +24,8 @@ Edit = tuple[str, str, str]        # file, what stands there, what stands there 
 # Name -> (edits, tests of which at least one must fail).
 ROWS: dict[str, tuple[list[Edit], list[str]]] = {
     "runc CVE-2016-9962: nobody inside may look into who joins": (
-        [("plan/steps/exec_.py", "    add(abi.OP_PRCTL, a=abi.PR_SET_DUMPABLE, b=0)\n", ""),
+        [("plan/steps/exec_.py", "    add(abi.OP_PRCTL, a=abi.PR_SET_DUMPABLE, b=0)\n    add(abi.OP_KEYRING)\n",
+          "    add(abi.OP_KEYRING)\n"),
          ("plan/steps/process.py", "    add(abi.OP_PRCTL, a=abi.PR_SET_DUMPABLE, b=0)\n", "")],
         [HOSTILE + "test_who_joins_is_as_strict_as_init"]),
     "LXC CVE-2016-8649: no descriptor of the host in who joins": (
@@ -72,9 +73,9 @@ ROWS: dict[str, tuple[list[Edit], list[str]]] = {
         [(NATIVE + "build.py", "STATIC if flags is None else flags",
           '["-O1", "-DRUNSPEC_HOSTED"] if flags is None else flags')], [DUTIES + "test_nothing_is_loaded_inside"]),
     "containerd CVE-2020-15257: no abstract socket": (
-        [("kernel/process.py", "        self.start_time = _start_time(pid) or 0\n\n    def receive",
-          "        self.start_time = _start_time(pid) or 0\n        self._control.bind(f\"\\0runspec-{pid}\")\n\n"
-          "    def receive")],
+        [("kernel/process.py", "            _socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, fileno=control)\n",
+          "            _socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, fileno=control)\n"
+          "        self._control.bind(f\"\\0runspec-{pid}\")\n")],
         [DUTIES + "test_no_abstract_socket"]),
     "bubblewrap CVE-2017-5226: exec has a session of its own": (
         [("plan/steps/exec_.py", "    add(abi.OP_SETSID)\n", "")], [DUTIES + "test_sessions_of_their_own"]),

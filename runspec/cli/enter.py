@@ -13,9 +13,10 @@ from runspec.kernel import procfs
 from runspec.plan.steps.attributes import listed, scheduling_of
 from runspec.plan.steps.base import Table
 from runspec.plan.steps.exec_ import capabilities_of, exec_ops
+from runspec.plan.steps.intel_rdt import directory, monitor
 from runspec.plan.steps.namespaces import KINDS
 from runspec.run.store import status
-from runspec.spec.model import Landlock, Process, Size, Spec, User
+from runspec.spec.model import IntelRdt, Landlock, Process, Size, Spec, User
 from runspec.spec.tree import from_tree
 
 TYPE_CHECKING = False
@@ -191,6 +192,10 @@ def groups(kernel: Kernel, record: Record) -> tuple[tuple[str, ...], str]:
             )
         elif kernel.exists(f"{path}/tasks"):
             tasks.append(path)
+    rdt = record.spec["linux"].get("intelRdt")
+    if rdt is not None:
+        one = from_tree(IntelRdt, rdt)
+        tasks += [path for path in (directory(record.name, one), monitor(record.name, one)) if path]
     return tuple(tasks), unified
 
 

@@ -33,6 +33,7 @@ class Facts:
         personality: of init, personality(2); memory_policy: numa_maps' words for it; label: of its security module.
         filters: of system calls, beside those that we are under ourselves.
         landlock: version of the kernel's interface, 0 without it or where nobody asked.
+        resctrl: tasks and schemata of the class that its spec names, and the tasks of its monitoring group.
         host_links: name of a host link -> its master's name or "".
     """
 
@@ -40,7 +41,7 @@ class Facts:
         "addresses", "device_tag", "domainname", "elsewhere", "files", "filters", "fresh", "gid_map", "groups",
         "host_links", "hostname", "id_status", "io_priority", "label", "landlock", "limits", "links",
         "membership", "memory_policy", "mounts", "namespaces", "nodes", "oom_score_adj", "own", "personality",
-        "pid", "places", "present", "routes", "scheduler", "sources", "start_time", "status", "sysctl",
+        "pid", "places", "present", "resctrl", "routes", "scheduler", "sources", "start_time", "status", "sysctl",
         "timens_offsets", "uid_map")
 
     def __init__(self, status: str) -> None:
@@ -54,6 +55,7 @@ class Facts:
         self.uid_map: tuple[tuple[int, int, int], ...] = ()
         self.gid_map: tuple[tuple[int, int, int], ...] = ()
         self.mounts: list[Any] = []
+        self.resctrl = ("", "", "")
         self.sources: dict[str, tuple[str, str, str]] = {}
         self.membership: dict[str, str] = {}
         self.files: dict[tuple[str, str], str] = {}

@@ -9,6 +9,7 @@ from runspec.plan.steps import (
     attributes,
     gate,
     hooks,
+    intel_rdt,
     limits,
     namespaces,
     netdevices,
@@ -165,7 +166,8 @@ def remains(item: Item) -> list[Step]:
     steps: list[Step] = [*netdevices.back(spec), groups.KillContainer(target=name, groups=item.groups)]
     steps += [network.RemoveLink(target=name, path=f"interfaces[{i}]", link=network.host_name(name, one.name))
               for i, one in enumerate(spec.interfaces)]
-    steps += [*returned(item), groups.RemoveCgroup(target=name, groups=item.groups), *hooks.stopped(spec, bundle(item))]
+    steps += [*returned(item), groups.RemoveCgroup(target=name, groups=item.groups), *intel_rdt.leave(spec),
+              *hooks.stopped(spec, bundle(item))]
     # All before anything new is prepared under the same names.
     return [step.replace(early=True) for step in steps]
 
@@ -192,7 +194,7 @@ def remove_container(item: Item) -> list[Step]:
                   for directory in (overlay.upper, rootfs.work_dir(overlay.upper))]
     if spec.root.image:
         steps.append(rootfs.RemoveDirectory(target=item.name, directory=rootfs.base_dir(item.name)))
-    steps += hooks.stopped(spec, bundle(item))
+    steps += [*intel_rdt.leave(spec), *hooks.stopped(spec, bundle(item))]
     steps.append(process.RemoveRecord(target=item.name))
     return steps
 
@@ -209,7 +211,7 @@ def create(item: Item, host: Host) -> list[Step]:
     steps: list[Step] = list(directories(spec))
     steps.append(groups.make_step(name, host, path))
     steps += group_writes(item, host, {}, fresh=True)
-    links = [*network.create_links(spec), *netdevices.move(spec)]
+    links = [*network.create_links(spec), *netdevices.move(spec), *intel_rdt.join(spec)]
     if item.bundle:
         steps.append(gate.MakeGate(target=name))
     steps += id_maps(spec)
@@ -259,12 +261,13 @@ def restart(item: Item, host: Host) -> list[Step]:
     # The network belongs to the user namespace it was made in: both go on, or the new init ruled neither.
     kept = (*("user",) * namespaces.is_new(spec, "user"), *("net",) * namespaces.is_new(spec, "network"), "root")
     # The host's links go home and come again, so that none is lost should the new init fail.
-    moved = netdevices.move(spec)
+    moved = [*netdevices.move(spec), *intel_rdt.join(spec)]
     spawn, children = namespaces.plan(spec, groups.unified(host, path), groups.tasks(host, path), bool(moved), kept)
     steps: list[Step] = [*netdevices.back(item.last), process.KeepNamespaces(target=name, kept=kept),
                          groups.KillContainer(target=name, groups=item.groups, forever=False)]
     # A new init is a new life, with all of its hooks.
-    steps += [step.replace(early=True) for step in hooks.stopped(item.last, bundle(item))]
+    steps += [step.replace(early=True) for step in (*intel_rdt.leave(item.last),
+                                                    *hooks.stopped(item.last, bundle(item)))]
     steps += group_writes(item, host, item.facts.files)
     steps += [*id_maps(spec, fresh=False), spawn, *rootfs.ready(spec, None)]
     if moved:

@@ -11,6 +11,7 @@ from runspec.plan import cgroup
 from runspec.plan.facts import Facts
 from runspec.plan.host import Host
 from runspec.plan.steps.hooks import KINDS, adds, listed
+from runspec.plan.steps.intel_rdt import expect_class, see_class
 from runspec.plan.steps.namespaces import is_new
 from runspec.plan.steps.network import interface_view, links_seen, see_devices
 from runspec.plan.steps.process import mask
@@ -45,6 +46,7 @@ def expected(spec: Spec, host: Host, facts: Facts) -> View:
     expect_mounts(spec, facts, view)
     expect_process(spec, view)
     expect_attributes(spec, view)
+    expect_class(spec, view)
     expect_seccomp(spec, view)
     view.update(cgroup.expected(spec.linux.resources, host))
     interface_view(spec, view)
@@ -65,6 +67,7 @@ def seen(spec: Spec, last: Spec | None, host: Host, facts: Facts, before: View) 
     see_mounts(spec, last, facts, told)
     see_process(spec, last, facts, told)
     see_attributes(spec, last, facts, told)
+    see_class(spec, facts, told)
     see_seccomp(spec, facts, told, before)
     told.update(cgroup.seen(spec.linux.resources, last.linux.resources if last else None, host, facts))
     links_seen(spec, last, facts, told)
@@ -97,7 +100,7 @@ RECORDED = frozenset((
     "linux.cdiDevices",
     "annotations", "labels", "project", "process.args", "process.env", "process.cwd", "process.user.uid",
     "process.user.gid", "process.user.umask", "process.user.additionalGids",
-    "root.overlay.volatile", "linux.netDevices", *(f"hooks.{kind}" for kind in KINDS))) | ATTRIBUTES
+    "root.overlay.volatile", "linux.netDevices", "linux.intelRdt", *(f"hooks.{kind}" for kind in KINDS))) | ATTRIBUTES
 
 
 def expect_identity(spec: Spec, view: View) -> None:

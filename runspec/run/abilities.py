@@ -6,6 +6,7 @@ from runspec import abi
 from runspec.plan import cgroup, needs
 from runspec.plan.steps import landlock, seccomp
 from runspec.plan.steps.attributes import listed
+from runspec.plan.steps.intel_rdt import ROOT as RESCTRL
 from runspec.run import abilities_resources
 from runspec.run.probes import APPARMOR, SELINUX
 from runspec.spec.model import Network, Spec
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 
 def refusals(kernel: Kernel, spec: Spec) -> list[Refusal]:
     """(path, what, why, fix) for each key that this kernel has nothing for."""
-    return [*_labels(kernel, spec), *_memory(kernel, spec), *_landlock(kernel, spec), *_seccomp(kernel, spec)]
+    return [*_labels(kernel, spec), *_memory(kernel, spec), *_landlock(kernel, spec), *_resctrl(kernel, spec),
+            *_seccomp(kernel, spec)]
 
 
 def every(kernel: Kernel, host: Host, spec: Spec) -> list[Refusal]:
@@ -71,6 +73,16 @@ def _memory(kernel: Kernel, spec: Spec) -> list[Refusal]:
     missing = sorted(listed(one.nodes) - listed(online))
     return [("linux.memoryPolicy.nodes", f"this machine has no node {', '.join(map(str, missing))} with memory",
              f"those that have some are {online}, numa(7)", f'write nodes: "{online}"')] if missing else []
+
+
+def _resctrl(kernel: Kernel, spec: Spec) -> list[Refusal]:
+    if spec.linux.intel_rdt is None or kernel.exists(f"{RESCTRL}/schemata"):
+        return []
+    known = b"resctrl" in (kernel.try_read("/proc/filesystems") or b"").split()
+    why = f"nothing is mounted at {RESCTRL}, resctrl.rst" if known else (
+        "this processor or kernel has no resource control, resctrl.rst")
+    return [("linux.intelRdt", "there are no classes of caches and memory bandwidth here", why,
+             f"mount -t resctrl resctrl {RESCTRL}" if known else "remove it, or use a processor with RDT")]
 
 
 def _landlock(kernel: Kernel, spec: Spec) -> list[Refusal]:

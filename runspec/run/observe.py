@@ -9,6 +9,7 @@ from runspec.kernel import cgroupfs, netlink, procfs
 from runspec.plan import cgroup, rtnetlink
 from runspec.plan.facts import Facts
 from runspec.plan.host import Host
+from runspec.plan.steps import intel_rdt
 from runspec.plan.steps.base import Table
 from runspec.plan.steps.cgroup import groups
 from runspec.plan.steps.namespaces import KINDS, inside, is_new
@@ -190,6 +191,12 @@ class Observer:
 
     def _attributes(self, facts: Facts, specs: list[Spec]) -> None:
         kernel, proc = self.kernel, f"/proc/{facts.pid}"
+        one = specs[0].linux.intel_rdt
+        if one is not None:
+            where, watched = intel_rdt.directory(specs[0].name, one), intel_rdt.monitor(specs[0].name, one)
+            tasks, schemata, more = ((kernel.try_read(path) or b"").decode("ascii", "replace") for path in (
+                f"{where}/tasks", f"{where}/schemata", f"{watched}/tasks"))
+            facts.resctrl = tasks, schemata, more if watched else ""
         if any(spec.process.scheduler is not None for spec in specs):
             facts.scheduler = kernel.scheduler(facts.pid) or b""
         if any(spec.process.io_priority is not None for spec in specs):

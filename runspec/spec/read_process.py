@@ -5,6 +5,7 @@ from __future__ import annotations
 from runspec.spec import units
 from runspec.spec.model import (
     CPUAffinity,
+    IntelRdt,
     IOPriority,
     Landlock,
     LandlockNet,
@@ -71,7 +72,12 @@ def domain(reader: Reader, linux: Tree) -> dict[str, Any]:
     hosts = sorted(host for host in lent if not host.startswith("x-"))
     if hosts:
         reader.moves["linux.netDevices"] = {f".{host}": f"[{index}]" for index, host in enumerate(hosts)}
+    rdt = linux.get("intelRdt")
     return {
+        "intel_rdt": None if rdt is None else IntelRdt(
+            clos_id=rdt.get("closID") or None, schemata=tuple(rdt.get("schemata") or ()),
+            l3_cache_schema=rdt.get("l3CacheSchema") or None, mem_bw_schema=rdt.get("memBwSchema") or None,
+            enable_monitoring=rdt.get("enableMonitoring")),
         "net_devices": tuple(NetDevice(host=host, name=(lent[host] or {}).get("name")) for host in hosts),
         "mount_label": linux.get("mountLabel") or None,
         "personality": None if raw is None else Personality(domain=raw["domain"],

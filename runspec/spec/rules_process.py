@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from runspec.spec.model import Process, Scheduler, Spec
+from runspec.spec.model import IntelRdt, Process, Scheduler, Spec
 from runspec.spec.rules_mounts import Faults, check_path
+from runspec.spec.units import shown
 
 NICE = ("SCHED_OTHER", "SCHED_BATCH")
 RANKED = ("SCHED_FIFO", "SCHED_RR")
@@ -21,6 +22,8 @@ def check_attributes(faults: Faults, spec: Spec) -> None:
     _priority(faults, spec.process)
     _labels(faults, spec)
     _memory(faults, spec)
+    if spec.linux.intel_rdt is not None:
+        _class(faults, spec.linux.intel_rdt)
     if spec.linux.personality is not None and spec.linux.personality.flags:
         faults.add("linux.personality.flags", "has no value that OCI knows", "config-linux.md, Personality",
                    "remove it")
@@ -96,6 +99,26 @@ def _memory(faults: Faults, spec: Spec) -> None:
     if "MPOL_F_NUMA_BALANCING" in one.flags and one.mode not in ("MPOL_BIND", "MPOL_PREFERRED_MANY"):
         faults.add(f"{at}.flags", f"MPOL_F_NUMA_BALANCING says nothing with {one.mode}", "set_mempolicy(2)",
                    "remove it, or write mode: MPOL_BIND")
+
+
+def _class(faults: Faults, one: IntelRdt) -> None:
+    at, name = "linux.intelRdt", one.clos_id
+    if name is not None and name != "/":
+        bad = next((char for char in name if char in "/\0\n"), "")
+        if bad or name in (".", "..", "info", "mon_groups", "mon_data"):
+            faults.add(f"{at}.closID", f"{shown(name)} is no class's name",
+                       "it is a directory of resctrl, and the kernel has some of its own there, resctrl.rst",
+                       "choose another name, or / for the default class")
+    for path, line, head in ((f"{at}.l3CacheSchema", one.l3_cache_schema, "L3"),
+                             (f"{at}.memBwSchema", one.mem_bw_schema, "MB:"),
+                             *((f"{at}.schemata[{i}]", line, "") for i, line in enumerate(one.schemata))):
+        if line is None:
+            continue
+        if "\n" in line or "\0" in line:
+            faults.add(path, "is not one line", "a line of the schemata file, resctrl.rst", "write one line")
+        elif not line.startswith(head) or ":" not in line or "=" not in line:
+            faults.add(path, f"{shown(line)} is no schema", "it names a resource and its domains, resctrl.rst",
+                       f"write it like {'MB:0=50' if head == 'MB:' else 'L3:0=ff'}")
 
 
 def _landlock(faults: Faults, spec: Spec) -> None:

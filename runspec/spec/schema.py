@@ -31,7 +31,7 @@ _WORDS = {"string": "text", "integer": "an integer", "number": "a number", "null
 # OCI's words that no schema here has yet: an unknown key all the same, but not a slip of the pen.
 _OCI = frozenset((
     "scheduler", "ioPriority", "execCPUAffinity", "selinuxLabel",
-    "apparmorProfile", "mountLabel", "intelRdt", "personality", "memoryPolicy", "ociVersion",
+    "apparmorProfile", "mountLabel", "personality", "memoryPolicy", "ociVersion",
     "username", "commandLine"))
 _ANSWERS = {"yes": "true", "on": "true", "true": "true", "no": "false", "off": "false", "false": "false"}
 _MANY = 12      # known words that a message still lists

@@ -7,6 +7,7 @@ from runspec.plan.steps import (
     cgroup,
     gate,
     hooks,
+    intel_rdt,
     limits,
     live,
     mounts,
@@ -22,8 +23,8 @@ from runspec.plan.steps.base import Step
 from runspec.spec import model
 from runspec.spec.frozen import Frozen
 
-MODULES = (attributes, cgroup, gate, hooks, limits, live, mounts, namespaces, netdevices, network, network_live,
-           process, rootfs, terminal)
+MODULES = (attributes, cgroup, gate, hooks, intel_rdt, limits, live, mounts, namespaces, netdevices, network,
+           network_live, process, rootfs, terminal)
 
 
 def classes() -> dict[str, type]:

@@ -118,15 +118,14 @@ def resolve(kernel: Kernel, directory: str, tag: str) -> Manifest:
         raise damaged(f"{marker} names no version that runspec knows")
     index = f"{directory}/index.json"
     entries = _entries(_tree(read(kernel, index), index), index)
-    names = [_ref(one) for one in entries]
+    known = ", ".join(sorted({_ref(one) for one in entries} - {""}))
     if tag:
         entries = [one for one in entries if _ref(one) == tag]
         if not entries:
             raise HostError(f"root.image: {directory} has no image {tag}",
-                            f"it has {', '.join(name or 'one without a tag' for name in names) or 'none'}",
+                            f"it has {known}" if known else "it has none with a tag",
                             "name one of them: oci:DIR:TAG")
     if len(entries) != 1:
-        known = ", ".join(sorted({name for name in names if name}))
         raise HostError(f"root.image: {directory} holds {len(entries)} images{f' named {tag}' if tag else ''}",
                         f"their tags are {known}" if known else "none has a tag of its own",
                         "name one of them: oci:DIR:TAG")

@@ -198,13 +198,14 @@ def test_a_file_that_changes_meanwhile(tmp_path: Path) -> None:
     assert os.listdir(tmp_path / "state/images") == []
 
 
-@requires("umoci")
+@requires("skopeo", "umoci")
 def test_a_killed_builder_leaves_nothing_that_matters(tmp_path: Path) -> None:
     """Killed before each of its acts, for each kind."""
     file = tmp_path / "a.tar"
     file.write_bytes(tar(("etc/os", "file", "one"), ("way", "link", "etc")))
     where = layout(tmp_path / "oci", CONFIG, *PASSWD)
-    for text in (f"tar:{file}", f"oci:{where}:app"):
+    archive = docker_archive(tmp_path / "docker.tar", CONFIG, *PASSWD)
+    for text in (f"tar:{file}", f"oci:{where}:app", f"docker-archive:{archive}"):
         reference = Kernel()
         want = Images(reference, True, str(tmp_path / text[:3])).ensure(text)
         assert want is not None

@@ -299,6 +299,10 @@ def refusals(resources: Resources, host: Host) -> list[tuple[str, str, str, str]
             ("pids", "pids", resources.pids.limit is not None),
             ("hugetlb", "hugepageLimits", bool(resources.hugepage_limits)), ("rdma", "rdma", bool(resources.rdma))):
         if asked and not host.version_of(controller):
-            out.append((f"linux.resources.{path}", f"this machine has no {controller} controller",
-                        "cgroups(7)", "mount it, or enable it in the kernel"))
+            beside = controller in host.controllers2
+            out.append((f"linux.resources.{path}", f"this machine has no {controller} controller" if not beside
+                        else f"{controller} is on a cgroup v2 in which containers have no group here",
+                        "cgroups(7)" if not beside else "the main controllers are on v1, cgroups(7)",
+                        "mount it, or enable it in the kernel" if not beside
+                        else f"mount -t cgroup -o {controller} while nobody uses it on v2, or remove the key"))
     return out

@@ -127,6 +127,14 @@ def test_huge_pages_in_use_and_reserved(limit: int, word: str) -> None:
             ("hugetlb.2MB.limit_in_bytes", "-1", None), ("hugetlb.2MB.rsvd.limit_in_bytes", "-1", None)]
 
 
+def test_a_minor_controller_on_v2_beside_v1_is_no_place_for_limits() -> None:
+    host = Host(hierarchies=(("memory", "/cg/memory"),), unified="/cg/unified", controllers2=("hugetlb",))
+    asked = Resources(hugepage_limits=(HugepageLimit(page_size="2MB", limit=0),))
+    assert written(asked, host) == []
+    (found,) = cgroup.refusals(asked, host)
+    assert found[:2] == (f"{AT}.hugepageLimits", "hugetlb is on a cgroup v2 in which containers have no group here")
+
+
 def test_rdma_devices_one_by_one() -> None:
     asked = Resources(rdma=(Rdma(device="a", hca_handles=2), Rdma(device="b", hca_objects=3)))
     text = "a hca_handle=2 hca_object=max\nb hca_handle=max hca_object=max"

@@ -162,15 +162,20 @@ def start(words: Words, kernel: Kernel, store: Store, name: str) -> int:
 
 def delete(words: Words, kernel: Kernel, store: Store, name: str) -> int:
     """Remove a container and all that was made for it."""
-    force = words.flag("force")
-    Session.recover(kernel, store)
+    force, whole = words.flag("force"), True
+    try:
+        Session.recover(kernel, store)
+    except StateError:
+        if not force:
+            raise
+        whole = False       # somebody's journal is damaged: that must not keep this one alive
     ids = [("container", name)]
     if name not in store.names("container"):
         store.tidy()
         if force:
             return 0
         find(store, name)
-    with Session.lock(kernel, store, ids):
+    with Session.lock(kernel, store, ids) if whole else store.lock(ids):
         session = Session(kernel, store)
         try:
             record = store.load("container", name)

@@ -190,7 +190,7 @@ class Journal:
             head, entries = parse_journal(text)
         except ValueError as error:
             raise StateError(f"journal {self.id} is damaged", why=f"{self.path}: {error}",
-                             fix="destroy what it names with --force, then remove the file") from None
+                             fix="remove what it was about with `runspec delete --force`, then the file") from None
         if head and head["version"] != VERSION:
             raise StateError(f"journal {self.id} is of version {head['version']}",
                              why=f"{self.path}: this runspec knows version {VERSION}",

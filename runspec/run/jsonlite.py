@@ -61,6 +61,9 @@ def loads(text: str | bytes) -> Any:
         value, end = _scan(text, 0)
     except StopIteration:
         raise ValueError("no JSON value") from None
+    except SystemError:
+        # The scanner takes its error from json.decoder, which nobody has loaded.
+        raise ValueError("torn, or no JSON") from None
     except RecursionError:
         raise ValueError("nested too deep") from None
     if end != len(text):

@@ -33,6 +33,7 @@ EXACT = PREFIX + "exactDevices"        # true: the device rules are all there ar
 DEFAULT_FILTER = PREFIX + "defaultFilter"      # true: the filter was runspec's default one, see _beyond
 KEPT = PREFIX + "annotations"          # annotations that begin with the prefix themselves
 
+UNLIMITED = 2**64 - 1           # of what OCI has as a number without a sign
 SETS = ("bounding", "effective", "permitted", "inheritable", "ambient")
 # Texts that say nothing while they are empty, and numbers that mean "not asked for" at zero: what Go
 # programs write for a field they left alone.
@@ -156,6 +157,9 @@ class _Reader:
         pids = _at(tree, "linux.resources.pids")
         if isinstance(pids, dict) and pids.get("limit", 0) < 0:
             pids["limit"] = -1
+        for one in (_at(tree, "linux.resources") or {}).get("hugepageLimits", ()):
+            if one["limit"] == UNLIMITED:
+                one["limit"] = -1
         for one in (_at(tree, "linux.resources.blockIO") or {}).get("weightDevice", ()):
             for name in ("weight", "leafWeight"):
                 if not one.get(name):

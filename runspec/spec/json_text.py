@@ -77,8 +77,11 @@ def strict(data: bytes, twice: dict[int, str] | None = None) -> Any:
             twice[id(made)] = next(key for index, key in enumerate(names) if key in names[:index])
         return made
 
+    text = data.decode("utf-8")
+    if text[:1] == "\ufeff":
+        raise ValueError("it begins with a byte order mark")
     try:
-        tree = json.loads(data.decode("utf-8"), object_pairs_hook=pairs, parse_int=whole, parse_float=broken,
+        tree = json.loads(text, object_pairs_hook=pairs, parse_int=whole, parse_float=broken,
                           parse_constant=constant)
     except json.JSONDecodeError as error:
         said = error.msg.removesuffix(" starting at").removesuffix(" at")

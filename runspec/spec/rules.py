@@ -244,7 +244,8 @@ def _root(faults: Faults, spec: Spec) -> None:
 
 def _program(faults: Faults, spec: Spec) -> None:
     # A bundle may leave out what runs: then it can be created, and not started.
-    if spec.process.args[:1] not in ((), ("",)) or (faults.oci and not spec.process.args):
+    if spec.process.args[:1] not in ((), ("",)) or (
+            faults.oci and not spec.process.args and "name" not in faults.marks):
         return
     telling = (spec.root.image or "").startswith(TELLING)
     if telling and spec.root.digest is None and not spec.process.args:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from runspec.spec import schema
-from runspec.spec.from_oci import DEFAULT_FILTER, EXACT, KEPT, PREFIX, VERSION, devices
+from runspec.spec.from_oci import DEFAULT_FILTER, EXACT, KEPT, PREFIX, UNLIMITED, VERSION, devices
 from runspec.spec.json_text import strict
 from runspec.spec.model import Process, Spec
 from runspec.spec.seccomp import default_rules
@@ -32,6 +32,9 @@ def config_of(spec: Spec) -> tuple[Tree, list[str]]:
     notes: dict[str, str] = {PREFIX + "name": _compact(name)}
     lost: list[str] = []
     tree["root"].setdefault("path", "rootfs")
+    for one in tree["linux"]["resources"].get("hugepageLimits", ()):
+        if one["limit"] == -1:
+            one["limit"] = UNLIMITED
     if spec.root.image is None and spec.root.overlay is None:
         tree["root"] = {"path": spec.root.path, "readonly": spec.root.readonly}
     if isinstance(spec.linux.seccomp, str):

@@ -48,17 +48,6 @@ def version() -> str:
     return f"{one.major}.{one.minor}.{one.micro} {lib.seccomp_arch_native():x}"
 
 
-def known_architecture(name: str) -> bool:
-    """Whether the library knows SCMP_ARCH_*."""
-    return _architecture(name) != 0
-
-
-def _architecture(name: str) -> int:
-    _, lib = _load()
-    number: int = lib.seccomp_arch_resolve_name(name.removeprefix("SCMP_ARCH_").lower().encode())
-    return number
-
-
 def compile_filter(default: int, architectures: Sequence[str], rules: Iterable[Rule]) -> bytes:
     """The program of a filter, struct sock_filter after struct sock_filter.
 
@@ -80,7 +69,9 @@ def compile_filter(default: int, architectures: Sequence[str], rules: Iterable[R
     try:
         _check(lib.seccomp_attr_set(context, lib.SCMP_FLTATR_CTL_OPTIMIZE, _BINARY_TREE), "seccomp_attr_set", "")
         for name in architectures:
-            got = lib.seccomp_arch_add(context, _architecture(name))
+            # 0, what an unknown name becomes, would stand for the machine's own.
+            number = lib.seccomp_arch_resolve_name(name.removeprefix("SCMP_ARCH_").lower().encode())
+            got = lib.seccomp_arch_add(context, number) if number else -errno.EINVAL
             if got != -errno.EEXIST:
                 _check(got, "seccomp_arch_add", name)
         for name, action, conditions in rules:

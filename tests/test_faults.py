@@ -77,10 +77,11 @@ def test_fault(entry: Entry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_counts() -> None:
-    """How many there are at least: of YAML itself (2), of keys (4)."""
+    """How many there are at least: of YAML itself (2), of keys (4), of seccomp (10)."""
     found: dict[int, int] = {}
     for parameter in entries():
         number = int(parameter.values[0]["class"])
         found[number] = found.get(number, 0) + 1
     assert found.get(2, 0) >= 60
     assert found.get(4, 0) >= 60
+    assert found.get(10, 0) >= 30

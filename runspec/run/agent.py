@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 
 from runspec.errors import HostError, SyscallError
 from runspec.run import jsonlite
@@ -41,7 +42,8 @@ def introduce(kernel: Kernel, child: Child, report: Report, spec: dict[str, Any]
         try:
             kernel.send_descriptor(path, message(child.pid, spec, status, asked.get("listenerMetadata")), listener)
         except SyscallError as error:
-            raise HostError(f"linux.seccomp.listenerPath: nobody takes the listener at {path}: {error.strerror}",
+            raise HostError(f"linux.seccomp.listenerPath: nobody takes the listener at {path}: "
+                            f"{os.strerror(error.errno or 0)}",
                             "the agent listens there on a stream socket before a container starts, unix(7)",
                             "start the agent first") from None
         kernel.wake(report, address)

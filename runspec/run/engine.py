@@ -207,7 +207,12 @@ class Run:
 
     def _introduce(self, name: str, report: Report) -> None:
         """The child has loaded a filter that asks an agent."""
-        introduce(self.kernel, self.children[name], report, self.records["container", name].spec, "creating")
+        try:
+            introduce(self.kernel, self.children[name], report, self.records["container", name].spec, "creating")
+        except HostError as error:
+            told = StepError(f"{name}: {error.what}", error.why, error.fix)
+            told.path = "linux.seccomp.listenerPath"
+            raise told from error
 
     def inside(self, step: Step, table: Table, held: tuple[str, ...] = ()) -> list[Report]:
         """Run a table whose slot "init" is the pidfd of the target's init, and the next ones what is held.

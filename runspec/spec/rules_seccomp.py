@@ -60,6 +60,7 @@ def _number(faults: Faults, at: str, action: str, number: int | None) -> None:
 
 def _listener(faults: Faults, one: Seccomp) -> None:
     at, asks = "linux.seccomp", any(rule.action == NOTIFY for rule in one.syscalls)
+    asks = asks or one.default_action == NOTIFY
     path = one.listener_path
     if asks and path is None:
         faults.add(at, f"{NOTIFY} needs listenerPath", "without an agent such a call would wait for ever",
@@ -119,10 +120,11 @@ def _compare(faults: Faults, at: str, rule: SyscallRule, one: Seccomp, told: Tol
             found = before.get(conditions) or before.get(()) or (not conditions and next(iter(before.values()), None))
             if found and found[:2] != (rule.action, rule.errno_ret) and not (
                     faults.oci and (conditions not in before or rule.action == one.default_action)):
+                number = "" if found[1] is None else f" with {found[1]}"
                 which = "" if conditions in before else ", with conditions that are then not looked at" \
                     if not conditions else " without any condition"
                 faults.add(f"{at}.names[{index}]", f"{rule.action} for {name} contradicts {found[2]}",
-                           f"that says {found[0]}{which}", "remove one of the two")
+                           f"that says {found[0]}{number}{which}", "remove one of the two")
                 break
             before.setdefault(conditions, (rule.action, rule.errno_ret, at))
 

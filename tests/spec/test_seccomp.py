@@ -8,13 +8,14 @@ import os
 import re
 import struct
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
 from runspec.kernel.native import seccomp as compiler
 from runspec.plan.steps import seccomp as words
-from runspec.spec import seccomp
+from runspec.spec import rules, seccomp, source
 from runspec.spec.defaults import CAPABILITY_NAMES
 from runspec.spec.model import Seccomp, SyscallArg
 from runspec.spec.names import CAPABILITY_NUMBER
@@ -164,3 +165,16 @@ def test_a_bundle_holds_the_rules_for_every_machine() -> None:
 
 def test_the_lists_are_read_from_the_package() -> None:
     assert Path(seccomp.folder(), "seccomp.default.json").read_bytes() == seccomp.default_text()
+
+
+def test_more_conditions_than_a_filter_holds_are_refused_at_once() -> None:
+    args = ", ".join(f"{{index: 0, value: {number}, op: SCMP_CMP_EQ}}" for number in range(5000))
+    text = ("apiVersion: runspec/v1\nname: a\nroot: {image: busybox}\nprocess: {args: [sh]}\nlinux:\n  seccomp:\n"
+            "    defaultAction: SCMP_ACT_ALLOW\n    syscalls:\n"
+            f"    - {{names: [read], action: SCMP_ACT_ERRNO, args: [{args}]}}\n")
+    start = time.process_time()
+    _, faults = rules.judge(*source.parse(text, "t.yaml"))
+    assert time.process_time() - start < 1
+    assert [one.text() for one in faults] == [
+        "t.yaml:9:5: linux.seccomp.syscalls: has more conditions than a filter can hold\n"
+        "  why: the kernel takes 4096 instructions, seccomp(2)\n  fix: say it with fewer rules"]

@@ -150,6 +150,7 @@ class SetIdentity(ChildStep):
     def __str__(self) -> str:
         user, caps = self.process.user, len(self.process.capabilities.bounding)
         more = ", kept to its Landlock rules" if self.landlock is not None else ""
+        more += ", its system calls filtered" if self.seccomp is not None else ""
         return f"become uid {user.uid} gid {user.gid} with {caps} capabilities{more}"
 
 

@@ -276,7 +276,7 @@ def supervise(kernel: Kernel, child: Child, table: Table, program: str, detach: 
             if report.kind == abi.REPORT_LISTENER and record is not None:
                 from runspec.run.agent import introduce
 
-                introduce(kernel, child, report, record.spec, "running")
+                introduce(kernel, child, report, record, "running")
         if pid_file:
             kernel.replace_file(pid_file, str(child.pid), 0o644)
         if detach:

@@ -6,6 +6,7 @@ import errno
 import os
 
 from runspec.errors import HostError, SyscallError
+from runspec.plan.steps.rootfs import STATE
 from runspec.run import jsonlite
 
 TYPE_CHECKING = False
@@ -13,17 +14,17 @@ if TYPE_CHECKING:
     from typing import Any
 
     from runspec.kernel import Child, Kernel, Report
+    from runspec.run.store import Record
 
 OCI_VERSION = "1.3.0"
 
 
-def introduce(kernel: Kernel, child: Child, report: Report, spec: dict[str, Any], status: str) -> None:
+def introduce(kernel: Kernel, child: Child, report: Report, record: Record, status: str) -> None:
     """Send a child's listener to the socket at listenerPath, then let the child go on.
 
     Args:
         report: the child's REPORT_LISTENER, whose descriptor is closed here.
-        spec: the applied document, as tree.to_tree gives it.
-        status: the container's, as its state says it.
+        record: of the container; status: the container's, as its state says it.
 
     Raises:
         HostError: nobody takes it.
@@ -37,10 +38,10 @@ def introduce(kernel: Kernel, child: Child, report: Report, spec: dict[str, Any]
             if error.errno == errno.EPROTO:
                 return      # the filter was refused: the child's next report says so
             raise
-        asked = spec["linux"]["seccomp"]
+        asked = record.spec["linux"]["seccomp"]
         path = asked["listenerPath"]
         try:
-            kernel.send_descriptor(path, message(child.pid, spec, status, asked.get("listenerMetadata")), listener)
+            kernel.send_descriptor(path, message(child.pid, record, status, asked.get("listenerMetadata")), listener)
         except SyscallError as error:
             raise HostError(f"linux.seccomp.listenerPath: nobody takes the listener at {path}: "
                             f"{os.strerror(error.errno or 0)}",
@@ -53,11 +54,10 @@ def introduce(kernel: Kernel, child: Child, report: Report, spec: dict[str, Any]
                 kernel.close(fd)
 
 
-def message(pid: int, spec: dict[str, Any], status: str, metadata: str | None) -> bytes:
+def message(pid: int, record: Record, status: str, metadata: str | None) -> bytes:
     """The container process state that goes with the descriptor."""
-    name = spec["name"]
-    state = {"ociVersion": OCI_VERSION, "id": name, "status": status, "pid": pid,
-             "bundle": f"/var/lib/runspec/{name}", "annotations": spec.get("annotations") or {}}
+    state = {"ociVersion": OCI_VERSION, "id": record.name, "status": status, "pid": pid,
+             "bundle": record.bundle or f"{STATE}/{record.name}", "annotations": record.spec.get("annotations") or {}}
     tree: dict[str, Any] = {"ociVersion": OCI_VERSION, "fds": ["seccompFd"], "pid": pid}
     if metadata is not None:
         tree["metadata"] = metadata

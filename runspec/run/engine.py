@@ -186,7 +186,7 @@ class Run:
                     cause = failure(op, report.error, said) if op.number == abi.OP_HOOK else refused(op, report.error)
                     raise step_error(step, cause)
                 if report.kind == abi.REPORT_LISTENER:
-                    introduce(self.kernel, child, report, self.records["container", step.target].spec, "created")
+                    introduce(self.kernel, child, report, self.records["container", step.target], "created")
                 said = report.data
         finally:
             child.close()
@@ -208,7 +208,7 @@ class Run:
     def _introduce(self, name: str, report: Report) -> None:
         """The child has loaded a filter that asks an agent."""
         try:
-            introduce(self.kernel, self.children[name], report, self.records["container", name].spec, "creating")
+            introduce(self.kernel, self.children[name], report, self.records["container", name], "creating")
         except HostError as error:
             told = StepError(f"{name}: {error.what}", error.why, error.fix)
             told.path = "linux.seccomp.listenerPath"

@@ -287,6 +287,31 @@ def test_an_agent_answers(cli: Cli, tmp_path: Path, agent: Agent, strict: bool) 
     assert not [one for one in fds if "seccomp" in one or "userfaultfd" in one]
 
 
+@pytest.mark.parametrize("strict", [True, False], ids=["no new privileges", "privileges"])
+def test_a_bundle_with_an_agent(cli: Cli, tmp_path: Path, agent: Agent, strict: bool) -> None:
+    """`create` leaves an init that `start` sets going: who asks the agent is whoever loads the filter."""
+    (tmp_path / "b" / "rootfs" / "bin").mkdir(parents=True)
+    shutil.copy("/bin/busybox", tmp_path / "b" / "rootfs" / "bin" / "busybox")
+    (tmp_path / "b" / "config.json").write_text(json.dumps({
+        "ociVersion": "1.3.0", "root": {"path": "rootfs"},
+        "process": {"cwd": "/", "args": ["/bin/busybox", "sleep", "1000"], "noNewPrivileges": strict,
+                    "env": ["PATH=/bin"], "user": {"uid": 0, "gid": 0}},
+        "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}],
+        "linux": {"seccomp": asking(agent),
+                  "namespaces": [{"type": kind} for kind in ("pid", "mount", "ipc", "uts")]}}))
+    # Its init keeps our standard output, so that must be no pipe that somebody reads to its end.
+    cli("create", "-b", tmp_path / "b", "oci", capture_output=False, stdout=subprocess.DEVNULL)
+    assert not agent.told
+    cli("start", "oci")
+    [told] = agent.told
+    assert told["state"]["bundle"] == str(tmp_path / "b")
+    assert told["state"]["status"] == "created"
+    assert filters(cli, "oci") == ("2", "1")
+    done = cli("exec", "oci", "/bin/busybox", "mkdir", "/b", status=None)
+    assert "No medium found" in done.stderr
+    cli("delete", "--force", "oci")
+
+
 def test_an_agent_of_the_calls_by_which_it_is_told(cli: Cli, tmp_path: Path, agent: Agent) -> None:
     cli("apply", write(tmp_path / "sc.yaml", seccomp=asking(agent, "sendmsg", "connect", "futex", "ppoll")))
     assert len(agent.told) == 1

@@ -288,8 +288,7 @@ def _retype(here: Schema, value: Any) -> str:
     if "string" in types and isinstance(value, float):
         return "write it in quotes"
     if "string" in types and isinstance(value, bool | int):
-        text = str(value).lower() if isinstance(value, bool) else str(value)
-        return f'write it in quotes: "{text}"' if _matcher(here.get("pattern", ""))(text) else ""
+        return f'write it in quotes: "{str(value).lower() if isinstance(value, bool) else value}"'
     if "integer" in types and isinstance(value, str) and value.isascii() and value.isdigit() and (
             value == "0" or value[0] != "0"):
         return f"write it without quotes: {value}" if len(value) < 25 else ""

@@ -26,7 +26,7 @@ from runspec.kernel.table import memfd, pack
 from runspec.plan.facts import Facts
 from runspec.plan.steps import process as process_steps
 from runspec.plan.steps.base import ChildStep, Table
-from runspec.run.images import is_static
+from runspec.run.busybox import is_static
 from runspec.spec.model import Linux, Process, Rlimit, Root, Spec
 
 pytestmark = requires("root", "busybox", "nsenter")

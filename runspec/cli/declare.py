@@ -9,6 +9,9 @@ from runspec.cli import render
 from runspec.errors import RunspecError, SpecError, UsageError
 from runspec.spec.model import Network, Spec
 
+# Keys are sorted, so every plan begins with these bytes and no document of a user's does.
+HEAD = b'{"apiVersion":"runspec/v1","bootID":"'
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runspec.cli.words import Words
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
     from runspec.kernel import Kernel
     from runspec.plan.steps.base import Change
     from runspec.run.apply import Wanted, Work
+    from runspec.run.planfile import Saved
     from runspec.run.store import Store
     from runspec.spec.image import Machine
     from runspec.spec.source import Document
@@ -61,7 +65,6 @@ def validate(words: Words, kernel: Kernel, store: None) -> int:
 
 def config(words: Words, kernel: Kernel, store: None) -> int:
     """The normalized form, every default spelled out."""
-    from runspec.run.images import Images
     from runspec.spec import source, to_yaml
 
     documents, unread = source.gather(list(words.operands), sys.stdin.buffer)
@@ -88,16 +91,30 @@ def request(words: Words, store: Store, machine: Machine) -> list[Wanted]:
 
 
 def plan(words: Words, kernel: Kernel, store: Store) -> int:
-    """The ordered steps, each with its reason; nothing is done."""
+    """The ordered steps, each with its reason; nothing is done.
+
+    With --out they are kept in a file, whole: then images are unpacked already, whose names the steps hold.
+    """
     from runspec.run.apply import Session
     from runspec.run.cdi import Machine
 
-    wanted = request(words, store, Machine(kernel))
+    out = os.path.abspath(words.value("out")) if words.flag("out") else ""
+    if out and ((os.path.lexists(out) and not os.path.isfile(out)) or os.path.islink(out)):
+        raise UsageError(f"--out: {words.value('out')} is no regular file", "it would be replaced by one",
+                         "name another file")
+    wanted = request(words, store, Machine(kernel, build=bool(out)))
     with store.lock(ids_of(wanted), shared=True):
         session = Session(kernel, store)
-        work = session.look(wanted, [], images_too=False)
+        work = session.look(wanted, [], images_too=bool(out))
         session.refuse(work, wanted)
     interrupted(work)
+    if out:
+        from runspec.run import planfile
+
+        if work.interrupted:
+            raise UsageError("--out: an interrupted run is to be undone first", "it changes what the plan is made from",
+                             "run `runspec apply` or `runspec destroy`, then plan again")
+        kernel.replace_file(out, planfile.text(kernel, store, wanted, work, session.host))
     print(render.plan_json(work.plan) if words.json else render.plan_text(work.plan, render.coloured()))
     return 0
 
@@ -126,11 +143,15 @@ def apply(words: Words, kernel: Kernel, store: Store) -> int:
     from runspec.run.cdi import Machine
     from runspec.spec import fields
 
-    wanted = request(words, store, Machine(kernel, build=True))
+    saved = kept_plan(words, kernel, store)
+    wanted = saved.wanted if saved is not None else request(words, store, Machine(kernel, build=True))
     try:
         with Session.lock(kernel, store, ids_of(wanted)):
             session = Session(kernel, store)
             work = session.look(wanted, [])
+            if work.plan.steps and saved is not None:
+                saved.check(work, session.host, render.value_text)
+                work.plan = saved.plan
             if work.plan.steps:
                 hard = [one for one in work.plan.changes if one.impact >= fields.RESTART and one.cause != "new"
                         and one.path]
@@ -145,6 +166,24 @@ def apply(words: Words, kernel: Kernel, store: Store) -> int:
     else:
         print(render.done_text(done, work.plan.changes, warnings(work), render.coloured()))
     return 0
+
+
+def kept_plan(words: Words, kernel: Kernel, store: Store) -> Saved | None:
+    """The plan that a file of the command line holds, None where they hold documents."""
+    for word in words.operands:
+        # Documents come from anywhere, a plan from a file that `plan --out` wrote.
+        if not os.path.isfile(word):
+            continue
+        with open(word, "rb") as file:
+            head = file.read(64)
+        if head.startswith(HEAD):
+            if len(words.operands) > 1:
+                raise UsageError(f"{word}: a plan is applied alone", "it was made from all its documents together",
+                                 "give it no other file")
+            from runspec.run import planfile
+
+            return planfile.load(kernel.read(word), word, kernel, store)
+    return None
 
 
 def destroy(words: Words, kernel: Kernel, store: Store) -> int:

@@ -90,7 +90,8 @@ GLOBAL = (
 VERBS = (
     Verb("validate", "check files and report every fault", _FILES, (_OUTPUT,)),
     Verb("config", "show files with every default spelled out", _FILES, (_OUTPUT,)),
-    Verb("plan", "show the ordered steps that apply would do", _FILES, (_OUTPUT,)),
+    Verb("plan", "show the ordered steps that apply would do", _FILES,
+         (_OUTPUT, Option("out", "", "FILE", "keep the plan in FILE, for `runspec apply FILE`"))),
     Verb("diff", "compare files with the live kernel", _FILES, (_OUTPUT,)),
     Verb("apply", "make the machine as the files say", _FILES, (_OUTPUT, _YES)),
     Verb(

@@ -50,10 +50,11 @@ class Item:
 
     Attributes:
         console: socket to which the terminal of its init goes, "" for none.
+        seen: spec path -> what the kernel shows, where the container or network is there.
     """
 
     __slots__ = ("bundle", "changes", "console", "data", "facts", "groups", "image", "last", "pid_file", "seccomp",
-                 "wanted")
+                 "seen", "wanted")
 
     def __init__(self, wanted: Any, last: Any, facts: Any, changes: tuple[Change, ...] = (),
                  image: str | None = None, groups: tuple[str, ...] = (), data: bool = False, bundle: str = "",
@@ -61,6 +62,7 @@ class Item:
         self.wanted, self.last, self.facts, self.changes = wanted, last, facts, changes
         self.image, self.groups, self.data = image, groups, data
         self.bundle, self.pid_file = bundle, pid_file
+        self.seen: dict[str, Any] = {}
         self.console = ""
         self.seccomp: Filter | None = None
 

@@ -173,7 +173,9 @@ class Session:
             before = {**view.expected(last, self.host, facts), **view.gone(spec, last)}
         seen = view.seen(spec, last, self.host, facts, before)
         changes = live.weigh(spec, last, facts, diff.changes(spec.name, expected, before, seen))
-        return Item(spec, last, facts, changes, image, where)
+        item = Item(spec, last, facts, changes, image, where)
+        item.seen = seen
+        return item
 
     def _filters(self, wanted: list[Wanted], items: list[Item], records: dict[str, Record | None],
                  build: bool) -> None:
@@ -210,8 +212,10 @@ class Session:
                             "name the network otherwise, or remove that link")
         expected = network.network_expected(wanted)
         before = network.network_expected(last) if last is not None else None
-        return Item(wanted, last, facts,
-                    diff.changes(wanted.name, expected, before, network.network_seen(wanted, last, facts)))
+        seen = network.network_seen(wanted, last, facts)
+        item = Item(wanted, last, facts, diff.changes(wanted.name, expected, before, seen))
+        item.seen = seen
+        return item
 
     def _references(self, wanted: list[Wanted]) -> None:
         """Names that no given document declares must be applied already."""

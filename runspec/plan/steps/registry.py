@@ -19,7 +19,6 @@ from runspec.plan.steps import (
     rootfs,
     terminal,
 )
-from runspec.plan.steps.base import Step
 from runspec.spec import model
 from runspec.spec.frozen import Frozen
 
@@ -29,8 +28,5 @@ MODULES = (attributes, cgroup, gate, hooks, intel_rdt, limits, live, mounts, nam
 
 def classes() -> dict[str, type]:
     """Class name -> class, of everything that may be named."""
-    found: dict[str, type] = {}
-    for module, base in ((model, Frozen), *((one, Step) for one in MODULES)):
-        found.update((name, one) for name, one in vars(module).items()
-                     if isinstance(one, type) and issubclass(one, base))
-    return found
+    return {name: one for module in (model, *MODULES) for name, one in vars(module).items()
+            if isinstance(one, type) and issubclass(one, Frozen)}

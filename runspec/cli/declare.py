@@ -65,6 +65,7 @@ def validate(words: Words, kernel: Kernel, store: None) -> int:
 
 def config(words: Words, kernel: Kernel, store: None) -> int:
     """The normalized form, every default spelled out."""
+    from runspec.run.images import Images
     from runspec.spec import source, to_yaml
 
     documents, unread = source.gather(list(words.operands), sys.stdin.buffer)

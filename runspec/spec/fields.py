@@ -14,22 +14,27 @@ class Field:
     Attributes:
         path: its spec path, `[]` for any index; it also stands for what lies below it.
         impact: NONE, IN_PLACE, RESTART or RECREATE.
-        observed: where the kernel tells it, or that only the Record does.
+        observed: where the kernel tells it, or that only the Record does, and why.
         man: page or kernel document that describes it.
+        note: values of another class.
     """
 
-    __slots__ = ("impact", "man", "observed", "path")
+    __slots__ = ("impact", "man", "note", "observed", "path")
 
-    def __init__(self, path: str, impact: int, observed: str, man: str) -> None:
-        self.path, self.impact, self.observed, self.man = path, impact, observed, man
+    def __init__(self, path: str, impact: int, observed: str, man: str, note: str = "") -> None:
+        self.path, self.impact, self.observed, self.man, self.note = path, impact, observed, man, note
 
 
 _RECORD = "the Record of what was applied"
+_WORD = "the Record: nothing of it reaches the kernel"
+_OWN = "the Record: a program may change it by itself"
+_LATER = "the Record: it shows in what `exec` starts"
+_RULES = "the Record: the kernel does not tell the rules"
 ROWS = (
-    Field("name", RECREATE, _RECORD, "runtime.md, State"),
-    Field("labels", IN_PLACE, _RECORD, "config.md, Annotations"),
-    Field("project", IN_PLACE, _RECORD, "config.md, Annotations"),
-    Field("annotations", IN_PLACE, _RECORD, "config.md, Annotations"),
+    Field("name", RECREATE, _WORD, "runtime.md, State"),
+    Field("labels", IN_PLACE, _WORD, "config.md, Annotations"),
+    Field("project", IN_PLACE, _WORD, "config.md, Annotations"),
+    Field("annotations", IN_PLACE, _WORD, "config.md, Annotations"),
     Field("hostname", IN_PLACE, "uname(2) inside", "uts_namespaces(7)"),
     Field("domainname", IN_PLACE, "uname(2) inside", "uts_namespaces(7)"),
     Field("root", RECREATE, "/proc/PID/mountinfo", "mount_namespaces(7)"),
@@ -44,19 +49,20 @@ ROWS = (
     Field("process.terminal", RESTART, _RECORD, "pty(7)"),
     # Whoever holds the terminal gives it the size of a window of his; this is only what it begins with.
     Field("process.consoleSize", RESTART, _RECORD, "tty_ioctl(4), TIOCSWINSZ"),
-    Field("process.cwd", RESTART, _RECORD, "chdir(2)"),
-    Field("process.args", RESTART, _RECORD, "execve(2)"),
-    Field("process.env", RESTART, _RECORD, "environ(7)"),
-    Field("process.user.uid", RESTART, _RECORD, "credentials(7)"),
-    Field("process.user.gid", RESTART, _RECORD, "credentials(7)"),
-    Field("process.user.umask", RESTART, _RECORD, "umask(2)"),
-    Field("process.user.additionalGids", RESTART, _RECORD, "setgroups(2)"),
+    Field("process.cwd", RESTART, _OWN, "chdir(2)"),
+    Field("process.args", RESTART, _OWN, "execve(2)"),
+    Field("process.env", RESTART, _OWN, "environ(7)"),
+    Field("process.user.uid", RESTART, _OWN, "credentials(7)"),
+    Field("process.user.gid", RESTART, _OWN, "credentials(7)"),
+    Field("process.user.umask", RESTART, _OWN, "umask(2)"),
+    Field("process.user.additionalGids", RESTART, _OWN, "setgroups(2)"),
     Field("process.capabilities.bounding", RESTART, "/proc/PID/status CapBnd", "capabilities(7)"),
     Field("process.capabilities.effective", RESTART, "/proc/PID/status CapEff", "capabilities(7)"),
     Field("process.capabilities.permitted", RESTART, "/proc/PID/status CapPrm", "capabilities(7)"),
     Field("process.capabilities.inheritable", RESTART, "/proc/PID/status CapInh", "capabilities(7)"),
     Field("process.capabilities.ambient", RESTART, "/proc/PID/status CapAmb", "capabilities(7)"),
-    Field("process.rlimits", IN_PLACE, "/proc/PID/limits", "getrlimit(2)"),
+    Field("process.rlimits", IN_PLACE, "/proc/PID/limits", "getrlimit(2)",
+          "restart where one is dropped"),
     Field("process.noNewPrivileges", RESTART, "/proc/PID/status NoNewPrivs", "prctl(2)"),
     Field("process.oomScoreAdj", IN_PLACE, "/proc/PID/oom_score_adj", "proc(5)"),
     Field("process.scheduler", IN_PLACE, "sched_getattr(2) of init", "sched(7)"),
@@ -65,11 +71,12 @@ ROWS = (
     Field("process.ioPriority", IN_PLACE, "ioprio_get(2) of init", "ioprio_set(2)"),
     Field("process.ioPriority.class", IN_PLACE, "ioprio_get(2) of init", "ioprio_set(2)"),
     Field("process.ioPriority.priority", IN_PLACE, "ioprio_get(2) of init", "ioprio_set(2)"),
-    Field("process.execCPUAffinity.initial", IN_PLACE, _RECORD, "sched_setaffinity(2)"),
-    Field("process.execCPUAffinity.final", IN_PLACE, _RECORD, "sched_setaffinity(2)"),
+    Field("process.execCPUAffinity.initial", IN_PLACE, _LATER, "sched_setaffinity(2)"),
+    Field("process.execCPUAffinity.final", IN_PLACE, _LATER, "sched_setaffinity(2)"),
     Field("process.apparmorProfile", RESTART, "/proc/PID/attr/current", "apparmor(7)"),
     Field("process.selinuxLabel", RESTART, "/proc/PID/attr/current", "selinux(8)"),
-    Field("mounts", IN_PLACE, "/proc/PID/mountinfo", "mount_namespaces(7)"),
+    Field("mounts", IN_PLACE, "/proc/PID/mountinfo", "mount_namespaces(7)",
+          "restart for proc, and to make /dev anew"),
     Field("mounts[].destination", IN_PLACE, "/proc/PID/mountinfo", "mount_namespaces(7)"),
     Field("mounts[].type", IN_PLACE, "/proc/PID/mountinfo", "filesystems(5)"),
     Field("mounts[].source", IN_PLACE, "/proc/PID/mountinfo", "mount(2)"),
@@ -78,7 +85,8 @@ ROWS = (
     Field("mounts[].gidMappings", IN_PLACE, "/proc/PID/mountinfo", "mount_setattr(2)"),
     *(Field(f"hooks.{name}", IN_PLACE, _RECORD, "config.md, POSIX-platform Hooks")
       for name in ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")),
-    Field("linux.namespaces", RECREATE, "/proc/PID/ns", "namespaces(7)"),
+    Field("linux.namespaces", RECREATE, "/proc/PID/ns", "namespaces(7)",
+          "restart for pid, ipc, uts, cgroup, time"),
     Field("linux.uidMappings", RECREATE, "/proc/PID/uid_map", "user_namespaces(7)"),
     Field("linux.gidMappings", RECREATE, "/proc/PID/gid_map", "user_namespaces(7)"),
     Field("linux.timeOffsets", RESTART, "/proc/PID/timens_offsets", "time_namespaces(7)"),
@@ -135,7 +143,8 @@ ROWS = (
     Field("linux.resources.devices", IN_PLACE, "devices.list or the attached program", "bpf(2)"),
     Field("linux.resources.unified", IN_PLACE, "the named control file", "cgroup-v2.rst"),
     Field("linux.sysctl", IN_PLACE, "/proc/sys inside", "sysctl(8)"),
-    Field("linux.rootfsPropagation", IN_PLACE, "/proc/PID/mountinfo", "mount_namespaces(7)"),
+    Field("linux.rootfsPropagation", IN_PLACE, "/proc/PID/mountinfo", "mount_namespaces(7)",
+          "recreate for a root.path that is to receive"),
     Field("linux.seccomp", RESTART, "/proc/PID/status Seccomp_filters", "seccomp(2)"),
     *(Field(f"linux.seccomp.{name}", RESTART, _RECORD, man)
       for name, man in (("defaultAction", "seccomp(2)"), ("defaultErrnoRet", "seccomp(2)"),
@@ -150,12 +159,12 @@ ROWS = (
     Field("linux.memoryPolicy.flags", RESTART, "/proc/PID/numa_maps", "set_mempolicy(2)"),
     Field("linux.memoryPolicy", RESTART, "/proc/PID/numa_maps", "set_mempolicy(2)"),
     Field("linux.personality", RESTART, "/proc/PID/personality", "personality(2)"),
-    Field("landlock", RESTART, _RECORD, "landlock(7)"),
-    Field("landlock.fs[].path", RESTART, _RECORD, "landlock(7)"),
-    Field("landlock.fs[].access", RESTART, _RECORD, "landlock(7)"),
-    Field("landlock.net.bind", RESTART, _RECORD, "landlock(7)"),
-    Field("landlock.net.connect", RESTART, _RECORD, "landlock(7)"),
-    Field("landlock.scope", RESTART, _RECORD, "landlock(7)"),
+    Field("landlock", RESTART, _RULES, "landlock(7)"),
+    Field("landlock.fs[].path", RESTART, _RULES, "landlock(7)"),
+    Field("landlock.fs[].access", RESTART, _RULES, "landlock(7)"),
+    Field("landlock.net.bind", RESTART, _RULES, "landlock(7)"),
+    Field("landlock.net.connect", RESTART, _RULES, "landlock(7)"),
+    Field("landlock.scope", RESTART, _RULES, "landlock(7)"),
     Field("linux.maskedPaths", IN_PLACE, "/proc/PID/mountinfo", "mount(2)"),
     Field("linux.readonlyPaths", IN_PLACE, "/proc/PID/mountinfo", "mount_setattr(2)"),
     Field("interfaces", IN_PLACE, "rtnetlink(7) inside", "ip-link(8)"),

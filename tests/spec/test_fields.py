@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
+import runspec.schemas
+from field_table import README, replaced
 
 from runspec.spec import fields
 from runspec.spec.frozen import fields_of, key
@@ -67,3 +72,48 @@ def test_classes_are_ordered_and_have_words() -> None:
     assert fields.WORDS[fields.IN_PLACE] == "in place"
     assert fields.JSON_WORDS[fields.IN_PLACE] == "inPlace"
     assert len({row.path for row in fields.ROWS}) == len(fields.ROWS)
+
+
+# Properties that are no fields of a container here.
+EXEMPT = {"ociVersion": "the version of a bundle's text, checked and written by its reader and writer",
+          "process.commandLine": "Windows", "process.user.username": "Windows"}
+
+
+@pytest.mark.parametrize("path", [line for line in (Path(__file__).parent / "oci-1.3.txt").read_text().splitlines()
+                                  if not line.startswith("#")])
+def test_every_property_of_oci_is_accounted_for(path: str) -> None:
+    """By a row of its own, or by one that stands for it and all its like."""
+    found = fields.row(path.replace(".*", "")).path
+    above = path.rpartition(".")[0]
+    # What only holds others has a row, or all that it holds has.
+    holds = any(row.path.startswith(f"{path}.") for row in fields.ROWS)
+    assert found or holds or path in EXEMPT
+    if found and not holds and path not in EXEMPT:
+        assert found.count(".") >= above.count(".") - 2
+
+
+# What beside OCI's is there, and what comes later: then it moves up, with a row.
+OWN = ("name", "labels", "project", "root.image", "root.overlay.upper", "root.overlay.volatile",
+       "linux.resources.cpu.weight", "linux.resources.cpu.partition", "linux.resources.memory.high",
+       "linux.resources.memory.low", "linux.resources.memory.min", "linux.resources.memory.oomGroup",
+       "linux.namespaces", "linux.cdiDevices", "interfaces[].name", "interfaces[].type", "interfaces[].network",
+       "interfaces[].mac", "interfaces[].mtu", "interfaces[].addresses", "interfaces[].gateway", "interfaces[].routes",
+       "landlock.fs[].path", "landlock.fs[].access", "landlock.net.bind", "landlock.net.connect", "landlock.scope")
+LATER = ("ports", "dns", "extraHosts", "restart", "healthcheck", "dependsOn", "stopSignal", "stopGracePeriod",
+         "autostart", "logging", "secrets", "update", "ignore", "expect")
+LATER_LINKS = ("parent", "mode", "vlan", "fallback", "sysctl", "hostAccess", "qos")
+
+
+def test_every_key_of_our_own_is_accounted_for() -> None:
+    """Each has a row; those of later are in no schema yet."""
+    assert not [path for path in OWN if fields.row(path).path != path]
+    tree = json.loads((Path(runspec.schemas.__path__[0]) / "container.schema.json").read_text())
+    assert not set(LATER) & set(tree["properties"])
+    link = tree["properties"]["interfaces"]["items"]
+    link = tree["$defs"][link["$ref"].rpartition("/")[2]] if "$ref" in link else link
+    assert not set(LATER_LINKS) & set(link["properties"])
+
+
+def test_readme_has_the_table() -> None:
+    """`python tests/field_table.py` writes it."""
+    assert replaced(README.read_text()) == README.read_text()

@@ -68,11 +68,47 @@ def listen(port: int) -> str:
     return f"timeout 1 nc -l -p {port}; test $? = 143"
 
 
+def reach(port: int) -> str:
+    """Nobody listens: refused by the other side means allowed by Landlock."""
+    return f"nc 127.0.0.1 {port} </dev/null 2>&1 | grep -q refused"
+
+
+def realtime(priority: int) -> dict[str, object]:
+    """With the budget that a group of cgroup v1 needs for it."""
+    return {"process": {"scheduler": {"policy": "SCHED_RR", "priority": priority}},
+            "linux": {"resources": {"cpu": {"realtimeRuntime": 10000, "realtimePeriod": 1000000}}}}
+
+
+GIVEN = {"runtime": 1_000_000, "deadline": 10_000_000, "period": 20_000_000}
+
+
+def deadline(**keys: int) -> dict[str, object]:
+    return {"process": {"scheduler": {"policy": "SCHED_DEADLINE", **GIVEN, **keys}}}
+
+
+def reservation(live: Live) -> dict[str, int]:
+    """What /proc/PID/sched says, nanoseconds."""
+    found = dict(line.replace(" ", "").split(":") for line in live.proc("sched").splitlines() if line.startswith("dl."))
+    return {name: int(found[f"dl.{name}"]) for name in GIVEN if f"dl.{name}" in found}
+
+
+def to_other(live: Live) -> None:
+    os.sched_setscheduler(live.pid, os.SCHED_OTHER, os.sched_param(0))
+
+
 CANNOT = "the kernel changes it for the calling process only, before execve(2)"
 ROWS = (
     scheduler("process.scheduler", BATCH, OTHER, ((3, 7), (0, 3))),
     scheduler("process.scheduler.policy", {"policy": "SCHED_OTHER"}, {"policy": "SCHED_BATCH"}, ((0, 0), (3, 0))),
     scheduler("process.scheduler.nice", BATCH, BATCH | {"nice": 2}, ((3, 7), (3, 2))),
+    scheduler("process.scheduler.flags", {"policy": "SCHED_OTHER"},
+              {"policy": "SCHED_OTHER", "flags": ["SCHED_FLAG_RESET_ON_FORK"]}, ((0, 0), (1 << 30, 0))),
+    Row("process.scheduler.priority", realtime(1), realtime(2), lambda live: (
+        os.sched_getscheduler(live.pid), os.sched_getparam(live.pid).sched_priority), ((2, 1), (2, 2)), to_other,
+        ("cgroup_v1",), at="process.scheduler"),
+    *(Row(f"process.scheduler.{name}", deadline(), deadline(**{name: value}), reservation,
+          (GIVEN, GIVEN | {name: value}), to_other, ("vm",), at="process.scheduler")
+      for name, value in (("runtime", 2_000_000), ("deadline", 9_000_000), ("period", 30_000_000))),
     io("process.ioPriority", {"class": "IOPRIO_CLASS_BE", "priority": 6}, {"class": "IOPRIO_CLASS_IDLE"},
        ("best-effort: prio 6", "idle")),
     io("process.ioPriority.class", {"class": "IOPRIO_CLASS_BE", "priority": 2},
@@ -89,6 +125,12 @@ ROWS = (
         ((True, False), (False, True)), CANNOT, at="landlock"),
     Row("landlock.net.bind", {"landlock": {"net": {"bind": [80]}}}, {"landlock": {"net": {"bind": [81]}}},
         may(listen(80), listen(81)), ((True, False), (False, True)), CANNOT, at="landlock"),
+    Row("landlock.fs[].access", allow("/tmp"), {"landlock": {"fs": [
+        {"path": "/", "access": ["read", "execute"]}, {"path": "/tmp", "access": ["read"]},
+        {"path": "/dev", "access": ["read", "write"]}]}}, may("echo > /tmp/x"), ((True,), (False,)), CANNOT,
+        at="landlock"),
+    Row("landlock.net.connect", {"landlock": {"net": {"connect": [80]}}}, {"landlock": {"net": {"connect": [81]}}},
+        may(reach(80), reach(81)), ((True, False), (False, True)), CANNOT, at="landlock"),
     Row("landlock.scope", {"landlock": {"net": {"bind": []}}}, {"landlock": {"net": {"bind": []}, "scope": ["signal"]}},
         may("kill -0 1"), ((True,), (False,)), CANNOT, at="landlock"),
     Row("process.execCPUAffinity.final", {"process": {"execCPUAffinity": {"final": "0"}}},

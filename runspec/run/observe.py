@@ -165,15 +165,7 @@ class Observer:
             facts.timens_offsets = {words[0]: (int(words[1]), int(words[2]))
                                     for words in map(str.split, text.splitlines()) if len(words) == 3}
         self._attributes(facts, specs)
-        # Links of the image may lead a destination elsewhere; mountinfo names where it lies.
-        points = {one.mount_point for one in facts.mounts}
-        for spec in specs:
-            for path in (*(one.destination for one in spec.mounts), *spec.linux.masked_paths,
-                         *spec.linux.readonly_paths):
-                if path not in points and path not in facts.places and not path.startswith(("/proc/", "/sys/")):
-                    place = kernel.place_inside(facts.pid, path)
-                    if place is not None and place != path:
-                        facts.places[path] = place
+        self._places(facts, specs)
         if any(spec.linux.seccomp is not None for spec in specs):
             if self._filters is None:
                 self._filters = procfs.parse_status(kernel.read("/proc/self/status")).seccomp_filters
@@ -188,6 +180,21 @@ class Observer:
                     facts.nodes[device.path] = tuple(node)
         facts.membership = cgroupfs.parse_membership(kernel.try_read(f"{proc}/cgroup") or b"")
         self._groups(facts, specs)
+
+    def _places(self, facts: Facts, specs: list[Spec]) -> None:
+        """Links of the image may lead a destination elsewhere; mountinfo names where it lies.
+
+        One that leads into /proc, or to where something else is declared, is not that: it may not be taken for it.
+        """
+        points = {one.mount_point for one in facts.mounts}
+        asked = dict.fromkeys(path for spec in specs for path in (
+            *(one.destination for one in spec.mounts), *spec.linux.masked_paths, *spec.linux.readonly_paths))
+        for path in asked:
+            if path in points or path.startswith(("/proc/", "/sys/")):
+                continue
+            place = self.kernel.place_inside(facts.pid, path)
+            if place is not None and place not in asked and not f"{place}/".startswith("/proc/"):
+                facts.places[path] = place
 
     def _attributes(self, facts: Facts, specs: list[Spec]) -> None:
         kernel, proc = self.kernel, f"/proc/{facts.pid}"

@@ -184,8 +184,9 @@ def attach(step: LiveStep, run: Any, place: str, kind: str) -> None:
     """Mount a held tree."""
     table = Table(("init", "held"))
     root = step.enter(table)
+    # mountinfo's own word for the place, which holds no links.
     table.add(abi.OP_MKFILE if kind == "file" else abi.OP_MKDIR, slot=table.slot("target"), dir=root,
-              s1=place.lstrip("/"), a=0o644 if kind == "file" else 0o755)
+              s1=place.lstrip("/"), a=0o644 if kind == "file" else 0o755, b=1)
     table.add(abi.OP_MOVE_MOUNT, slot=table.slot("held"), dir=table.slot("target"))
     step.run(run, table, (place,))
 
@@ -437,6 +438,13 @@ class SetNode(LiveStep):
         root = self.enter(table)
         for _ in before:
             table.add(abi.OP_UMOUNT, dir=root, s1=self.at, a=abi.MNT_DETACH)
+        if self.node is None and self.at.startswith("/dev/"):
+            # The empty file that it lay on.
+            parent, name = self.at.rsplit("/", 1)
+            table.add(abi.OP_OPEN, slot=table.slot("where"), dir=root, s1=parent.lstrip("/"), b=EXACTLY,
+                      a=abi.O_PATH | abi.O_DIRECTORY | abi.O_CLOEXEC)
+            table.add(abi.OP_IGNORE_NEXT)
+            table.add(abi.OP_REMOVE, dir=table.slot("where"), s1=name)
         if self.node is not None:
             table.add(abi.OP_MKFILE, slot=table.slot("target"), dir=root, s1=self.at.lstrip("/"), a=0o666, b=1)
             table.add(abi.OP_MOVE_MOUNT, slot=table.slot("tree"), dir=table.slot("target"))

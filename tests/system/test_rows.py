@@ -78,6 +78,9 @@ class Walk:
         assert not self.differs()
 
     def destroy(self) -> None:
+        for kind, where, _ in cgroup_mounts():
+            if kind == "cgroup2" and Path(where, "runspec/row-moved").exists():
+                Path(where, "runspec/row-moved").rmdir()
         self.cli.sweep()
         self.cli("destroy", "--yes", "row0", status=None)
 

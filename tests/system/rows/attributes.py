@@ -87,9 +87,10 @@ def deadline(**keys: int) -> dict[str, object]:
 
 
 def reservation(live: Live) -> dict[str, int]:
-    """What /proc/PID/sched says, nanoseconds."""
-    found = dict(line.replace(" ", "").split(":") for line in live.proc("sched").splitlines() if line.startswith("dl."))
-    return {name: int(found[f"dl.{name}"]) for name in GIVEN if f"dl.{name}" in found}
+    """chrt(1)'s words, nanoseconds."""
+    said = subprocess.run(["chrt", "-p", str(live.pid)], capture_output=True, text=True, check=True).stdout
+    values = next(line.rpartition(" ")[2].split("/") for line in said.splitlines() if "runtime/deadline/period" in line)
+    return dict(zip(GIVEN, map(int, values), strict=True))
 
 
 def to_other(live: Live) -> None:

@@ -132,3 +132,35 @@ def test_read_only_while_written(volumes: Volumes) -> None:
     volumes.cli("exec", "volumes", "sh", "-c", "kill $(pidof sleep | tr ' ' '\n' | grep -v '^1$') 2>/dev/null; true")
     volumes.apply(mounts=[bind("/data", "one", "ro")])
     assert volumes.init() == init
+
+
+@pytest.mark.both
+def test_values_of_all_processes(volumes: Volumes) -> None:
+    """Limits and scores change on init and on all that still have what it had; who chose its own keeps it."""
+    def asked(soft: int, score: int) -> dict[str, Any]:
+        return {"process": {"args": ["/bin/sleep", "100000"], "oomScoreAdj": score,
+                            "rlimits": [{"type": "RLIMIT_NOFILE", "soft": soft, "hard": 1024}]}}
+
+    volumes.apply(**asked(512, 100))
+    init = volumes.init()
+    others = [volumes.cli.popen("exec", "volumes", "sh", "-c", script) for script in (
+        "echo ready; exec sleep 90001",
+        "ulimit -S -n 300; echo 150 > /proc/self/oom_score_adj; echo ready; exec sleep 90002")]
+    for one in others:
+        assert one.stdout is not None and one.stdout.readline() == "ready\n"
+    volumes.apply(**asked(256, 200))
+    seen = {}
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+            if words[0] in ("/bin/sleep", "sleep") and len(words) > 1:
+                limits = next(line.split()[3] for line in Path(f"/proc/{pid}/limits").read_text().splitlines()
+                              if line.startswith("Max open files"))
+                seen[words[1]] = (limits, Path(f"/proc/{pid}/oom_score_adj").read_text().strip())
+        except OSError:
+            continue
+    assert volumes.init() == init
+    assert (seen["100000"], seen["90001"], seen["90002"]) == (("256", "200"), ("256", "200"), ("300", "150"))
+    for one in others:
+        one.terminate()
+        one.communicate()

@@ -185,10 +185,10 @@ REASONS = {
     "linux.memoryPolicy.flags": "with one node they change nothing that shows",
     "linux.personality.flags": "OCI 1.3 defines none",
     "linux.intelRdt": "neither kernel has resctrl: refused",
-    "linux.netDevices": "not walked yet",
+    "linux.netDevices": "tests/system/test_netdevices.py",
     "hooks.": "tests/system/test_hooks.py runs all six kinds",
     "linux.seccomp": "not walked yet", "linux.seccomp.": "not walked yet",
-    "linux.resources.": "tests/system/test_drift.py, tests/plan/cgroup", "linux.resources": "its parts are walked",
+    "linux.resources.blockIO.leafWeight": "the CFQ scheduler has it, gone since Linux 5.0",
 }
 
 

@@ -1,17 +1,16 @@
-"""Drifts of control groups named and repaired, and what a new init keeps; rows/ walks the other fields."""
+"""What a new init keeps and does, consent, and the second apply; rows/ walks the fields."""
 
 from __future__ import annotations
 
 import json
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import Cli, Netns, requires
-from kernels import cgroup_mounts
 
 SPEC = """\
 apiVersion: runspec/v1
@@ -55,19 +54,6 @@ mtu: 1400
 addresses: [10.78.0.1/24, "fd78::1/64"]
 """
 
-SMALL = """\
-apiVersion: runspec/v1
-name: drift
-root: {image: busybox}
-process: {args: [/bin/sleep, "100000"]}
-interfaces: []
-"""
-OF_V1 = """\
-linux:
-  resources:
-    cpu: {shares: 512, quota: 25%, burst: 1000}
-    memory: {limit: 64Mi, swap: 64Mi, swappiness: 10, disableOOMKiller: true}
-"""
 needs = requires("root", "busybox", "bridge", "veth", "ip", "nsenter")
 
 
@@ -84,17 +70,6 @@ class Live:
 
     def inside(self, kinds: str, *words: str) -> None:
         subprocess.run(["nsenter", "-t", str(self.pid), f"-{kinds}", *words], check=True, capture_output=True)
-
-    def group(self, v1: str, v2: str, value: tuple[str, str]) -> None:
-        """Write a file of its cgroup; names and values for either version."""
-        controller = v1.split(".")[0]
-        for kind, where, options in cgroup_mounts():
-            if kind == "cgroup" and controller in options.split(","):
-                Path(where, "runspec/drift", v1).write_text(value[0])
-                return
-        for kind, where, _ in cgroup_mounts():
-            if kind == "cgroup2":
-                Path(where, "runspec/drift", v2).write_text(value[1])
 
     def lasting(self) -> list[str]:
         """What a restart keeps: groups, network namespace, its links and addresses."""
@@ -129,74 +104,6 @@ def live(home: Cli, tmp_path_factory: pytest.TempPathFactory) -> Live:
     file.write_text(SPEC.replace("DATA", str(folder / "data")))
     home("apply", "--yes", file)
     return Live(home, file)
-
-
-def of(home: Cli, folder: Path, text: str) -> Live:
-    """The container of this name made anew from another text."""
-    file = folder / "drift.yaml"
-    file.write_text(text)
-    home("apply", "--yes", file)
-    return Live(home, file)
-
-
-# Path that diff must name -> how to disturb it.
-IN_PLACE: dict[str, Callable[[Live], object]] = {
-    "linux.resources.cpu.weight": lambda o: o.group("cpu.shares", "cpu.weight", ("500", "50")),
-    "linux.resources.cpu.quota": lambda o: o.group("cpu.cfs_quota_us", "cpu.max", ("50000", "50000 100000")),
-    "linux.resources.cpu.period": lambda o: o.group("cpu.cfs_period_us", "cpu.max", ("50000", "25000 50000")),
-    "linux.resources.cpu.cpus": lambda o: o.group("cpuset.cpus", "cpuset.cpus", ("1", "1")),
-    "linux.resources.memory.limit": lambda o: o.group("memory.limit_in_bytes", "memory.max", ("128M", "128M")),
-    "linux.resources.memory.reservation": lambda o: o.group(
-        "memory.soft_limit_in_bytes", "memory.low", ("16M", "16M")),
-    "linux.resources.pids.limit": lambda o: o.group("pids.max", "pids.max", ("32", "32")),
-}
-# The same for what only one version of control groups has.
-ONLY_V1: dict[str, Callable[[Live], object]] = {
-    "linux.resources.cpu.shares": lambda o: o.group("cpu.shares", "", ("999", "")),
-    "linux.resources.cpu.burst": lambda o: o.group("cpu.cfs_burst_us", "", ("2000", "")),
-    "linux.resources.memory.swap": lambda o: o.group("memory.memsw.limit_in_bytes", "", ("128M", "")),
-    "linux.resources.memory.swappiness": lambda o: o.group("memory.swappiness", "", ("30", "")),
-    "linux.resources.memory.disableOOMKiller": lambda o: o.group("memory.oom_control", "", ("0", "")),
-    "linux.resources.devices": lambda o: o.group("devices.allow", "", ("b 7:* rwm", "")),
-}
-def check(live: Live, path: str, disturb: Callable[[Live], object], kind: str) -> None:
-    """Disturb one thing: diff names its path with its class, apply repairs it, and then all is as before."""
-    disturb(live)
-    changes = live.change()
-    assert path in [one["path"] for one in changes], changes
-    assert {one["cause"] for one in changes} == {"drifted"}
-    assert {one["class"] for one in changes} == {kind}
-    live.cli("apply", "--yes", live.file)
-    assert live.change() == []
-
-
-@needs
-@pytest.mark.both
-@pytest.mark.parametrize("path", IN_PLACE)
-def test_repaired_in_place(live: Live, path: str) -> None:
-    """What differs is set again below a running init."""
-    check(live, path, IN_PLACE[path], "inPlace")
-    assert live.start_time() == live.start
-
-
-@needs
-@requires("cgroup_v1")
-@pytest.mark.parametrize("path", ONLY_V1)
-def test_repaired_in_place_v1(home: Cli, tmp_path: Path, path: str) -> None:
-    """Keys that only cgroup v1 has, or whose files are its own."""
-    live = of(home, tmp_path, SMALL + OF_V1)
-    check(live, path, ONLY_V1[path], "inPlace")
-    assert live.start_time() == live.start
-
-
-@needs
-@requires("cgroup_v2")
-def test_unified(home: Cli, tmp_path: Path) -> None:
-    """A control file of cgroup v2 named by its own name."""
-    live = of(home, tmp_path, SMALL + "linux: {resources: {unified: {memory.high: '33554432', pids.max: '20'}}}\n")
-    check(live, "linux.resources.unified.memory.high", lambda o: o.group("?", "memory.high", ("", "1G")), "inPlace")
-    check(live, "linux.resources.unified.pids.max", lambda o: o.group("?", "pids.max", ("", "99")), "inPlace")
-    assert live.start_time() == live.start
 
 
 @needs

@@ -308,6 +308,10 @@ class Probes:
         word, _, value = text.partition(" to ")
         _, hard = self.kernel.get_rlimit(os.getpid(), abi.RLIMITS[word])
         wanted = -1 if value == "infinity" else int(value)
+        most = int(self.kernel.try_read("/proc/sys/fs/nr_open") or b"0") if word == "RLIMIT_NOFILE" else 0
+        if most and not 0 <= wanted <= most:
+            return bad(f"/proc/sys/fs/nr_open is {most}, above which nobody gets, getrlimit(2)",
+                       f"write {most} or less, or raise fs.nr_open")
         if hard == -1 or 0 <= wanted <= hard or self.has("CAP_SYS_RESOURCE"):
             return good("runspec's own is no lower" if hard == -1 or 0 <= wanted <= hard else "")
         return bad(f"runspec's own hard limit is {hard}, which only CAP_SYS_RESOURCE may raise, getrlimit(2)",

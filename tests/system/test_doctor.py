@@ -24,7 +24,6 @@ interfaces: []
 ASKS = {
     "resources": ("", "linux: {resources: {memory: {limit: 64Mi, swappiness: 5, useHierarchy: false, "
                       "disableOOMKiller: true}, unified: {memory.high: 32M, cpu.weight: '5', io.weight: '5'}}}"),
-    "apparmor": (", apparmorProfile: some", ""),
     "selinux": (", selinuxLabel: 'a:b:c:s0'", "linux: {mountLabel: 'a:b:c:s0'}"),
     "nodes": ("", "linux: {memoryPolicy: {mode: MPOL_BIND, nodes: '0,63'}}"),
     "limits": (", rlimits: [{type: RLIMIT_NOFILE, soft: 4096, hard: 999999999}], oomScoreAdj: -1000", ""),

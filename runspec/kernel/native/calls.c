@@ -181,12 +181,18 @@ long runspec_seccomp_knows(uint32_t flags)
 
 long runspec_userfaultfd(void) { return result(syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY)); }
 
-/* Wakes the process that sleeps at this address, see SECCOMP in ops.h. */
+/* Wakes the process that sleeps at this address, see SECCOMP in ops.h. The answer is no static array: aligned
+ * to more than a page it would move the whole extension to addresses that not every loader gets right. */
 long runspec_answer_fault(int fault, uint64_t address)
 {
-  static const uint32_t page[SECCOMP_AREA / 4] __attribute__((aligned(SECCOMP_AREA))) = {SECCOMP_ANSWER};
-  struct uffdio_copy copy = {.dst = address, .src = (uint64_t)(uintptr_t)page, .len = SECCOMP_AREA};
-  return result(ioctl(fault, UFFDIO_COPY, &copy));
+  uint32_t *answer = mmap(0, SECCOMP_AREA, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (answer == MAP_FAILED)
+    return -errno;
+  *answer = SECCOMP_ANSWER;
+  struct uffdio_copy copy = {.dst = address, .src = (uint64_t)(uintptr_t)answer, .len = SECCOMP_AREA};
+  long got = result(ioctl(fault, UFFDIO_COPY, &copy));
+  munmap(answer, SECCOMP_AREA);
+  return got;
 }
 
 /* A copy of another process's descriptor. */

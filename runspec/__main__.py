@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-PEOPLE = ("list", "state", "ps", "tree", "kill", "exec", "stop")
+PEOPLE = ("list", "state", "ps", "tree", "kill", "stop")
 INTERRUPTED = 130       # 128 + SIGINT, as a shell reports it
 BROKEN_PIPE = 141       # 128 + SIGPIPE: what any program ends with whose reader has gone
 
@@ -64,6 +64,10 @@ def _run(words: Words) -> int:
         from runspec.cli import people
 
         return people.run(words)
+    if words.verb == "exec":
+        from runspec.cli import enter
+
+        return enter.run(words)
     if words.verb in ("create", "start", "delete"):
         from runspec.cli import oci
 

@@ -45,6 +45,14 @@ def assert_nothing_leaked(before: Picture, after: Picture | Callable[[], Picture
         time.sleep(0.05)
 
 
+def gone(pid: int) -> bool:
+    """Whether a process has ended, though its parent may not have waited for it yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except OSError:
+        return True
+
+
 def _mounts(pid: str) -> frozenset[str]:
     """Mount points with root, type and options; ids differ from mount to mount and say nothing."""
     lines = Path(f"/proc/{pid}/mountinfo").read_text().splitlines()

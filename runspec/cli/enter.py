@@ -9,13 +9,14 @@ from runspec import abi
 from runspec.cli.people import find, open_init, status_fields
 from runspec.cli.words import plain, quoted
 from runspec.errors import RunspecError, StateError, UsageError
-from runspec.kernel import procfs
-from runspec.plan.steps.attributes import listed, scheduling_of
+from runspec.kernel import Kernel, procfs
+from runspec.plan.steps.attributes import scheduling_of
 from runspec.plan.steps.base import Table
 from runspec.plan.steps.exec_ import capabilities_of, exec_ops
 from runspec.plan.steps.intel_rdt import directory, monitor
 from runspec.plan.steps.namespaces import KINDS
-from runspec.run.store import status
+from runspec.run.store import Store, status
+from runspec.spec import units
 from runspec.spec.model import IntelRdt, Landlock, Process, Size, Spec, User
 from runspec.spec.tree import from_tree
 
@@ -25,9 +26,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from runspec.cli.words import Words
-    from runspec.kernel import Child, Kernel
+    from runspec.kernel import Child
     from runspec.plan.steps.seccomp import Filter
-    from runspec.run.store import Record, Store
+    from runspec.run.store import Record
 
 # What a terminal or a supervisor sends us is meant for the program: its session is not ours.
 FORWARDED = (
@@ -43,13 +44,15 @@ LARGEST_ID = 2**32 - 2
 PATIENCE = 60.0
 
 
-def run(words: Words, kernel: Kernel, store: Store) -> int:
+def run(words: Words) -> int:
     """Run the command; returns its status, 128 + N after signal N, or 0 at once where it is detached.
 
     Raises:
         StateError: the container is stopped, or ended meanwhile.
         RunspecError: the program could not be started.
     """
+    kernel = Kernel(words.fault)
+    store = Store(kernel, words.root)
     socket = check_terminal(words)
     user = parse_user(words.value("user")) if words.flag("user") else None
     env = parse_env(words.values("env"))
@@ -123,7 +126,7 @@ def prepare(words: Words, kernel: Kernel, record: Record, user: tuple[int, int |
     table = Table(("init",))
     affinity = spec.get("execCPUAffinity") or {}
     if affinity.get("initial"):
-        kernel.set_affinity(listed(affinity["initial"]))
+        kernel.set_affinity(units.numbers(affinity["initial"]))
     rules = record.spec.get("landlock")
     exec_ops(table, kinds, tasks, process, procfs.parse_limits(limits),
              (kernel.try_read(f"{proc}/oom_score_adj") or b"").decode("ascii").strip(), affinity.get("final") or "",

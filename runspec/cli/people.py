@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found, unused-ignore]
 import os
+import sys
 import time
 
 from runspec.cli.words import nearest, plain, quoted
@@ -41,10 +42,6 @@ def run(words: Words) -> int:
         return stop(words, kernel, store)
     if words.verb == "kill":
         return kill(words, kernel, store)
-    if words.verb == "exec":
-        from runspec.cli import enter
-
-        return enter.run(words, kernel, store)
     record = find(store, words.operands[0])
     return (
         show_state(words, kernel, store, record) if words.verb == "state" else show_ps(words, kernel, record)
@@ -88,21 +85,33 @@ def show_list(words: Words, kernel: Kernel, store: Store) -> int:
         for name in store.names(CONTAINER):
             print(plain(name))
         return 0
-    states = [oci_state(kernel, store, record) for record in _records(store)]
+    records, damaged = _records(store)
+    states = [oci_state(kernel, store, record) for record in records]
+    states += [{"ociVersion": OCI_VERSION, "id": name, "pid": 0, "status": "damaged", "bundle": "", "created": "",
+                "owner": ""} for name in damaged]
     if words.json:
         print(jsonlite.dumps(states))
-        return 0
+        return words.status if damaged else 0
     rows = [("ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER")]
     rows += [(one["id"], str(one["pid"]), one["status"], one["bundle"], one["created"], one["owner"])
              for one in states]
     print(table(rows))
-    return 0
+    return words.status if damaged else 0
 
 
-def _records(store: Store) -> list[Record]:
-    """Every Record that there is; one removed while we read is not."""
-    found = (store.load(CONTAINER, name) for name in store.names(CONTAINER))
-    return [record for record in found if record is not None]
+def _records(store: Store) -> tuple[list[Record], list[str]]:
+    """Every Record that there is, and the names of damaged ones, which are told on standard error."""
+    found, damaged = [], []
+    for name in store.names(CONTAINER):
+        try:
+            record = store.load(CONTAINER, name)
+        except StateError as error:
+            damaged.append(name)
+            sys.stderr.write(f"runspec: {plain(error.what)}\n  why: {plain(error.why)}\n  fix: {plain(error.fix)}\n")
+            continue
+        if record is not None:
+            found.append(record)
+    return found, damaged
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
@@ -343,7 +352,8 @@ def show_tree(words: Words, kernel: Kernel, store: Store) -> int:
 
     host = plain((kernel.try_read("/proc/1/comm") or b"init").decode("utf-8", "surrogateescape").strip())
     nodes, trees = [], []
-    for record in _records(store):
+    records, damaged = _records(store)
+    for record in records:
         if status(kernel, record) == "stopped":
             continue
         found = [picture.Proc(one.pid, one.inside, one.ppid, one.comm)
@@ -359,7 +369,7 @@ def show_tree(words: Words, kernel: Kernel, store: Store) -> int:
         print(jsonlite.dumps({"pid": 1, "comm": host, "containers": trees}, sort=True))
     else:
         print(picture.draw(picture.Node(f"{host}(1)", nodes)))
-    return 0
+    return words.status if damaged else 0
 
 
 def share_of(kernel: Kernel, record: Record) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from runspec import abi
 from runspec.plan import cgroup, needs
 from runspec.plan.steps import landlock, seccomp
-from runspec.plan.steps.attributes import listed
 from runspec.plan.steps.intel_rdt import ROOT as RESCTRL
 from runspec.run import abilities_resources
 from runspec.run.probes import APPARMOR, SELINUX
+from runspec.spec import units
 from runspec.spec.model import Network, Spec
 
 TYPE_CHECKING = False
@@ -70,7 +70,7 @@ def _memory(kernel: Kernel, spec: Spec) -> list[Refusal]:
     if one is None or one.nodes is None:
         return []
     online = (kernel.try_read("/sys/devices/system/node/has_memory") or b"0").decode().strip() or "0"
-    missing = sorted(listed(one.nodes) - listed(online))
+    missing = sorted(units.numbers(one.nodes) - units.numbers(online))
     return [("linux.memoryPolicy.nodes", f"this machine has no node {', '.join(map(str, missing))} with memory",
              f"those that have some are {online}, numa(7)", f'write nodes: "{online}"')] if missing else []
 

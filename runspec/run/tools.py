@@ -12,8 +12,8 @@ import signal
 from runspec import abi
 from runspec.errors import HostError, SyscallError
 from runspec.plan.needs import TOOLS
-from runspec.plan.steps.base import Table
-from runspec.plan.steps.process import credential_ops, words
+from runspec.plan.steps.base import Table, words
+from runspec.plan.steps.process import credential_ops
 from runspec.spec.model import Capabilities, Process, User
 
 TYPE_CHECKING = False

@@ -121,16 +121,7 @@ def share(spec: Spec) -> Fraction:
 def cores_of(spec: Spec, capacity: Capacity) -> frozenset[int]:
     """The cores a container may run on."""
     text = spec.linux.resources.cpu.cpus
-    return numbers(text) if text else frozenset(capacity.cores)
-
-
-def numbers(text: str) -> frozenset[int]:
-    """`0-1,3` -> {0, 1, 3}, cpuset(7)."""
-    found: set[int] = set()
-    for part in text.split(","):
-        first, _, last = part.strip().partition("-")
-        found.update(range(int(first), int(last or first) + 1))
-    return frozenset(found)
+    return frozenset(units.numbers(text)) if text else frozenset(capacity.cores)
 
 
 def overfull(demands: dict[frozenset[int], Fraction | int]) -> list[frozenset[int]]:
@@ -196,15 +187,8 @@ def percent(value: Fraction | int) -> str:
 
 def named(cores: Iterable[int]) -> str:
     """`core 0`, `cores 0-1,3`."""
-    found = sorted(cores)
-    runs: list[list[int]] = []
-    for one in found:
-        if runs and runs[-1][-1] == one - 1:
-            runs[-1].append(one)
-        else:
-            runs.append([one])
-    text = ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
-    return f"core{'s' if len(found) > 1 else ''} {text}"
+    found = list(cores)
+    return f"core{'s' if len(found) > 1 else ''} {units.ranges(found)}"
 
 
 def _partitions(specs: Sequence[Spec], capacity: Capacity) -> list[Finding]:
@@ -220,7 +204,7 @@ def _partitions(specs: Sequence[Spec], capacity: Capacity) -> list[Finding]:
             # One without `cpus` keeps off by itself; of two partitions the pair is told once.
             if other is one or not cpus or (other in apart and specs.index(other) < specs.index(one)):
                 continue
-            both = mine & numbers(cpus)
+            both = mine & units.numbers(cpus)
             if both:
                 out.append(Finding(
                     parties=tuple(Party(kind="container", name=each.name, path="linux.resources.cpu.cpus")

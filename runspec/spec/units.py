@@ -10,6 +10,10 @@ from _socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 
 from runspec.errors import SpecError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 NO_LIMIT = -1
 INFINITY = 2**64 - 1                    # RLIM_INFINITY, getrlimit(2)
 PERIOD = 100_000                        # µs, the kernel's own default of cpu.max
@@ -282,9 +286,24 @@ def parse_cpuset(value: object) -> str:
         if high > 8191:
             raise SpecError(f"{high} is beyond the kernel's largest number", why, "name fewer")
         found.update(range(low, high + 1))
+    return ranges(found)
+
+
+def numbers(text: str) -> set[int]:
+    """The numbers of a list that the kernel or parse_cpuset wrote: `0-1,3` -> {0, 1, 3}; none for an empty one."""
+    found: set[int] = set()
+    for part in text.split(","):
+        first, _, last = part.strip().partition("-")
+        if first:
+            found.update(range(int(first), int(last or first) + 1))
+    return found
+
+
+def ranges(found: Iterable[int]) -> str:
+    """Numbers as the list that the kernel prints: {0, 1, 3} -> `0-1,3`, cpuset(7)."""
     out: list[str] = []
     run: list[int] = []
-    for number in [*sorted(found), -1]:
+    for number in [*sorted(found), -2]:
         if run and number == run[-1] + 1:
             run.append(number)
             continue

@@ -125,12 +125,13 @@ def test_all_descriptors_closed(tmp_path: Path) -> None:
 def test_unexpected_trouble_is_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from runspec.cli import people
+    from runspec.cli import enter, people
 
     def fail(_: object) -> int:
         raise ZeroDivisionError("odd\nthing")
 
     monkeypatch.setattr(people, "run", fail)
+    monkeypatch.setattr(enter, "run", fail)
     assert main(["state", "x"]) == 1
     assert capsys.readouterr().err == ("runspec: internal error: ZeroDivisionError: odd\\x0athing\n"
                                        "  fix: run it again with --debug before the verb\n")

@@ -117,3 +117,21 @@ def test_journals(cli: Cli, applied: Path) -> None:
     journal.write_bytes(good[:-1])
     cli("apply", applied)
     assert cli("diff", applied).stdout == ""
+
+
+def test_others_are_listed_beside_it(cli: Cli, applied: Path, tmp_path: Path) -> None:
+    """One damaged record hides no other container."""
+    whole = tmp_path / "whole.yaml"
+    whole.write_text(SPEC.partition("---\n")[2].replace("damaged", "whole"))
+    cli("apply", whole)
+    record = room(cli) / "containers/damaged/record.json"
+    good = record.read_bytes()
+    record.write_bytes(good[:-2])
+    listed = cli("list", "-o", "json", status=1)
+    assert [(one["id"], one["status"]) for one in json.loads(listed.stdout)] == [
+        ("whole", "running"), ("damaged", "damaged")]
+    assert "container damaged: its record is damaged" in listed.stderr
+    drawn = cli("tree", status=2)
+    assert "runspec:whole" in drawn.stdout and "its record is damaged" in drawn.stderr
+    record.write_bytes(good)
+    assert cli("list", "-q").stdout.split() == ["damaged", "whole"]

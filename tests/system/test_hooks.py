@@ -15,7 +15,7 @@ import pytest
 import yaml
 from conftest import Cli, assert_nothing_leaked, requires
 from kernels import IN_VM, SLOWER
-from machine import Picture
+from machine import Picture, gone
 
 pytestmark = requires("root", "busybox", "nsenter")
 HOST_KINDS = ("prestart", "createRuntime", "createContainer", "poststart", "poststop")
@@ -118,7 +118,7 @@ def test_order_state_and_place(hooked: Hooked) -> None:
     hooked.cli("destroy", "--yes", "hooked")
     [last] = hooked.seen()
     assert last["kind"] == "poststop" and last["state"]["status"] == "stopped" and "pid" not in last["state"]
-    assert not Path(f"/proc/{init}").exists(), "poststop runs once the container is gone"
+    assert gone(init), "poststop runs once the container is gone"
 
 
 def test_hooks_hold_no_descriptor_of_ours(hooked: Hooked) -> None:

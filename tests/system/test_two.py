@@ -174,3 +174,17 @@ def test_they_reach_each_other(cli: Cli) -> None:
         done = cli("exec", name, "/bin/ping", "-c", "1", "-w", "10", there)
         assert "1 packets received" in done.stdout, done.stdout
     assert subprocess.run(["ip", "link", "show", "lan0"], capture_output=True, check=False).returncode != 0
+
+
+@needs
+@pytest.mark.parametrize(("bridge", "port"), [(1400, 1500), (1500, 1400), (9000, 1500)])
+def test_a_bridge_keeps_its_mtu(cli: Cli, tmp_path: Path, bridge: int, port: int) -> None:
+    """Whatever its ports have: the kernel would follow the smallest."""
+    file = tmp_path / "mtu.yaml"
+    file.write_text(f"apiVersion: runspec/v1\nkind: Network\nname: mtu0\ntype: bridge\nmtu: {bridge}\n---\n"
+                    "apiVersion: runspec/v1\nname: mtu\nroot: {image: busybox}\nprocess: {args: [/bin/sleep, '1000']}\n"
+                    f"interfaces: [{{name: eth0, type: veth, network: mtu0, mtu: {port}}}]\n")
+    cli("apply", file)
+    [link] = json.loads(cli.netns.run("ip", "-j", "link", "show", "mtu0").stdout)
+    assert link["mtu"] == bridge
+    assert cli("diff", file).stdout == ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from runspec.spec import units
 from runspec.spec.frozen import Frozen
 from runspec.spec.model import Resources
 
@@ -83,16 +84,4 @@ def pages(value: int | None) -> int:
 
 def cpu_list(text: str) -> str:
     """A list such as "0,1-3" in the kernel's own form "0-3", cpuset(7)."""
-    numbers: set[int] = set()
-    for part in text.split(","):
-        first, _, last = part.strip().partition("-")
-        if first:
-            numbers.update(range(int(first), int(last or first) + 1))
-    out: list[str] = []
-    run: list[int] = []
-    for number in [*sorted(numbers), -2]:
-        if run and number != run[-1] + 1:
-            out.append(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}")
-            run = []
-        run.append(number)
-    return ",".join(out)
+    return units.ranges(units.numbers(text))

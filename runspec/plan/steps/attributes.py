@@ -7,6 +7,7 @@ from struct import Struct
 
 from runspec import abi
 from runspec.plan.steps.base import LIVE, ChildStep, HostStep, Table, own_procfs
+from runspec.spec import units
 from runspec.spec.model import IOPriority, MemoryPolicy, Scheduler, Spec
 
 TYPE_CHECKING = False
@@ -67,18 +68,9 @@ def io_shown(value: int) -> str:
 def bits(numbers: str) -> bytes:
     """A list such as "0-1,3" as a mask of whole machine words."""
     mask = 0
-    for number in listed(numbers):
+    for number in units.numbers(numbers):
         mask |= 1 << number
     return mask.to_bytes((mask.bit_length() + 63) // 64 * 8, "little")
-
-
-def listed(numbers: str) -> set[int]:
-    """The numbers of a list such as "0-1,3", cpuset(7)."""
-    found: set[int] = set()
-    for part in numbers.split(","):
-        first, _, last = part.partition("-")
-        found.update(range(int(first), int(last or first) + 1))
-    return found
 
 
 def policy_shown(one: MemoryPolicy) -> str:

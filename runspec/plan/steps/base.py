@@ -124,6 +124,11 @@ def own_procfs(table: Table) -> int:
     return table.slot("procfs")
 
 
+def words(values: tuple[str, ...]) -> bytes:
+    """Argument or environment words as EXEC reads them: each ended by a NUL."""
+    return b"".join(value.encode("utf-8", "surrogateescape") + b"\0" for value in values)
+
+
 class Change(Frozen):
     """One difference between file and machine.
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from runspec import abi
 from runspec.plan.steps.attributes import SetScheduling, bits
-from runspec.plan.steps.base import Table
+from runspec.plan.steps.base import Table, words
 from runspec.plan.steps.namespaces import KINDS
-from runspec.plan.steps.process import INFINITY, credential_ops, words
+from runspec.plan.steps.process import INFINITY, credential_ops
 from runspec.plan.steps.seccomp import Filter
 from runspec.plan.steps.terminal import pair_ops, take_ops
 from runspec.spec.model import Capabilities, Landlock, Process

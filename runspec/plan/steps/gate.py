@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from runspec import abi
-from runspec.plan.steps.base import FINISH, START, ChildStep, HostStep, Table
+from runspec.plan.steps.base import FINISH, START, ChildStep, HostStep, Table, words
 from runspec.plan.steps.namespaces import BARRIER_START
-from runspec.plan.steps.process import words
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

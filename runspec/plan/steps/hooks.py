@@ -14,9 +14,8 @@ from errno import ECHILD, ETIMEDOUT
 
 from runspec import abi
 from runspec.errors import HostError
-from runspec.plan.steps.base import FINISH, HOOKS, ChildStep, HostStep, Step, Table
+from runspec.plan.steps.base import FINISH, HOOKS, ChildStep, HostStep, Step, Table, words
 from runspec.plan.steps.namespaces import BARRIER_HOOKS, ReleaseInit, WaitForHost
-from runspec.plan.steps.process import words
 from runspec.spec.model import Hook, Spec
 
 TYPE_CHECKING = False

@@ -68,9 +68,12 @@ class CreateBridge(HostStep):
 
     def apply(self, kernel: Any, run: Any) -> Any:
         """ip-link(8) type bridge."""
-        # The kernel heeds an alias only on a link that exists: both messages go in one call.
-        kernel.netlink(rtnetlink.create_bridge(self.target, self.mtu)
-                       + rtnetlink.set_link(self.target, alias=alias(self.target)), f"bridge {self.target}")
+        # The kernel heeds an alias only on a link that exists: both messages go in one call. And a bridge takes
+        # the mtu of its smallest port until somebody gives it another than it has.
+        first = None if self.mtu is None else self.mtu + (1 if self.mtu < 1500 else -1)
+        kernel.netlink(rtnetlink.create_bridge(self.target, first)
+                       + rtnetlink.set_link(self.target, alias=alias(self.target), mtu=self.mtu),
+                       f"bridge {self.target}")
 
     def undo(self, kernel: Any, run: Any, memo: Any) -> None:
         """Removes the link where none was there before, even one that did not get its mark yet."""

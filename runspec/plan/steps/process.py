@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from runspec import abi
 from runspec.plan.steps import attributes
-from runspec.plan.steps.base import FINISH, LIVE, START, STOP, ChildStep, HostStep, Table, own_procfs
+from runspec.plan.steps.base import FINISH, LIVE, START, STOP, ChildStep, HostStep, Table, own_procfs, words
 from runspec.plan.steps.landlock import rule_ops
 from runspec.plan.steps.namespaces import BARRIER_START, WaitForHost, inside, is_new
 from runspec.plan.steps.seccomp import Filter, filter_ops
@@ -166,11 +166,6 @@ class Exec(ChildStep):
 
     def __str__(self) -> str:
         return f"execute {' '.join(self.args)}"
-
-
-def words(values: tuple[str, ...]) -> bytes:
-    """Argument or environment words as EXEC reads them: each ended by a NUL."""
-    return b"".join(value.encode("utf-8", "surrogateescape") + b"\0" for value in values)
 
 
 class StartInit(HostStep):

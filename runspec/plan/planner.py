@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 # Children that wait at once: bounds the descriptors and the processes of one apply.
 WAVE = 48
+# Namespaces that a restart takes over from the former init.
+KEPT = ("network", "user")
 
 
 class Item:
@@ -90,17 +92,22 @@ def make_plan(networks: list[Item], containers: list[Item], host: Host) -> Plan:
     for item in removals:
         steps += remove_container(item)
     steps = by_phase(steps)
-    renewed: set[str] = set()
+    renewed: dict[str, bool] = {}       # with a new init -> whether all of it is new
+    followers: list[Change] = []
     for wave in waves([item for item in containers if item.wanted is not None]):
         batch: list[Step] = []
         for item in wave:
             made = container_steps(item, host)
-            joins = {one.container for one in item.wanted.linux.namespaces if one.container}
-            if joins & renewed and item.facts.status == "running":
+            lost = [(i, one) for i, one in enumerate(item.wanted.linux.namespaces) if one.container in renewed
+                    and (renewed[one.container] or one.type not in KEPT)]
+            if lost and item.facts.status == "running":
                 # What it shares ends with the other's init, so it cannot stay either.
                 made = [*remains(item), *create(item, host)]
+                followers += [Change(target=item.name, path=f"linux.namespaces[{i}]", before=f"{one.type} that ends",
+                                     after=f"{one.type} of the new init of {one.container}", impact=fields.RECREATE,
+                                     cause="edited") for i, one in lost]
             if any(isinstance(step, namespaces.SpawnInit) for step in made):
-                renewed.add(item.name)
+                renewed[item.name] = any(isinstance(step, groups.MakeCgroups) for step in made)
             batch += made
             if not made:
                 quiet.append(f"{item.name}: up to date")
@@ -109,7 +116,7 @@ def make_plan(networks: list[Item], containers: list[Item], host: Host) -> Plan:
         if item.wanted is None:
             steps += network.remove(item.name, item.facts)
     changes = tuple(change for item in (*networks, *containers) for change in item.changes)
-    return Plan(steps=tuple(steps), changes=changes, quiet=tuple(quiet) + tuple(warnings(containers)))
+    return Plan(steps=tuple(steps), changes=(*changes, *followers), quiet=tuple(quiet) + tuple(warnings(containers)))
 
 
 def by_phase(steps: list[Step]) -> list[Step]:
@@ -384,7 +391,8 @@ def group_writes(item: Item, host: Host, files: dict[tuple[str, str], str], path
                                                directory=where[one.controller], deny=one.deny, allow=one.allow))
         elif one.program:
             steps.append(groups.AttachDeviceProgram(target=item.name, path=one.path, reason=why,
-                                                    directory=where[one.controller], program=one.program))
+                                                    directory=where[one.controller], program=one.program,
+                                                    before=cgroup.program(last).hex() if last is not None else ""))
         else:
             steps.append(limits.step(one, where[one.controller], files.get((one.controller, one.file)),
                                      target=item.name, path=one.path, reason=why))

@@ -21,6 +21,7 @@ from runspec.plan.view_attributes import RECORDED as ATTRIBUTES
 from runspec.plan.view_attributes import expect_attributes, see_attributes
 from runspec.plan.view_seccomp import expect_seccomp, see_seccomp
 from runspec.plan.views_mounts import expect_mounts, gone_mounts, see_mounts
+from runspec.spec import units
 from runspec.spec.model import Device, Overlay, Process, Spec
 
 TYPE_CHECKING = False
@@ -62,7 +63,7 @@ def seen(spec: Spec, last: Spec | None, host: Host, facts: Facts, before: View) 
     told: View = {path: before.get(path, ABSENT) for path in RECORDED}
     told["linux.cgroupsPath"] = place(where(last or spec), facts)
     see_names(spec, last, facts, told)
-    see_namespaces(spec, facts, told)
+    see_namespaces(spec, last, facts, told)
     see_root(spec, last, facts, told, before)
     see_mounts(spec, last, facts, told)
     see_process(spec, last, facts, told)
@@ -119,7 +120,18 @@ def expect_identity(spec: Spec, view: View) -> None:
     view["process.user.umask"], view["process.user.additionalGids"] = user.umask, user.additional_gids
     view["linux.cdiDevices"] = spec.linux.cdi_devices
     for key, value in spec.linux.sysctl:
-        view[f"linux.sysctl.{key}"] = value
+        view[f"linux.sysctl.{key}"] = parameter(key, value)
+
+
+def parameter(key: str, value: str) -> str:
+    """A kernel parameter's text as it reads: the kernel separates numbers by tabs, people mostly by blanks."""
+    text = " ".join(value.split())
+    if key.endswith(".ip_local_reserved_ports"):
+        try:
+            return units.ranges(units.numbers(text))
+        except ValueError:
+            return text
+    return text
 
 
 def where(spec: Spec) -> str:
@@ -147,8 +159,7 @@ def see_names(spec: Spec, last: Spec | None, facts: Facts, view: View) -> None:
     if any(one.domainname is not None for one in asked):
         view["domainname"] = facts.domainname
     for key in dict.fromkeys(key for one in asked for key, _ in one.linux.sysctl):
-        # The kernel separates the numbers of a list by tabs, files mostly by blanks.
-        view[f"linux.sysctl.{key}"] = " ".join(facts.sysctl.get(key, "").split()) or ABSENT
+        view[f"linux.sysctl.{key}"] = parameter(key, facts.sysctl.get(key, "")) or ABSENT
 
 
 def expect_namespaces(spec: Spec, facts: Facts, view: View) -> None:
@@ -159,23 +170,27 @@ def expect_namespaces(spec: Spec, facts: Facts, view: View) -> None:
         view[path] = f"{one.type} new" if source is None else facts.elsewhere.get((one.type, source), source)
     for name, maps in (("uidMappings", spec.linux.uid_mappings), ("gidMappings", spec.linux.gid_mappings)):
         if maps:
-            view[f"linux.{name}"] = tuple((m.container_id, m.host_id, m.size) for m in maps)
+            # Longer maps than five lines the kernel keeps sorted.
+            view[f"linux.{name}"] = tuple(sorted((m.container_id, m.host_id, m.size) for m in maps))
     if spec.linux.time_offsets:
         view["linux.timeOffsets"] = tuple((o.clock, o.secs, o.nanosecs) for o in spec.linux.time_offsets)
 
 
-def see_namespaces(spec: Spec, facts: Facts, view: View) -> None:
+def see_namespaces(spec: Spec, last: Spec | None, facts: Facts, view: View) -> None:
     """namespaces(7): two processes share one when the inodes of their links are equal."""
+    joined = {one.type for one in (last or spec).linux.namespaces if one.path or one.container}
     for i, one in enumerate(spec.linux.namespaces):
         mine, ours = facts.namespaces.get(one.type, ""), facts.own.get(one.type, "")
-        fresh = one.path is None and one.container is None
+        # One that was joined is not its own, whatever the file asks by now.
+        fresh = one.path is None and one.container is None and one.type not in joined
         view[f"linux.namespaces[{i}]"] = f"{one.type} {'host' if mine == ours else 'new'}" if fresh else mine
     kinds = {one.type for one in spec.linux.namespaces}
     for kind in facts.namespaces:
         if kind not in kinds and facts.namespaces[kind] != facts.own.get(kind, ""):
             view[f"linux.namespaces[{kind}]"] = kind
     if spec.linux.uid_mappings:
-        view["linux.uidMappings"], view["linux.gidMappings"] = facts.uid_map, facts.gid_map
+        view["linux.uidMappings"] = tuple(sorted(facts.uid_map))
+        view["linux.gidMappings"] = tuple(sorted(facts.gid_map))
     if spec.linux.time_offsets:
         view["linux.timeOffsets"] = tuple(
             (o.clock, *facts.timens_offsets.get(o.clock, (0, 0))) for o in spec.linux.time_offsets)
@@ -261,11 +276,10 @@ def device_view(spec: Spec, device: Device) -> tuple[Any, ...]:
 
 
 def see_process(spec: Spec, last: Spec | None, facts: Facts, view: View) -> None:
-    """A process may always drop capabilities by itself: having fewer than were asked for is no drift."""
+    """A process may always give up rights by itself: having fewer than were asked for is no drift."""
     status = facts.id_status
-    view["process.noNewPrivileges"] = bool(status.no_new_privs) or UNKNOWN
-    if spec.process.no_new_privileges:
-        view["process.noNewPrivileges"] = bool(status.no_new_privs)
+    asked = any(one is not None and one.process.no_new_privileges for one in (spec, last))
+    view["process.noNewPrivileges"] = bool(status.no_new_privs) if asked else UNKNOWN
     former = capabilities((last or spec).process)
     for name, wanted in capabilities(spec.process).items():
         has, edited = getattr(status, f"cap_{name}"), former[name] != wanted

@@ -59,9 +59,7 @@ def see_attributes(spec: Spec, last: Spec | None, facts: Facts, view: dict[str, 
         words = {number: word for word, number in attributes.PERSONALITIES.items()}
         view["linux.personality"] = words.get(facts.personality & 0xff, hex(facts.personality))
     if spec.linux.memory_policy is not None:
-        wanted = attributes.policy_shown(spec.linux.memory_policy)
-        has = facts.memory_policy
-        view["linux.memoryPolicy"] = wanted if has.startswith(wanted) else has.partition(" ")[0] or UNKNOWN
+        view["linux.memoryPolicy"] = facts.memory_policy.partition(" ")[0] or UNKNOWN
     for path, label in (("process.apparmorProfile", spec.process.apparmor_profile),
                         ("process.selinuxLabel", spec.process.selinux_label)):
         if label is not None:

@@ -88,6 +88,8 @@ def see_mounts(spec: Spec, last: Spec | None, facts: Facts, view: dict[str, Any]
     former = {one.destination: one for one in last.mounts} if last is not None else {}
     declared = {one.destination for one in spec.mounts}
     for i, one in enumerate(spec.mounts):
+        if facts.sources.get(one.source or "", ("",))[0] == "missing":
+            continue        # optional: what was mounted while it was there may stay
         found = top.get(place(one.destination, facts))
         view[f"mounts[{i}]"] = one.destination if found is not None else ABSENT
         if found is not None:

@@ -22,7 +22,7 @@ from runspec.run.journal import begin, open_journals, pending
 from runspec.run.observe import Observer, read_host
 from runspec.run.probes import Probes
 from runspec.run.store import Locks, Record, Store, now, status
-from runspec.spec import fields, from_yaml, source
+from runspec.spec import fields, from_yaml, rules_host, source
 from runspec.spec.model import Network, Spec
 from runspec.spec.tree import from_tree, to_tree
 
@@ -117,6 +117,7 @@ class Session:
             one.linux.resources for one in (*specs, *lasts.values()) if one is not None])
         observer = Observer(self.kernel, self.store, self.host)
         facts = observer.containers([(spec, lasts[spec.name], records[spec.name]) for spec in specs])
+        self._sources(wanted, dict(zip((spec.name for spec in specs), facts, strict=True)))
         containers = [self._item(spec, lasts[spec.name], records[spec.name], one, images_too)
                       for spec, one in zip(specs, facts, strict=True)]
         for item, one in zip(containers, (one for one in wanted if isinstance(one.model, Spec)), strict=True):
@@ -284,6 +285,16 @@ class Session:
         """What was applied under a network's name."""
         record = self.store.load("network", network.name)
         return network_of(record) if record is not None else None
+
+    def _sources(self, wanted: list[Wanted], facts: dict[str, Facts]) -> None:
+        """What was there when a document was judged may be gone by now."""
+        faults: list[SpecError] = []
+        for one in wanted:
+            if isinstance(one.model, Spec) and any(
+                    kind == "missing" for kind, _, _ in facts[one.model.name].sources.values()):
+                faults += rules_host.check_host(one.model, one.marks)
+        if faults:
+            raise source.join(faults)
 
     def _interrupted(self) -> int:
         count = 0

@@ -470,7 +470,12 @@ def recover(kernel: Kernel, store: Store, journal: Journal) -> list[str]:
             record = None       # damaged: the Steps know what they did
         if record is not None and status(kernel, record) == "running":
             live[name] = record.pid, record.start_time
-    done = [(restore_step(one.step, one.args, known), one.memo) for one in journal.read()]
+    try:
+        done = [(restore_step(one.step, one.args, known), one.memo) for one in journal.read()]
+    except (ValueError, KeyError, TypeError) as error:
+        raise StateError(f"journal {journal.id} names steps that this runspec does not know",
+                         why=f"{journal.path}: {error}", fix="use the runspec that wrote it, or destroy what it names "
+                         "with --force, then remove the file") from None
     if journal.stale():
         # Links, groups and processes ended with that boot; who has their names and numbers now is a stranger.
         done = [one for one in done if isinstance(one[0], LASTING)]

@@ -129,7 +129,7 @@ def compose(pieces: list[Piece], known: dict[str, Spec | Network], judge: Judge,
     rest = iter(fresh)
     for piece, model, count in order:
         if model is not None:
-            one = Wanted(model, piece.digest, later(piece, judge))
+            one = Wanted(model, piece.digest, later(piece))
             before = out.setdefault((one.kind, model.name), one)
             if before.model != model:
                 return None
@@ -150,10 +150,11 @@ def placed_at(document: Document) -> Callable[[], dict[str, Mark]]:
     return lambda: document.marks
 
 
-def later(piece: Piece, judge: Judge) -> Callable[[], dict[str, Mark]]:
-    """Positions of a document that was not parsed: it is, when somebody asks."""
+def later(piece: Piece) -> Callable[[], dict[str, Mark]]:
+    """Positions of a document that was not parsed: it is, when somebody asks; the machine is not asked again."""
     def marks() -> dict[str, Mark]:
-        found, _ = piece.parse()
-        judged = judge(found, None)
+        from runspec.spec import rules
+
+        judged, _ = rules.judge(piece.parse()[0])
         return judged[0][1].marks if judged else {}
     return marks

@@ -178,15 +178,14 @@ def test_a_hook_fails(kind: str, fault: str, hooked: Hooked, picture: Callable[[
         assert hooked.kinds() == ["poststop", "poststop"], "the others go on"
     else:
         began = time.monotonic()
-        process = hooked.cli.popen("apply", hooked.file)
-        assert process.stderr is not None
-        text = process.stderr.read()
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        assert process.returncode == 2, text
+        # Address space for a Python and its libraries; whoever keeps what a flood says does not fit.
+        done = hooked.cli.netns.run("sh", "-c", 'ulimit -v 300000; exec "$@"', "sh", *hooked.cli.argv, "apply",
+                                    hooked.file)
+        text = done.stderr
+        assert done.returncode == 2, text
         assert f"hooks.{kind}" in text and words in text and "Traceback" not in text, text
         assert text.startswith(str(hooked.file)), "it has a place in the file"
-        assert len(text) < 3000 and used.ru_maxrss < 150_000, (len(text), used.ru_maxrss)
+        assert len(text) < 3000
         if fault == "flood":
             assert "the end" in text
         if fault == "exit":

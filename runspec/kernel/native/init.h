@@ -43,6 +43,7 @@ void leave(int status) __attribute__((noreturn));
 /* openat2(2), always close-on-exec, retried where a rename in the tree made it give up. */
 long open_below(int dir, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve);
 long file_status(int fd, struct statx *out);
+void reset_signals(void);           /* all as by default, none blocked: what a program begins with */
 static inline void shut(long fd) { if (fd >= 0) SYS(close, fd); }
 
 void *memcpy(void *to, const void *from, size_t count);

@@ -72,7 +72,6 @@ static long state_file(void)
 
 static void become(const struct op *op, const char **words, const char **environment, const long *fds)
 {
-  static const uint64_t no_signal;
   int32_t error;
   SYS(setsid);
   SYS(prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
@@ -85,7 +84,7 @@ static void become(const struct op *op, const char **words, const char **environ
   }
   if (done >= 0)
     done = SYS(close_range, 3, ~0u, CLOSE_RANGE_CLOEXEC);
-  SYS(rt_sigprocmask, SIG_SETMASK, &no_signal, 0, 8);
+  reset_signals();
   SYS(umask, inherited_umask);
   if (done >= 0)
     done = SYS(execve, words[0], words + 1, environment);

@@ -178,8 +178,8 @@ long op_bounding(const struct op *op)
 {
   for (unsigned int cap = 0; cap < 64; cap++) {
     long held = SYS(prctl, PR_CAPBSET_READ, cap, 0, 0, 0);
-    if (held == -EINVAL)
-      return 0;   /* past this kernel's last capability */
+    if (held < 0)   /* past this kernel's last capability, or a filter of the caller's own refuses to tell */
+      return held == -EINVAL && cap ? 0 : held;
     if (held != 1 || (op->a >> cap & 1))
       continue;
     long error = SYS(prctl, PR_CAPBSET_DROP, cap, 0, 0, 0);
@@ -289,10 +289,17 @@ static int has_slash(const char *name)
   return *name == '/';
 }
 
-long op_exec(const struct op *op)
+void reset_signals(void)
 {
   /* The kernel's struct sigaction has at most four words, all zero: SIG_DFL, no flags, empty mask. */
   static const uint64_t as_default[4], no_signal;
+  for (int number = 1; number <= SIGNALS; number++)   /* SIGKILL and SIGSTOP refuse, rightly */
+    SYS(rt_sigaction, number, as_default, 0, 8);
+  SYS(rt_sigprocmask, SIG_SETMASK, &no_signal, 0, 8);
+}
+
+long op_exec(const struct op *op)
+{
   const char **arguments, **environment;
   long error = string_array(op->s1, &arguments);
   if (!error)
@@ -302,9 +309,7 @@ long op_exec(const struct op *op)
     error = SYS(close_range, 3, ~0u, CLOSE_RANGE_CLOEXEC);
   if (error)
     return error;
-  for (int number = 1; number <= SIGNALS; number++)   /* SIGKILL and SIGSTOP refuse, rightly */
-    SYS(rt_sigaction, number, as_default, 0, 8);
-  SYS(rt_sigprocmask, SIG_SETMASK, &no_signal, 0, 8);
+  reset_signals();
   SYS(umask, inherited_umask);
   /* The filter last: it judges execve and what reports its failure, and nothing before. */
   error = load_filter();

@@ -6,7 +6,7 @@ from errno import EPERM
 from struct import Struct
 
 from runspec import abi
-from runspec.plan.steps.base import LIVE, ChildStep, HostStep, Table, own_procfs
+from runspec.plan.steps.base import LIVE, ChildStep, HostStep, Table, container_pids, own_procfs
 from runspec.spec import units
 from runspec.spec.model import IOPriority, MemoryPolicy, Scheduler, Spec
 
@@ -152,12 +152,13 @@ class SetTasks(HostStep):
     def look(self, kernel: Any, run: Any) -> Any:
         """What init has, and the tasks that have the same."""
         pid = run.pid(self.target)
-        pids = {pid}
-        for group in self.groups:
-            pids |= kernel.cgroup_procs(group)
         before = self._get(kernel, pid)
         return {"before": before,
-                "tasks": [task for task in kernel.tasks_of(pids) if self._get(kernel, task) == before]}
+                "tasks": [task for task in self._tasks(kernel, pid) if self._get(kernel, task) == before]}
+
+    def _tasks(self, kernel: Any, init: int) -> list[int]:
+        found: list[int] = kernel.tasks_of(container_pids(kernel, init, self.groups))
+        return found
 
     def _get(self, kernel: Any, task: int) -> Any:
         if self.io is not None:
@@ -181,9 +182,11 @@ class SetTasks(HostStep):
         return memo
 
     def undo(self, kernel: Any, run: Any, memo: Any) -> None:
-        """What they had, where the container still runs."""
-        if memo and run.pid(self.target) and memo["before"] is not None:
-            self._set(kernel, memo["tasks"], memo["before"])
+        """What they had, those that are still the container's: a number may be a stranger's by now."""
+        init = run.pid(self.target)
+        if memo and init and memo["before"] is not None:
+            now = set(self._tasks(kernel, init))
+            self._set(kernel, [task for task in memo["tasks"] if task in now], memo["before"])
 
     def __str__(self) -> str:
         what = io_shown(self.io) if self.io is not None else (self.scheduler or DEFAULT_POLICY).policy

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from runspec import abi
+from runspec.errors import HostError
 from runspec.spec.frozen import Frozen
 
 TYPE_CHECKING = False
@@ -92,6 +93,9 @@ class Table:
     def slot(self, name: str) -> int:
         """The slot of this name, a new one at first use."""
         if name not in self.named:
+            if self._next >= abi.TABLE_SLOTS:
+                raise HostError(f"more than {abi.TABLE_SLOTS} things to be held by one process",
+                                "each mount with id maps, or read-only in memory, is one", "write fewer of these")
             self.named[name] = self._next
             self._next += 1
         return self.named[name]
@@ -122,6 +126,11 @@ def own_procfs(table: Table) -> int:
         table.add(abi.OP_FSCONFIG, slot=fs, a=abi.FSCONFIG_CMD_CREATE)
         table.add(abi.OP_FSMOUNT, slot=slot, dir=fs)
     return table.slot("procfs")
+
+
+def container_pids(kernel: Any, init: int, groups: tuple[str, ...]) -> set[int]:
+    """The processes of a container: its init, and all of these groups."""
+    return {init}.union(*(kernel.cgroup_procs(group) for group in groups))
 
 
 def words(values: tuple[str, ...]) -> bytes:

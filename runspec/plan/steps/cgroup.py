@@ -199,10 +199,16 @@ class AttachDeviceProgram(HostStep):
     PHASE = PREPARE
     directory: str
     program: str                # hexadecimal: a Step's fields are plain JSON
+    before: str = ""            # the one that a live container has
 
     def apply(self, kernel: Any, run: Any) -> Any:
         """bpf(2), BPF_PROG_ATTACH, in place of the one before."""
         kernel.attach_device_program(self.directory, bytes.fromhex(self.program))
+
+    def undo(self, kernel: Any, run: Any, memo: Any) -> None:
+        """A live container gets its former rules back; a new one's group goes."""
+        if self.before and kernel.exists(self.directory):
+            kernel.attach_device_program(self.directory, bytes.fromhex(self.before))
 
     def __str__(self) -> str:
         return f"attach the device program to {self.directory}"

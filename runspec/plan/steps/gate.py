@@ -31,9 +31,11 @@ class FindProgram(ChildStep):
 
     args: tuple[str, ...]
     env: tuple[str, ...] = ()
+    cwd: str = "/"
 
     def ops(self, table: Table) -> None:
-        """faccessat2(2), along PATH as execvp(3) does."""
+        """faccessat2(2), along PATH as execvp(3) does, from the program's own directory."""
+        table.add(abi.OP_CHDIR, s1=self.cwd, a=1)
         table.add(abi.OP_FIND_PROGRAM, s1=words(self.args), s2=words(self.env))
 
     def __str__(self) -> str:

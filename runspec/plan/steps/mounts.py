@@ -43,8 +43,13 @@ class MakeMount(ChildStep):
             table.add(abi.OP_MOVE_MOUNT, slot=tree, dir=table.slot("target"))
             self._after(table, tree, options)
 
+    def _slot(self, table: Table) -> int:
+        """A slot of its own only for what others reach too: before, what was made ready, and after, SealMounts."""
+        own = self.ready or (self.mount.type == "tmpfs" and "ro" in self.mount.options)
+        return table.slot(f"mount:{self.index}" if own else "mount")
+
     def _new(self, table: Table, kind: str, attributes: int, data: tuple[str, ...]) -> int:
-        fs, tree = table.slot("fs"), table.slot(f"mount:{self.index}")
+        fs, tree = table.slot("fs"), self._slot(table)
         table.add(abi.OP_FSOPEN, slot=fs, s1=kind)
         table.add(abi.OP_FSCONFIG, slot=fs, a=abi.FSCONFIG_SET_STRING, s1="source", s2=self.mount.source or kind)
         for option in data:
@@ -58,7 +63,7 @@ class MakeMount(ChildStep):
     def _bind(self, table: Table, options: Options) -> None:
         if self.kind == "missing":
             return      # `optional`: rules refuse a missing source without it
-        tree = table.slot(f"mount:{self.index}")
+        tree = self._slot(table)
         if not self.ready:
             table.add(abi.OP_OPEN_TREE, slot=tree, s1=self.mount.source or "",
                       a=CLONE | (abi.AT_RECURSIVE if options.recursive else 0))
@@ -98,7 +103,7 @@ class MakeMount(ChildStep):
         attributes = flags(options.set)
         own = dict(self.subtrees)
         if not self.hierarchies:
-            tree = (self._subtree(table, table.slot(f"mount:{self.index}"), own[""], attributes) if "" in own
+            tree = (self._subtree(table, self._slot(table), own[""], attributes) if "" in own
                     else self._new(table, "cgroup2", attributes, ()))
             self._target(table, "directory")
             table.add(abi.OP_MOVE_MOUNT, slot=tree, dir=table.slot("target"))

@@ -78,7 +78,8 @@ class EnterNamespaces(ChildStep):
     def ops(self, table: Table) -> None:
         """namespaces(7), time_namespaces(7), ptrace(2) on dumpable."""
         add = table.add
-        add(abi.OP_UMASK, a=0)
+        # What holds unless the file says else, whatever our caller's is: engines run with none at all.
+        add(abi.OP_UMASK, a=0o022)
         # A task that moves itself through `tasks` needs no lock over all threads of the machine,
         # which a write of its pid to cgroup.procs by somebody else would take.
         for group in self.tasks:

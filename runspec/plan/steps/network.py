@@ -389,7 +389,7 @@ def links_seen(spec: Spec, last: Spec | None, facts: Facts, view: dict[str, Any]
         if one.mac is not None:
             view[f"{path}.mac"] = link.mac
         view[f"{path}.mtu"], view[f"{path}.up"] = link.mtu, link.up
-        view[f"{path}.addresses"] = tuple(sorted(addresses_of(facts, link.index)))
+        view[f"{path}.addresses"] = tuple(sorted(addresses_of(facts, link.index, one.addresses)))
         shown = routes_of(facts, link.index)
         asked = [plain(route) for route in one.routes]
         gateways = [r for r in shown if r[0] == "default" and r[1] and not r[2] and r not in asked]
@@ -400,10 +400,14 @@ def links_seen(spec: Spec, last: Spec | None, facts: Facts, view: dict[str, Any]
 MADE = ("veth", "bridge", "vlan", "macvlan", "ipvlan", "dummy", "tun", "vxlan", "ifb")
 
 
-def addresses_of(facts: Facts, index: int) -> list[str]:
-    """Addresses in CIDR form, without the link-local one that the kernel makes by itself."""
-    return [one.cidr for one in facts.addresses if one.index == index
-            and not (one.cidr.startswith("fe80:") and one.scope == abi.RT_SCOPE_LINK)]
+def addresses_of(facts: Facts, index: int, declared: tuple[str, ...] = ()) -> list[str]:
+    """Addresses in CIDR form, without the link-local one that the kernel makes by itself.
+
+    Args:
+        declared: those that count whatever they are.
+    """
+    return [one.cidr for one in facts.addresses if one.index == index and (one.cidr in declared or not (
+        one.cidr.startswith("fe80:") and one.scope == abi.RT_SCOPE_LINK))]
 
 
 def routes_of(facts: Facts, index: int) -> list[tuple[str, str, int]]:

@@ -92,7 +92,11 @@ def change_links(spec: Spec, last: Spec | None, facts: Facts, changes: tuple[Cha
             host = host_name(name, one.name)
             if link is not None:
                 # Whatever bears the name inside, of any kind, makes room; a veth takes its host end along.
-                steps.append(inside(name, mine[0], [rtnetlink.delete_link(link.index)], f"remove {one.name}"))
+                if one.name in former and link.kind == "veth":
+                    steps.append(RemoveVethLive(target=name, path=mine[0], index=link.index, link=host,
+                                                interface=former[one.name]))
+                else:
+                    steps.append(inside(name, mine[0], [rtnetlink.delete_link(link.index)], f"remove {one.name}"))
             if link is not None or host in facts.host_links:
                 steps.append(RemoveLinkLive(target=name, path=mine[0], link=host))
             steps.append(AddVethLive(target=name, path=mine[0], link=host, interface=one, index=index))
@@ -121,7 +125,7 @@ def _differences(one: Interface, link: Any, facts: Facts, leaves: set[str]) -> l
     for route in shown:
         if route not in asked:
             out.append(route_message(rtnetlink.delete_route, _route(route), link.index))
-    have = addresses_of(facts, link.index)
+    have = addresses_of(facts, link.index, one.addresses)
     if "addresses" in leaves:
         out += [rtnetlink.delete_address(link.index, address) for address in have if address not in one.addresses]
         # All of them: the end of a subnet's first address takes the others along.
@@ -140,7 +144,7 @@ def _route(words: tuple[str, str, int]) -> Route:
 
 def _back(one: Interface, link: Any, facts: Facts, leaves: set[str]) -> list[bytes]:
     """Messages that bring one link back to what it is now, from wherever _differences was interrupted."""
-    have, shown = addresses_of(facts, link.index), routes_of(facts, link.index)
+    have, shown = addresses_of(facts, link.index, one.addresses), routes_of(facts, link.index)
     out = [route_message(rtnetlink.delete_route, route, link.index) for route in wanted_routes(one)
            if plain(route) not in shown]
     if "addresses" in leaves:

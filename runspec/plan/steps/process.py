@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from runspec import abi
 from runspec.plan.steps import attributes
-from runspec.plan.steps.base import FINISH, LIVE, START, STOP, ChildStep, HostStep, Table, own_procfs, words
+from runspec.plan.steps.base import (
+    FINISH,
+    LIVE,
+    START,
+    STOP,
+    ChildStep,
+    HostStep,
+    Table,
+    container_pids,
+    own_procfs,
+    words,
+)
 from runspec.plan.steps.landlock import rule_ops
 from runspec.plan.steps.namespaces import BARRIER_START, WaitForHost, inside, is_new
 from runspec.plan.steps.seccomp import Filter, filter_ops
@@ -247,9 +258,7 @@ class SetProcesses(HostStep):
         """What init has, and the processes that have the same."""
         init = run.pid(self.target)
         before = self.read(kernel, init)
-        pids = {init}
-        for group in self.groups:
-            pids |= kernel.cgroup_procs(group)
+        pids = container_pids(kernel, init, self.groups)
         return {"before": before, "pids": [pid for pid in sorted(pids) if self.read(kernel, pid) == before]}
 
     def apply(self, kernel: Any, run: Any) -> Any:
@@ -260,9 +269,10 @@ class SetProcesses(HostStep):
         return memo
 
     def undo(self, kernel: Any, run: Any, memo: Any) -> None:
-        """What they had, where the container still runs."""
-        if run.pid(self.target):
-            for pid in memo["pids"]:
+        """What they had, those that are still the container's: a pid may be a stranger's by now."""
+        init = run.pid(self.target)
+        if init:
+            for pid in sorted(container_pids(kernel, init, self.groups) & set(memo["pids"])):
                 self.write(kernel, pid, memo["before"], False)
 
     def wanted(self) -> Any:
@@ -404,8 +414,8 @@ def plan(spec: Spec, facts: Facts, bundle: str, seccomp: Filter | None = None, g
     if gate:
         # A filter that is loaded while the right to do so is there would judge the gate too.
         place = len(steps) - (seccomp is not None and not process.no_new_privileges)
-        steps[place:place] = [*(FindProgram(target=name, path="process.args", args=process.args, env=process.env)
-                                for _ in process.args[:1]), WaitAtGate(target=name, terminal=process.terminal)]
+        find = FindProgram(target=name, path="process.args", args=process.args, env=process.env, cwd=process.cwd)
+        steps[place:place] = [*[find] * bool(process.args), WaitAtGate(target=name, terminal=process.terminal)]
     else:
         steps.append(WaitForHost(target=name, number=BARRIER_START))
     steps += hooks.start(spec, bundle)

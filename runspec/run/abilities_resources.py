@@ -83,7 +83,8 @@ def _block(kernel: Kernel, host: Host, block: BlockIO) -> list[Refusal]:
         out.append((f"{BLOCK}.leafWeight", "not available here", "its scheduler, CFQ, is gone since Linux 5.0",
                     "remove it"))
     if version == 1:
-        weighs = kernel.exists(f"{dict(host.hierarchies)['blkio']}/blkio.bfq.weight")
+        # The root of the hierarchy has BFQ's counts, only the groups below it have weights.
+        weighs = kernel.exists(f"{dict(host.hierarchies)['blkio']}/blkio.bfq.io_serviced")
         costs = False
     else:
         weighs, costs = bool(_services(kernel, host)), True

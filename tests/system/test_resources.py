@@ -136,9 +136,11 @@ def foreign(controller: str) -> Iterator[Path]:
     try:
         yield group
     finally:
-        for one in sorted(group.rglob("*/"), reverse=True):
-            one.rmdir()
-        group.rmdir()
+        for top in (Path(where, "somebody") for _, where, _ in cgroup_mounts()):
+            for one in sorted(top.rglob("*/"), reverse=True):
+                one.rmdir()
+            if top.exists():
+                top.rmdir()
 
 
 @requires("rt_group")

@@ -479,3 +479,15 @@ def test_podman_runs_with_it(cli: Cli, bundle: Bundle, podman: Podman) -> None:
     assert podman("--runtime", own, "stop", "--time", "0", "p").returncode == 0
     done = podman("--runtime", own, "run", *LIMITS, "--network", "none", "localhost/image", "/no/such")
     assert done.returncode == 127, done.stderr
+
+
+@NEEDED
+def test_a_program_of_its_own_directory(cli: Cli, bundle: Bundle) -> None:
+    """Found from there by `create` as well; files it makes are not everybody's to write, without a word on umask."""
+    rules = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": []}
+    bundle.runs("./sh", "-c", "echo > /tmp/made; exec sleep 100000", process={"cwd": "/bin"}, linux={"seccomp": rules})
+    create(cli, bundle.path)
+    cli("start", "c1")
+    wait_for(lambda: (bundle.path / "rootfs/tmp/made").exists())
+    assert stat.S_IMODE((bundle.path / "rootfs/tmp/made").stat().st_mode) == 0o644
+    cli("delete", "--force", "c1")

@@ -20,6 +20,7 @@ sys.path.insert(0, sys.argv[1])
 from runspec import __main__
 import runspec.cli.declare, runspec.cli.enter, runspec.run.apply, runspec.run.request, runspec.spec.rules
 import runspec.spec.schema, jsonschema, yaml
+import runspec.kernel.native._native, runspec.kernel.native._seccomp
 for line in sys.stdin:
     words, fault = json.loads(line)
     out = os.memfd_create("out")        # a pipe would have no end as long as a container holds it

@@ -710,7 +710,7 @@ def test_start_is_fast() -> None:
 
 @pytest.mark.parametrize("name", ["_native", "_seccomp"])
 def test_extensions_load_by_plain_pages(name: str) -> None:
-    """No segment asks for more than the others: loaders put one that does at an address that may be another's."""
+    """No segment asks for more than the others, by which all of the extension would be laid out."""
     [path] = Path(native.__file__).parent.glob(f"{name}.*.so")
     data = path.read_bytes()
     start, size, count = struct.unpack_from("<Q", data, 32)[0], *struct.unpack_from("<HH", data, 54)

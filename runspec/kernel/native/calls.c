@@ -181,8 +181,8 @@ long runspec_seccomp_knows(uint32_t flags)
 
 long runspec_userfaultfd(void) { return result(syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY)); }
 
-/* Wakes the process that sleeps at this address, see SECCOMP in ops.h. The answer is no static array: aligned
- * to more than a page it would move the whole extension to addresses that not every loader gets right. */
+/* Wakes the process that sleeps at this address, see SECCOMP in ops.h. The answer is no static array, which every
+ * load of the extension would carry. */
 long runspec_answer_fault(int fault, uint64_t address)
 {
   uint32_t *answer = mmap(0, SECCOMP_AREA, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

@@ -7,20 +7,22 @@ from runspec.plan.facts import Facts
 from runspec.plan.host import Host
 from runspec.plan.steps import (
     attributes,
+    cgroup as groups,
     gate,
     hooks,
     intel_rdt,
     limits,
+    links,
+    links_live,
     namespaces,
     netdevices,
     network,
-    network_live,
     process,
     rootfs,
     terminal,
 )
-from runspec.plan.steps import cgroup as groups
 from runspec.plan.steps.base import Change, Plan, Step
+from runspec.plan.steps.host_links import host_name
 from runspec.spec import fields
 from runspec.spec.model import IDMapping, Network, Spec
 
@@ -173,7 +175,7 @@ def remains(item: Item) -> list[Step]:
     """What must go before a container is made anew: its processes, its links, its groups."""
     name, spec = item.name, item.last
     steps: list[Step] = [*netdevices.back(spec), groups.KillContainer(target=name, groups=item.groups)]
-    steps += [network.RemoveLink(target=name, path=f"interfaces[{i}]", link=network.host_name(name, one.name))
+    steps += [links.RemoveLink(target=name, path=f"interfaces[{i}]", link=host_name(name, one.name))
               for i, one in enumerate(spec.interfaces)]
     steps += [*returned(item), groups.RemoveCgroup(target=name, groups=item.groups), *intel_rdt.leave(spec),
               *hooks.stopped(spec, bundle(item))]
@@ -193,8 +195,8 @@ def remove_container(item: Item) -> list[Step]:
     """Plans towards nothing."""
     spec = item.last
     steps: list[Step] = [*netdevices.back(spec), groups.KillContainer(target=item.name, groups=item.groups)]
-    steps += [network.RemoveLink(target=item.name, path=f"interfaces[{i}]",
-                                 link=network.host_name(item.name, one.name))
+    steps += [links.RemoveLink(target=item.name, path=f"interfaces[{i}]",
+                                 link=host_name(item.name, one.name))
               for i, one in enumerate(spec.interfaces)]
     steps += [*returned(item), groups.RemoveCgroup(target=item.name, groups=item.groups)]
     overlay = spec.root.overlay
@@ -220,18 +222,18 @@ def create(item: Item, host: Host) -> list[Step]:
     steps: list[Step] = list(directories(spec))
     steps.append(groups.make_step(name, host, path))
     steps += group_writes(item, host, {}, fresh=True)
-    links = [*network.create_links(spec), *netdevices.move(spec), *intel_rdt.join(spec)]
+    awaited = [*links.create_links(spec), *netdevices.move(spec), *intel_rdt.join(spec)]
     if item.bundle:
         steps.append(gate.MakeGate(target=name))
     steps += id_maps(spec)
     kept = ("user",) * namespaces.is_new(spec, "user")
-    spawn, children = namespaces.plan(spec, groups.unified(host, path), groups.tasks(host, path), bool(links), kept)
+    spawn, children = namespaces.plan(spec, groups.unified(host, path), groups.tasks(host, path), bool(awaited), kept)
     steps.append(spawn)
-    if links:
-        steps += [*links, namespaces.ReleaseInit(target=name)]
+    if awaited:
+        steps += [*awaited, namespaces.ReleaseInit(target=name)]
     steps += rootfs.ready(spec, item.image)
     steps += children
-    steps += network.configure(spec)
+    steps += links.configure(spec)
     steps += rootfs.plan(spec, host, item.image, kinds(item.facts), bundle(item))
     steps += process.plan(spec, item.facts, bundle(item), item.seccomp, bool(item.bundle))
     steps += [*hooks.create(spec, bundle(item)), *terminal.send(spec, item.console)]
@@ -288,7 +290,7 @@ def restart(item: Item, host: Host) -> list[Step]:
     steps += [process.StartInit(target=name, path="process.args"), process.SaveRecord(target=name),
               *hooks.started(spec, bundle(item))]
     # Links live in the kept namespace: what differs there is changed in place, once the new init is up.
-    late = network_live.change_links(spec, item.last, item.facts, item.changes)
+    late = links_live.change_links(spec, item.last, item.facts, item.changes)
     return [*steps, *late]
 
 
@@ -328,7 +330,7 @@ def change_live(item: Item, host: Host) -> list[Step]:
                                          value=score if score is not None else item.facts.fresh["process.oomScoreAdj"]))
     steps += attributes.change(spec, item.groups[:1], {path: reason(item, path) for path in paths})
     steps += live.steps(name, spec, item.last, item.facts, host, item.changes)
-    steps += network_live.change_links(spec, item.last, item.facts, item.changes)
+    steps += links_live.change_links(spec, item.last, item.facts, item.changes)
     steps.append(process.SaveRecord(target=name))
     return steps
 

@@ -13,12 +13,11 @@ from runspec.plan.host import Host
 from runspec.plan.steps.hooks import KINDS, adds, listed
 from runspec.plan.steps.intel_rdt import expect_class, see_class
 from runspec.plan.steps.namespaces import is_new
-from runspec.plan.steps.network import interface_view, links_seen, see_devices
 from runspec.plan.steps.process import mask
 from runspec.plan.steps.rootfs import base_dir, layer_dir
 from runspec.plan.values import ABSENT, UNKNOWN
-from runspec.plan.view_attributes import RECORDED as ATTRIBUTES
-from runspec.plan.view_attributes import expect_attributes, see_attributes
+from runspec.plan.view_attributes import RECORDED as ATTRIBUTES, expect_attributes, see_attributes
+from runspec.plan.view_links import interface_view, links_seen, see_devices
 from runspec.plan.view_seccomp import expect_seccomp, see_seccomp
 from runspec.plan.views_mounts import expect_mounts, gone_mounts, see_mounts
 from runspec.spec import units

@@ -8,11 +8,11 @@ from runspec.errors import HostError, Mark, RunspecError, SpecError, StateError
 from runspec.plan import cgroup, diff, live, view
 from runspec.plan.facts import Facts
 from runspec.plan.host import Host
-from runspec.plan.planner import Item, make_plan, remnants
-from runspec.plan.planner import start as make_start
+from runspec.plan.planner import Item, make_plan, remnants, start as make_start
 from runspec.plan.steps import network
 from runspec.plan.steps.base import Change, Plan
 from runspec.plan.steps.cgroup import groups
+from runspec.plan.steps.host_links import alias
 from runspec.plan.values import ABSENT
 from runspec.run import abilities, abilities_resources, admission
 from runspec.run.engine import Run, perform, recover
@@ -207,7 +207,7 @@ class Session:
             change = Change(target=wanted.name, path="", before=ABSENT, after="present", impact=fields.IN_PLACE,
                             cause="new" if record is None else "drifted")
             return Item(wanted, last, facts, (change,))
-        if not facts.links[0].alias == network.alias(wanted.name):
+        if not facts.links[0].alias == alias(wanted.name):
             raise HostError(f"{wanted.name}: a link of this name is there already and is not runspec's",
                             "runspec changes only links that carry its mark, ip-link(8) alias",
                             "name the network otherwise, or remove that link")

@@ -83,7 +83,7 @@ _SPELLED = {"container_id": "containerID", "host_id": "hostID", "disable_oom_kil
             "l3_cache_schema": "l3CacheSchema", "io_priority": "ioPriority", "block_io": "blockIO",
             "read_iops": "throttleReadIOPSDevice", "write_iops": "throttleWriteIOPSDevice",
             "read_bps": "throttleReadBpsDevice", "write_bps": "throttleWriteBpsDevice",
-            "kernel_tcp": "kernelTCP"}
+            "kernel_tcp": "kernelTCP", "host_ip": "hostIP"}
 
 
 def key(field: str) -> str:

@@ -7,6 +7,17 @@ Field names are OCI's in snake_case; `key(cls, field)` gives the camelCase spell
 from __future__ import annotations
 
 from runspec.spec.frozen import Frozen
+from runspec.spec.model_net import (
+    Dns as Dns,
+    Interface as Interface,
+    Network as Network,
+    Pool as Pool,
+    Port as Port,
+    Qos as Qos,
+    Route as Route,
+    Traffic as Traffic,
+    Vlan as Vlan,
+)
 
 
 class Overlay(Frozen):
@@ -407,27 +418,6 @@ class Hooks(Frozen):
     poststop: tuple[Hook, ...] = ()
 
 
-class Route(Frozen):
-    """One route inside the container; to is a network in CIDR form or "default"."""
-
-    to: str
-    via: str | None = None
-    metric: int | None = None
-
-
-class Interface(Frozen):
-    """A link of the container, ip-link(8); addresses in CIDR form, v4 and v6, as the kernel prints them."""
-
-    name: str
-    type: str                           # veth
-    network: str | None = None
-    mac: str | None = None              # lower case
-    mtu: int | None = None
-    addresses: tuple[str, ...] = ()
-    gateway: tuple[str, ...] = ()       # at most one of each family
-    routes: tuple[Route, ...] = ()
-
-
 class Spec(Frozen):
     """A container as it should be."""
 
@@ -444,14 +434,6 @@ class Spec(Frozen):
     landlock: Landlock | None = None
     annotations: tuple[tuple[str, str], ...] = ()
     interfaces: tuple[Interface, ...] = ()
-
-
-class Network(Frozen):
-    """A link of the host that containers' interfaces join: a bridge."""
-
-    name: str
-    labels: tuple[tuple[str, str], ...] = ()
-    project: str | None = None
-    type: str = "bridge"
-    addresses: tuple[str, ...] = ()
-    mtu: int | None = None
+    ports: tuple[Port, ...] = ()
+    dns: Dns | None = None
+    extra_hosts: tuple[tuple[str, str], ...] = ()   # (name, address), sorted

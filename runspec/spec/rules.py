@@ -11,9 +11,7 @@ from runspec.spec.image import TELLING
 from runspec.spec.model import Capabilities, Linux, Network, Process, Spec
 from runspec.spec.names import CAPABILITIES, NAMESPACES, PROPAGATIONS, RLIMITS, nearest
 from runspec.spec.rules_hooks import check_hooks
-from runspec.spec.rules_links import LATER as _LATER
-from runspec.spec.rules_links import LETTERS as _FIRST
-from runspec.spec.rules_links import check_devices, check_interfaces, check_network, is_new, link_fault
+from runspec.spec.rules_links import LATER, LETTERS, check_devices, check_interfaces, check_network, is_new, link_fault
 from runspec.spec.rules_mounts import IDS, Faults, check_mappings, check_mounts, check_path
 from runspec.spec.rules_process import check_attributes
 from runspec.spec.rules_resources import MAJORS, MINORS, check_resources
@@ -33,7 +31,7 @@ if TYPE_CHECKING:
 _GROUP_FILES = ("tasks", "notify_on_release", "release_agent")
 _GROUP_PREFIXES = ("cgroup.", "cpu.", "cpuacct.", "cpuset.", "memory.", "pids.", "io.", "blkio.", "devices.",
                    "freezer.", "hugetlb.", "misc.", "rdma.", "net_cls.", "net_prio.", "perf_event.", "irq.")
-_TAG = _LATER | frozenset(":@/+")
+_TAG = LATER | frozenset(":@/+")
 _SYSCTL_IPC = ("kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem", "kernel.shmall",
                "kernel.shmmax",
                "kernel.shmmni", "kernel.shm_rmid_forced")
@@ -163,9 +161,9 @@ def name_fault(name: str) -> tuple[str, str, str] | None:
         return "is empty", why, "write a name such as foo1"
     if len(name) > 64:
         return f"{shown(name)} is longer than 64 characters", why, "shorten it"
-    if name[0] not in _FIRST or not _LATER.issuperset(name):
-        bad = name[0] if name[0] not in _FIRST else next(c for c in name if c not in _LATER)
-        kind = "begins with" if bad == name[0] and bad in _LATER else "holds"
+    if name[0] not in LETTERS or not LATER.issuperset(name):
+        bad = name[0] if name[0] not in LETTERS else next(c for c in name if c not in LATER)
+        kind = "begins with" if bad == name[0] and bad in LATER else "holds"
         # A look-alike of another script needs its number to be seen.
         number = "" if bad.isascii() and bad.isprintable() else f" (U+{ord(bad):04X})"
         return f"{shown(name)} {kind} {shown(bad)}{number}", why, "use other characters"
@@ -191,7 +189,7 @@ def _hostname(faults: Faults, spec: Spec) -> None:
     for at, text in (("hostname", spec.hostname), ("domainname", spec.domainname)):
         if text is None:
             continue
-        if not text or len(text) > 64 or not _LATER.issuperset(text) or text[0] in "-.":
+        if not text or len(text) > 64 or not LATER.issuperset(text) or text[0] in "-.":
             faults.add(at, f"{shown(text)} is no name of a host",
                        "it is 1 to 64 letters, digits, `-`, `.` or `_`, hostname(7)",
                        "write it like foo1.example")
@@ -459,7 +457,7 @@ def _devices(faults: Faults, linux: Linux) -> None:
 def _sysctl(faults: Faults, linux: Linux) -> None:
     for name, value in linux.sysctl:
         at = f"linux.sysctl.{name}"
-        if not _LATER.issuperset(name) or ".." in name or name[:1] == "." or name[-1:] in (".", ""):
+        if not LATER.issuperset(name) or ".." in name or name[:1] == "." or name[-1:] in (".", ""):
             faults.add(at, f"{shown(name)} is no sysctl key", "it is words with dots between them, sysctl(8)",
                        "write it like net.ipv4.ip_forward")
             continue

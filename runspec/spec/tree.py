@@ -10,6 +10,7 @@ from runspec.spec.model import (
     CPUAffinity,
     Device,
     DeviceRule,
+    Dns,
     Hook,
     Hooks,
     HugepageLimit,
@@ -27,11 +28,15 @@ from runspec.spec.model import (
     Mount,
     Namespace,
     NetDevice,
+    Network,
     NetworkGroup,
     Overlay,
     Personality,
     Pids,
+    Pool,
+    Port,
     Process,
+    Qos,
     Rdma,
     Resources,
     Rlimit,
@@ -45,7 +50,9 @@ from runspec.spec.model import (
     SyscallRule,
     ThrottleDevice,
     TimeOffset,
+    Traffic,
     User,
+    Vlan,
     WeightDevice,
 )
 
@@ -79,7 +86,7 @@ def to_tree(value: Any) -> Any:
     return value
 
 
-PAIRS = ("labels", "annotations", "sysctl", "unified")
+PAIRS = ("labels", "annotations", "sysctl", "unified", "extra_hosts")
 # Lists that are maps in a file: field -> the spelling of what their elements are found by.
 MAPS = {"time_offsets": "clock", "net_devices": "host", "rdma": "device"}
 
@@ -87,7 +94,8 @@ MAPS = {"time_offsets": "clock", "net_devices": "host", "rdma": "device"}
 SPARSE = frozenset((
     "hooks", "prestart", "create_runtime", "create_container", "start_container", "poststart", "poststop", "block_io",
     "weight_device", "read_bps", "write_bps", "read_iops", "write_iops", "hugepage_limits", "network", "priorities",
-    "rdma", "net_devices", "cdi_devices", "flags", "architectures", "syscalls", "schemata", "scope", "terminal"))
+    "rdma", "net_devices", "cdi_devices", "flags", "architectures", "syscalls", "schemata", "scope", "terminal",
+    "pooled", "host_access", "ports", "extra_hosts", "internal", "nat", "isolated", "vlan_filtering", "external"))
 
 # Which class a field holds, for reading a tree back.
 _HOLDS: dict[tuple[type, str], type] = {
@@ -110,6 +118,8 @@ _HOLDS: dict[tuple[type, str], type] = {
     (Hooks, "start_container"): Hook, (Hooks, "poststart"): Hook, (Hooks, "poststop"): Hook,
     (Spec, "landlock"): Landlock, (Landlock, "fs"): LandlockPath, (Landlock, "net"): LandlockNet,
     (Resources, "devices"): DeviceRule, (Spec, "interfaces"): Interface, (Interface, "routes"): Route,
+    (Interface, "vlan"): Vlan, (Interface, "qos"): Qos, (Qos, "egress"): Traffic, (Qos, "ingress"): Traffic,
+    (Spec, "ports"): Port, (Spec, "dns"): Dns, (Network, "pool"): Pool,
 }
 
 

@@ -13,8 +13,7 @@ from typing import Any
 
 import pytest
 from conftest import requires
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from kernels import SLOWER
 from pyroute2 import IPRoute
 

@@ -11,8 +11,7 @@ import sys
 
 import pytest
 from conftest import requires
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from runspec.errors import SpecError
 from runspec.plan import device_bpf

@@ -11,8 +11,7 @@ import time
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from runspec.errors import SpecError
 from runspec.spec import from_oci, json_text, rules, schema, source, to_oci, to_yaml

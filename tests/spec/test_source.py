@@ -8,8 +8,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from yaml import CBaseLoader as Loader
-from yaml import YAMLError, load_all
+from yaml import CBaseLoader as Loader, YAMLError, load_all
 
 from runspec.errors import SpecError
 from runspec.spec import source

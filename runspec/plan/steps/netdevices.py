@@ -13,7 +13,8 @@ from runspec import abi
 from runspec.errors import HostError, SyscallError
 from runspec.plan import rtnetlink
 from runspec.plan.steps.base import ATTACH, STOP, HostStep, Step, Table
-from runspec.plan.steps.network import EEXIST, ENODEV, MARK, device_index
+from runspec.plan.steps.host_links import EEXIST, ENODEV, MARK
+from runspec.plan.view_links import device_index
 from runspec.spec.model import NetDevice, Spec
 
 TYPE_CHECKING = False

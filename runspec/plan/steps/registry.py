@@ -7,14 +7,16 @@ from runspec.plan.steps import (
     cgroup,
     gate,
     hooks,
+    host_links,
     intel_rdt,
     limits,
+    links,
+    links_live,
     live,
     mounts,
     namespaces,
     netdevices,
     network,
-    network_live,
     process,
     rootfs,
     terminal,
@@ -22,8 +24,8 @@ from runspec.plan.steps import (
 from runspec.spec import model
 from runspec.spec.frozen import Frozen
 
-MODULES = (attributes, cgroup, gate, hooks, intel_rdt, limits, live, mounts, namespaces, netdevices, network,
-           network_live, process, rootfs, terminal)
+MODULES = (attributes, cgroup, gate, hooks, host_links, intel_rdt, limits, links, links_live, live, mounts,
+           namespaces, netdevices, network, process, rootfs, terminal)
 
 
 def classes() -> dict[str, type]:

@@ -6,25 +6,10 @@ from runspec.plan import rtnetlink
 from runspec.plan.facts import Facts
 from runspec.plan.steps import hooks
 from runspec.plan.steps.base import LIVE, Change, HostStep, Step
+from runspec.plan.steps.host_links import MARK, host_name, remove_own
+from runspec.plan.steps.links import AddVethLive, RemoveLinkLive, inside, link_messages, route_message, wanted_routes
 from runspec.plan.steps.namespaces import is_new
-from runspec.plan.steps.network import (
-    FIRST_INDEX,
-    LOOPBACK,
-    MADE,
-    MARK,
-    AddVethLive,
-    RemoveLinkLive,
-    addresses_of,
-    host_name,
-    inside,
-    lent,
-    link_messages,
-    plain,
-    remove_own,
-    route_message,
-    routes_of,
-    wanted_routes,
-)
+from runspec.plan.view_links import FIRST_INDEX, LOOPBACK, MADE, addresses_of, lent, plain, routes_of
 from runspec.spec.model import Interface, Route, Spec
 
 TYPE_CHECKING = False

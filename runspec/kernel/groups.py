@@ -164,7 +164,7 @@ class Groups(Files):
         try:
             for number in native.bpf_query(group):
                 fds.append(native.bpf_open(number))
-            new = native.bpf_load(program)
+            new = native.bpf_load(program, b"runspec_device", abi.BPF_PROG_TYPE_CGROUP_DEVICE)
             fds.append(new)
             flags = abi.BPF_F_ALLOW_MULTI | (abi.BPF_F_REPLACE if len(fds) > 1 else 0)
             self._act("bpf")

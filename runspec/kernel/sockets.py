@@ -129,6 +129,19 @@ class Sockets:
         if failed is not None:
             raise failed
 
+    def load_classifier(self, program: bytes, name: str) -> int:
+        """A descriptor of a new program that a filter on links may run, the caller's to close.
+
+        Args:
+            program: struct bpf_insn, 8 bytes each, of type BPF_PROG_TYPE_SCHED_CLS.
+            name: at most 15 bytes of letters, digits, '_' and '.'.
+        Raises:
+            SyscallError: call "bpf"; EACCES or EINVAL: the kernel's judge of programs refuses it.
+        See: bpf(2), tc-bpf(8).
+        """
+        from runspec.kernel import native
+        return native.bpf_load(program, name.encode(), abi.BPF_PROG_TYPE_SCHED_CLS)
+
     def dump(self, request: bytes) -> list[bytes]:
         """The datagrams that answer a dump request, NLMSG_DONE taken off its end.
 

@@ -7,19 +7,15 @@ took writing away.
 
 from __future__ import annotations
 
-import struct
-
 from runspec import abi
 from runspec.errors import SpecError
+from runspec.plan.bpf import MAX_INSTRUCTIONS, insn, jump, leave
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runspec.spec.model import DeviceRule
 
-MAX_INSTRUCTIONS = 4096     # what every kernel takes
 NUMBER_MAX = 2**32 - 1
-
-_INSN = struct.Struct("=BBhi")
 
 _TYPES = {"b": abi.BPF_DEVCG_DEV_BLOCK, "c": abi.BPF_DEVCG_DEV_CHAR}
 _BITS = {"r": abi.BPF_DEVCG_ACC_READ, "w": abi.BPF_DEVCG_ACC_WRITE, "m": abi.BPF_DEVCG_ACC_MKNOD}
@@ -27,39 +23,23 @@ _ALL = sum(_BITS.values())
 
 # What the program keeps in registers: the device's type, the bits not yet allowed, its two numbers.
 _TYPE, _LEFT, _MAJOR, _MINOR = abi.BPF_REG_2, abi.BPF_REG_3, abi.BPF_REG_4, abi.BPF_REG_5
-_CONTEXT, _ANSWER = abi.BPF_REG_1, abi.BPF_REG_0
-
-
-def _insn(code: int, to: int = 0, source: int = 0, offset: int = 0, value: int = 0) -> bytes:
-    signed = value - 2**32 if value >= 2**31 else value
-    return _INSN.pack(code, to | source << 4, offset, signed)
-
-
-def _jump(condition: int, register: int, value: int, offset: int) -> bytes:
-    # 32-bit comparisons: the 64-bit ones would extend a number's sign.
-    return _insn(abi.BPF_JMP32 | condition | abi.BPF_K, register, 0, offset, value)
-
-
-def _leave(answer: int) -> bytes:
-    return (_insn(abi.BPF_ALU64 | abi.BPF_MOV | abi.BPF_K, _ANSWER, value=answer)
-            + _insn(abi.BPF_JMP | abi.BPF_EXIT))
-
+_CONTEXT = abi.BPF_REG_1
 
 _LOAD = abi.BPF_LDX | abi.BPF_MEM | abi.BPF_W
-_START = (_insn(_LOAD, _TYPE, _CONTEXT, 0)              # struct bpf_cgroup_dev_ctx: access << 16 | type,
-          + _insn(abi.BPF_ALU | abi.BPF_MOV | abi.BPF_X, _LEFT, _TYPE)
-          + _insn(abi.BPF_ALU | abi.BPF_AND | abi.BPF_K, _TYPE, value=0xFFFF)
-          + _insn(abi.BPF_ALU | abi.BPF_RSH | abi.BPF_K, _LEFT, value=16)
-          + _insn(_LOAD, _MAJOR, _CONTEXT, 4)           # then major
-          + _insn(_LOAD, _MINOR, _CONTEXT, 8))          # and minor
+_START = (insn(_LOAD, _TYPE, _CONTEXT, 0)              # struct bpf_cgroup_dev_ctx: access << 16 | type,
+          + insn(abi.BPF_ALU | abi.BPF_MOV | abi.BPF_X, _LEFT, _TYPE)
+          + insn(abi.BPF_ALU | abi.BPF_AND | abi.BPF_K, _TYPE, value=0xFFFF)
+          + insn(abi.BPF_ALU | abi.BPF_RSH | abi.BPF_K, _LEFT, value=16)
+          + insn(_LOAD, _MAJOR, _CONTEXT, 4)           # then major
+          + insn(_LOAD, _MINOR, _CONTEXT, 8))          # and minor
 
 
 def _verdict(allow: bool, bits: int) -> bytes:
     """What a rule does to a device that it names."""
     if not allow:
-        return _jump(abi.BPF_JSET, _LEFT, bits, 1) + _insn(abi.BPF_JMP | abi.BPF_JA, offset=2) + _leave(0)
-    return (_insn(abi.BPF_ALU | abi.BPF_AND | abi.BPF_K, _LEFT, value=_ALL & ~bits)
-            + _jump(abi.BPF_JNE, _LEFT, 0, 2) + _leave(1))
+        return jump(abi.BPF_JSET, _LEFT, bits, 1) + insn(abi.BPF_JMP | abi.BPF_JA, offset=2) + leave(0)
+    return (insn(abi.BPF_ALU | abi.BPF_AND | abi.BPF_K, _LEFT, value=_ALL & ~bits)
+            + jump(abi.BPF_JNE, _LEFT, 0, 2) + leave(1))
 
 
 def _rule(rule: DeviceRule) -> bytes:
@@ -78,7 +58,7 @@ def _rule(rule: DeviceRule) -> bytes:
                 raise SpecError(f"linux.resources.devices: device number {number} is out of range",
                                 f"it goes from 0 to {NUMBER_MAX}; -1 means any")
             # Another device: over the rest of this rule.
-            body = _jump(abi.BPF_JNE, register, number, len(body) // 8) + body
+            body = jump(abi.BPF_JNE, register, number, len(body) // 8) + body
     return body
 
 
@@ -96,20 +76,14 @@ def program(rules: tuple[DeviceRule, ...]) -> bytes:
         if (rule.type == "a" and rule.major in (None, -1) and rule.minor in (None, -1)
                 and set(_BITS) <= set(rule.access)):
             # It decides everything left; code behind it would be refused as out of reach.
-            parts.append(_leave(int(rule.allow)))
+            parts.append(leave(int(rule.allow)))
             break
         parts.append(_rule(rule))
     else:
-        parts.append(_leave(0))
+        parts.append(leave(0))
     code = b"".join(parts)
     if len(code) // 8 > MAX_INSTRUCTIONS:
         raise SpecError(f"linux.resources.devices: {len(rules)} rules make {len(code) // 8} instructions",
                         f"a device program holds at most {MAX_INSTRUCTIONS}, bpf(2)", "put rules together")
     return code
 
-
-def tags(code: bytes) -> tuple[str, str]:
-    """The tags that kernels give a program, 16 hexadecimal digits: by SHA-1, and as newer ones by SHA-256."""
-    import hashlib
-
-    return (hashlib.sha1(code, usedforsecurity=False).hexdigest()[:16], hashlib.sha256(code).hexdigest()[:16])

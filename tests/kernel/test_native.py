@@ -679,7 +679,8 @@ def test_bpf_device_program_loads_and_is_told_by_its_tag() -> None:
         )
 
     try:
-        fds = [native.bpf_load(program(result)) for result in (1, 1, 0)]
+        fds = [native.bpf_load(program(result), b"runspec_device", abi.BPF_PROG_TYPE_CGROUP_DEVICE)
+               for result in (1, 1, 0)]
     except SyscallError as error:
         pytest.skip(f"no device programs here: {error}")
     infos = [native.bpf_info(fd) for fd in fds]
@@ -689,7 +690,7 @@ def test_bpf_device_program_loads_and_is_told_by_its_tag() -> None:
     for fd in (*fds, again):
         os.close(fd)
     with pytest.raises(SyscallError):
-        native.bpf_load(b"\xff" * 8)
+        native.bpf_load(b"\xff" * 8, b"runspec_device", abi.BPF_PROG_TYPE_CGROUP_DEVICE)
 
 
 def test_start_is_fast() -> None:

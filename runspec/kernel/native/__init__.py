@@ -161,19 +161,20 @@ def openat2(dirfd: int, path: str | bytes, flags: int, mode: int = 0, resolve: i
     return _checked(lib.runspec_openat2(dirfd, raw, flags, mode, resolve), "openat2", os.fsdecode(path))
 
 
-def bpf_load(instructions: bytes, name: bytes = b"runspec_device") -> int:
-    """Loads a cgroup device program.
+def bpf_load(instructions: bytes, name: bytes, kind: int) -> int:
+    """Loads a BPF program.
 
     Args:
         instructions: struct bpf_insn, 8 bytes each.
         name: at most 15 bytes of letters, digits, '_' and '.'.
+        kind: BPF_PROG_TYPE_*.
 
     Returns:
         The program's descriptor.
     See: bpf(2), cgroup-v2.rst "Device controller".
     """
     _, lib = _load()
-    return _checked(lib.runspec_bpf_load(instructions, len(instructions) // 8, name), "bpf", "BPF_PROG_LOAD")
+    return _checked(lib.runspec_bpf_load(instructions, len(instructions) // 8, name, kind), "bpf", "BPF_PROG_LOAD")
 
 
 def bpf_attach(cgroup_fd: int, program: int, flags: int = 0, replaced: int = -1) -> None:

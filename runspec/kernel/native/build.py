@@ -43,7 +43,7 @@ long runspec_seccomp_knows(uint32_t flags);
 long runspec_userfaultfd(void);
 long runspec_answer_fault(int fault, uint64_t address);
 long runspec_pidfd_getfd(int process, int number);
-long runspec_bpf_load(const char *instructions, uint32_t count, const char *name);
+long runspec_bpf_load(const char *instructions, uint32_t count, const char *name, uint32_t kind);
 long runspec_bpf_attach(int cgroup, int program, uint32_t flags, int replaced);
 long runspec_bpf_detach(int cgroup, int program);
 long runspec_bpf_query(int cgroup, uint32_t *ids, uint32_t room);
@@ -98,6 +98,7 @@ HEADERS = """
 #include <linux/capability.h>
 #include <linux/fcntl.h>
 #include <linux/if.h>
+#include <linux/if_ether.h>
 #include <linux/if_link.h>
 #include <linux/ioprio.h>
 #include <linux/landlock.h>
@@ -108,10 +109,13 @@ HEADERS = """
 #include <linux/neighbour.h>
 #include <linux/netlink.h>
 #include <linux/openat2.h>
+#include <linux/pkt_cls.h>
+#include <linux/pkt_sched.h>
 #include <linux/prctl.h>
 #include <linux/rtnetlink.h>
 #include <linux/sched.h>
 #include <linux/seccomp.h>
+#include <linux/tc_act/tc_mirred.h>
 #include <sys/personality.h>
 #include <linux/veth.h>
 #include <sys/socket.h>
@@ -129,7 +133,7 @@ NAMES = re.compile(r"""
   | (?:MFD|F_SEAL|NUD|NDA|NTF)_[A-Z0-9_]+
   | IFF_[A-Z]+ | O_[A-Z]+ | S_I[A-Z]+ | SIG[A-Z0-9]+ | AF_(?:UNSPEC|UNIX|INET|INET6|BRIDGE|NETLINK)
   | NLMSG_(?:NOOP|ERROR|DONE|OVERRUN) | NLMSGERR_ATTR_[A-Z]+
-  | RTM_(?:NEW|DEL|GET|SET)(?:LINK|ADDR|ROUTE|NEIGH|RULE|QDISC|NSID)
+  | RTM_(?:NEW|DEL|GET|SET)(?:LINK|ADDR|ROUTE|NEIGH|RULE|QDISC|TCLASS|TFILTER|NSID)
   | RTM_F_[A-Z_]+ | RTNLGRP_(?:LINK|IPV4_IFADDR|IPV6_IFADDR|IPV4_ROUTE|IPV6_ROUTE|NEIGH)
   | IFLA_(?:ADDRESS|BROADCAST|IFNAME|MTU|LINK|QDISC|STATS|STATS64|MASTER|OPERSTATE|LINKINFO|LINKMODE
      |NET_NS_PID|NET_NS_FD
@@ -141,7 +145,14 @@ NAMES = re.compile(r"""
   | PR_(?:SET|GET)_(?:DUMPABLE|NO_NEW_PRIVS|PDEATHSIG|SECCOMP|NAME|KEEPCAPS|SECUREBITS|CHILD_SUBREAPER|THP_DISABLE)
   | PR_CAP_AMBIENT(?:_[A-Z_]+)? | PR_CAPBSET_[A-Z]+ | NETLINK_(?:ROUTE|EXT_ACK|GET_STRICT_CHK)
   | BPF_(?:LD|LDX|ST|STX|ALU|ALU64|JMP|JMP32|RET|W|H|B|DW|IMM|ABS|IND|MEM|K|X
-     |ADD|SUB|OR|AND|LSH|RSH|XOR|MOV|JA|JEQ|JNE|JGT|JGE|JLT|JLE|JSET|EXIT|CALL|REG_[0-9]+|PROG_TYPE_CGROUP_DEVICE|CGROUP_DEVICE|F_ALLOW_OVERRIDE|F_ALLOW_MULTI|F_REPLACE)
+     |ADD|SUB|OR|AND|LSH|RSH|XOR|MOV|JA|JEQ|JNE|JGT|JGE|JLT|JLE|JSET|EXIT|CALL|END|TO_BE|REG_[0-9]+
+     |PROG_TYPE_(?:CGROUP_DEVICE|SCHED_CLS)|F_RECOMPUTE_CSUM|CGROUP_DEVICE|F_ALLOW_OVERRIDE|F_ALLOW_MULTI|F_REPLACE)
+  | BPF_FUNC_(?:skb_(?:load_bytes|store_bytes|vlan_push|vlan_pop)|l3_csum_replace|redirect)
+  | ETH_P_(?:ALL|IP|IPV6|ARP|8021Q|8021AD)
+  | TC_H_(?:ROOT|INGRESS|CLSACT|MIN_INGRESS|MIN_EGRESS) | TC_ACT_(?:UNSPEC|OK|SHOT|STOLEN|REDIRECT)
+  | TC_(?:U32_TERMINAL|LINKLAYER_ETHERNET) | TCA_(?:KIND|OPTIONS) | TCA_BPF_(?:FD|NAME|FLAGS|FLAG_ACT_DIRECT|ID|TAG|CLASSID)
+  | TCA_U32_(?:CLASSID|SEL|ACT) | TCA_ACT_(?:KIND|OPTIONS|INDEX) | TCA_MIRRED_PARMS | TCA_EGRESS_REDIR
+  | TCA_TBF_(?:PARMS|RATE64|BURST) | TCA_HTB_(?:INIT|PARMS|RATE64|CEIL64)
   | (?:PROC|SYSFS|TMPFS|DEVPTS|CGROUP|CGROUP2|OVERLAYFS|BPF_FS|NSFS|BTRFS|EXT4|XFS)_(?:SUPER_)?MAGIC
   | SCHED_(?:NORMAL|FIFO|RR|BATCH|IDLE|DEADLINE|FLAG_[A-Z_]+) | IOPRIO_CLASS_(?:RT|BE|IDLE|SHIFT)
   | MPOL_(?:DEFAULT|PREFERRED|BIND|INTERLEAVE|LOCAL|PREFERRED_MANY|WEIGHTED_INTERLEAVE)
@@ -152,6 +163,10 @@ NAMES = re.compile(r"""
 # Upper bounds that move from kernel to kernel, sizes, and words of sigaction(2) that are no signals.
 UNWANTED = re.compile(r"\w+_(?:MAX|LAST_CAP)|CAP_(?:TO_\w+|VALID\w*)|SIG(?:STKSZ|RTM..|UNUSED|LOST|EV\w*)")
 KEPT = {"TABLE_MAX_OPS", "TABLE_MAX_BYTES"}
+
+# Of struct __sk_buff, what a classifier program sees of a packet: SKB_LEN is the place of `len`, and so on.
+PACKET_FIELDS = ("len", "protocol", "vlan_present", "vlan_tci", "vlan_proto", "priority", "ifindex", "tc_index",
+                 "tc_classid")
 
 OP_CLASS = '''
 HOST_CWD = -100
@@ -230,6 +245,7 @@ def read_constants(folder: str) -> tuple[list[tuple[str, int]], list[tuple[str, 
     with open(header, "w", encoding="ascii") as file:
         file.write(HEADERS)
     rows = "".join(f'  PRINT("{name}", {name});\n' for name in constant_names(header))
+    rows += "".join(f'  PRINT("SKB_{name.upper()}", offsetof(struct __sk_buff, {name}));\n' for name in PACKET_FIELDS)
     with open(source, "w", encoding="ascii") as file:
         file.write("#include <stdio.h>\n" + HEADERS
                    + '#define PRINT(name, value) printf("%s %lld\\n", name, (long long)(value))\n'

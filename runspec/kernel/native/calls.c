@@ -83,11 +83,11 @@ long runspec_go(int control) { return result(send(control, "", 1, MSG_NOSIGNAL))
 
 static long bpf(int command, union bpf_attr *attr) { return result(syscall(SYS_bpf, command, attr, sizeof *attr)); }
 
-long runspec_bpf_load(const char *instructions, uint32_t count, const char *name)
+long runspec_bpf_load(const char *instructions, uint32_t count, const char *name, uint32_t kind)
 {
   union bpf_attr attr;
   memset(&attr, 0, sizeof attr);
-  attr.prog_type = BPF_PROG_TYPE_CGROUP_DEVICE;
+  attr.prog_type = kind;
   attr.insns = (uint64_t)(uintptr_t)instructions;
   attr.insn_cnt = count;
   attr.license = (uint64_t)(uintptr_t)"Apache-2.0";

@@ -59,7 +59,7 @@ enum { REPORT_BARRIER = 1, REPORT_DATA, REPORT_FD, REPORT_FORK, REPORT_ERROR, RE
   X(SETDOMAINNAME, 23) /* setdomainname(s1) */ \
   X(WRITE, 24)         /* one write of s2 to s1 below dir: openat2(dir, s1, O_WRONLY|O_NOFOLLOW|a, resolve b, mode c); without s1 to the slot dir itself */ \
   X(READ, 25)          /* read at most a bytes of s1 below dir (resolve b), REPORT_DATA; a file that is missing or unreadable: REPORT_DATA with error set, not fatal; at most 64 KiB; without s1 from the slot dir itself */ \
-  X(NETLINK, 26)       /* send message s1 on a NETLINK_ROUTE socket of the present namespace, wait for its ack; c: an errno to be taken as success (17, EEXIST) or 0 */ \
+  X(NETLINK, 26)       /* send message s1 on a NETLINK_ROUTE socket of the present namespace, wait for its ack; c: an errno to be taken as success (17, EEXIST) or 0; with a slot its descriptor's number is put into the message at offset a, where it has four bytes for it (TCA_BPF_FD, IFLA_NET_NS_FD) */ \
   X(DUMP, 27)          /* send dump request s1, REPORT_DATA for each datagram until NLMSG_DONE, then an empty REPORT_DATA */ \
   X(SEND_FD, 28)       /* REPORT_FD with slot as SCM_RIGHTS */ \
   X(RLIMIT, 29)        /* setrlimit(a, soft b, hard c) */ \

@@ -21,6 +21,17 @@ static long send_request(const struct op *op, uint32_t flags)
   if (length_at(op->s1) < sizeof *message || message->nlmsg_len != length_at(op->s1)
       || !(message->nlmsg_flags & NLM_F_REQUEST) || !(message->nlmsg_flags & flags))
     return -EBADMSG;
+  if (op->number == OP_NETLINK && op->slot >= 0) {
+    /* The table is sealed, and another op may send the same text: a copy of it is changed. */
+    long fd = slot_fd(op->slot);
+    if (fd < 0)
+      return fd;
+    if (message->nlmsg_len > sizeof buffer || op->a < sizeof *message || op->a > message->nlmsg_len - sizeof(int32_t))
+      return -EBADMSG;
+    memcpy(buffer, message, message->nlmsg_len);
+    memcpy(buffer + op->a, &(int32_t){(int32_t)fd}, sizeof(int32_t));
+    message = (const void *)buffer;
+  }
   if (netlink < 0) {
     netlink = SYS(socket, AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
     if (netlink < 0)

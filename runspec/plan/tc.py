@@ -16,8 +16,8 @@ _RATE = struct.Struct("=BBHhHI")                # tc_ratespec: cell log, link la
 _TBF = struct.Struct("=III")                    # behind two rates: limit, buffer, mtu
 _HTB_GLOBAL = struct.Struct("=IIIII")           # version, rate2quantum, default class, debug, direct packets
 _HTB_CLASS = struct.Struct("=IIIII")            # behind two rates: buffer, cbuffer, quantum, level, prio
-_SELECTOR = struct.Struct("=BBBxHHHhI")         # tc_u32_sel, no keys: flags, shift, keys, offmask, off, offoff, hoff, hmask
-_MIRRED = struct.Struct("=IIiiiiI")             # tc_mirred: index, capabilities, action, references, bind, direction, link
+_SELECTOR = struct.Struct("=BBBxHHHhI")         # tc_u32_sel: flags, shift, keys, off (4), hmask
+_MIRRED = struct.Struct("=IIiiiiI")             # tc_mirred: tc_gen (5), direction, link
 _U32 = struct.Struct("=I")
 _U64 = struct.Struct("=Q")
 
@@ -154,7 +154,8 @@ def _filter(flags: int, kind: int, index: int, parent: int, order: int, number: 
     return _tc(kind, flags, index, number, parent, order << 16 | protocol, body)
 
 
-def put_bpf(index: int, parent: int, order: int, name: str, fd: int = -1, direct: bool = True, number: int = 1) -> bytes:
+def put_bpf(index: int, parent: int, order: int, name: str, fd: int = -1, direct: bool = True,
+            number: int = 1) -> bytes:
     """A filter that runs a program, new or in the place of the one of this order.
 
     Args:
@@ -173,12 +174,11 @@ def put_bpf(index: int, parent: int, order: int, name: str, fd: int = -1, direct
                    _kind("bpf") + attribute(abi.TCA_OPTIONS, options))
 
 
-def put_redirect(index: int, parent: int, order: int, to: int, number: int = 0x80000800) -> bytes:
-    """A filter that sends every packet out through another link; an equal one that is there stays.
+def put_redirect(index: int, parent: int, order: int, to: int) -> bytes:
+    """A filter that sends every packet out through another link; one more where there is one already.
 
     Args:
         to: the other link's index.
-        number: the filter's handle, as u32 counts them: table, bucket, place.
 
     See: tc-u32(8), tc-mirred(8).
     """

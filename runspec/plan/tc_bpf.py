@@ -132,7 +132,8 @@ class Assembler:
             SpecError: there are more instructions than a program may hold.
         """
         if len(self._code) > MAX_INSTRUCTIONS:
-            raise SpecError(f"a program of {len(self._code)} instructions", f"it holds at most {MAX_INSTRUCTIONS}, bpf(2)")
+            raise SpecError(f"a program of {len(self._code)} instructions",
+                            f"it holds at most {MAX_INSTRUCTIONS}, bpf(2)")
         for at, label in self._jumps:
             offset = self._labels[label] - at - 1
             one = self._code[at]

@@ -14,7 +14,7 @@ from conftest import requires
 from hypothesis import given, strategies as st
 
 from runspec.errors import SpecError
-from runspec.plan import device_bpf
+from runspec.plan import bpf, device_bpf
 from runspec.spec.model import DeviceRule
 
 READ, WRITE, MKNOD = 2, 4, 1
@@ -142,7 +142,7 @@ def test_the_kernel_judges_alike() -> None:
             code = device_bpf.program(rules)
             kernel.attach_device_program(directory, code)
             (tag,) = kernel.device_program_tags(directory)
-            assert tag in device_bpf.tags(code)
+            assert tag in bpf.tags(code)
             shown = subprocess.run(
                 ["sh", "-c", 'exec 3</dev/null; echo $$ >"$2"; exec "$0" -c "$1" <&3',
                  sys.executable, probe, f"{directory}/cgroup.procs"], capture_output=True, text=True, check=True).stdout

@@ -220,9 +220,9 @@ def program(resources: Resources) -> bytes:
 
 def program_tags(resources: Resources) -> tuple[str, str]:
     """The tags by which kernels may know that program."""
-    from runspec.plan import device_bpf
+    from runspec.plan import bpf
 
-    return device_bpf.tags(program(resources))
+    return bpf.tags(program(resources))
 
 
 def other_version(resources: Resources, host: Host) -> list[tuple[str, str, str, str]]:

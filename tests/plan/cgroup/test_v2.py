@@ -10,7 +10,7 @@ import pytest
 from cgroup_live import Group
 from conftest import requires
 
-from runspec.plan import cgroup, device_bpf
+from runspec.plan import bpf, cgroup, device_bpf
 from runspec.plan.cgroup import v2
 from runspec.plan.facts import Facts
 from runspec.plan.host import Host
@@ -140,7 +140,7 @@ def test_devices_are_compared_by_the_programs_tag() -> None:
     path = "linux.resources.devices"
     facts = Facts("running")
     ruled, free = Resources(devices=DEVICE_RULES), Resources()
-    tags = device_bpf.tags(device_bpf.program(DEVICE_RULES))
+    tags = bpf.tags(device_bpf.program(DEVICE_RULES))
     for tag in tags:
         facts.device_tag = tag
         assert cgroup.seen(ruled, None, HOST, facts)[path] == cgroup.expected(ruled, HOST)[path] == tags[0]
@@ -148,7 +148,7 @@ def test_devices_are_compared_by_the_programs_tag() -> None:
     facts.device_tag = ""
     assert cgroup.seen(ruled, None, HOST, facts)[path] is cgroup.ABSENT
     assert cgroup.seen(free, None, HOST, facts)[path] == cgroup.expected(free, HOST)[path]
-    facts.device_tag = device_bpf.tags(device_bpf.program((DeviceRule(allow=True),)))[1]
+    facts.device_tag = bpf.tags(device_bpf.program((DeviceRule(allow=True),)))[1]
     assert cgroup.seen(free, ruled, HOST, facts)[path] == cgroup.expected(free, HOST)[path]
 
     assert not cgroup.writes(free, None, HOST, {})

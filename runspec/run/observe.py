@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from errno import ESRCH
 
 from runspec import abi
+from runspec.errors import SyscallError
 from runspec.kernel import cgroupfs, netlink, procfs
 from runspec.plan import cgroup, rtnetlink
 from runspec.plan.facts import Facts
@@ -275,6 +277,14 @@ class Observer:
             for report in self.kernel.run_table(table.ops, tuple(slots)):
                 facts, what = takers[report.index]
                 take(facts, what, report.data, report.error)
+        except SyscallError as error:
+            if error.call != "setns" or error.errno != ESRCH:
+                raise
+            # One has ended since; a process that leaves has no namespaces before it has ended.
+            if len(visits) == 1:
+                visits[0][0].status = "stopped"
+            for one in visits if len(visits) > 1 else ():
+                self._inside([one])
         finally:
             for fd in slots:
                 self.kernel.close(fd)

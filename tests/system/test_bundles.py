@@ -305,11 +305,9 @@ CASES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 
 @pytest.fixture
-def verbs(cli: Cli) -> Iterator[Verbs]:
+def verbs(cli: Cli) -> Verbs:
     """Verbs in forks of one process."""
-    one = Verbs(cli)
-    yield one
-    one.close()
+    return Verbs(cli)
 
 
 @NEEDED

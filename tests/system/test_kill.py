@@ -8,7 +8,7 @@ import random
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -160,10 +160,8 @@ class Sweep:
 
 
 @pytest.fixture
-def sweep(cli: Cli, tmp_path: Path) -> Iterator[Sweep]:
-    one = Sweep(cli, tmp_path)
-    yield one
-    one.verbs.close()
+def sweep(cli: Cli, tmp_path: Path) -> Sweep:
+    return Sweep(cli, tmp_path)
 
 
 def at_every_act(sweep: Sweep, case: str, then: Callable[[], None], stride: int = STRIDE) -> int:
@@ -262,4 +260,3 @@ def test_image_building_is_killed(cli: Cli, tmp_path: Path) -> None:
         assert cli.netns.run("rm", "-rf", "/var/lib/runspec/images").returncode == 0
         if status == 0:
             break
-    verbs.close()

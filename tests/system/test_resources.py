@@ -194,17 +194,14 @@ def test_a_budget_that_fails_half_way_is_given_back(box: Box, picture: Callable[
     box.more["process"] = {"args": ["/bin/sleep", "1000"], "scheduler": {"policy": "SCHED_FIFO", "priority": 1}}
     file = box.write({"cgroupsPath": "/runspec/deep/limits"}, cpu={"realtimeRuntime": "10ms"})
     verbs, before, count, status = Verbs(box.cli), None, 0, -9
-    try:
-        while status:
-            count += 1
-            status, _ = verbs.run("apply", file, fault=f"kill@{count}")
-            verbs("destroy", "--yes", file)
-            assert Path(parent, "cpu.rt_runtime_us").read_text() == "5000\n", count
-            before = before or picture()
-        assert count > 20 and before is not None
-        assert_nothing_leaked(before, picture)
-    finally:
-        verbs.close()
+    while status:
+        count += 1
+        status, _ = verbs.run("apply", file, fault=f"kill@{count}")
+        verbs("destroy", "--yes", file)
+        assert Path(parent, "cpu.rt_runtime_us").read_text() == "5000\n", count
+        before = before or picture()
+    assert count > 20 and before is not None
+    assert_nothing_leaked(before, picture)
 
 
 # -- cores of one's own, cgroup v2 --
@@ -294,20 +291,17 @@ def test_a_partition_that_fails_half_way_is_given_back(box: Box, picture: Callab
     Box(box.cli, box.file.with_name("keeper.yaml"), "keeper").apply()
     file = box.write(cpu={"cpus": "1", "partition": "isolated"})
     top, verbs, before, count, status = Path("/sys/fs/cgroup"), Verbs(box.cli), None, 7, -9
-    try:
-        while status:
-            count += 2
-            status, said = verbs.run("apply", file, fault=f"kill@{count}")
-            assert status in (0, -9), said
-            assert status or (top / "cpuset.cpus.isolated").read_text() == "1\n"
-            verbs("destroy", "--yes", file)
-            assert (top / "cpuset.cpus.isolated").read_text().strip() == ""
-            assert (top / "runspec/cpuset.cpus.exclusive").read_text().strip() == "", count
-            before = before or picture()
-        assert before is not None and count > 15
-        assert_nothing_leaked(before, picture)
-    finally:
-        verbs.close()
+    while status:
+        count += 2
+        status, said = verbs.run("apply", file, fault=f"kill@{count}")
+        assert status in (0, -9), said
+        assert status or (top / "cpuset.cpus.isolated").read_text() == "1\n"
+        verbs("destroy", "--yes", file)
+        assert (top / "cpuset.cpus.isolated").read_text().strip() == ""
+        assert (top / "runspec/cpuset.cpus.exclusive").read_text().strip() == "", count
+        before = before or picture()
+    assert before is not None and count > 15
+    assert_nothing_leaked(before, picture)
 
 
 # -- what this machine has not --

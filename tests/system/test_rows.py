@@ -85,7 +85,6 @@ class Walk:
         self.cli("destroy", "--yes", "row0", status=None)
 
     def end(self) -> None:
-        self.verbs.close()
         self.netns.close()
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 from conftest import CHECKOUT, Cli, assert_nothing_leaked, requires
+from kernels import IN_VM
 from machine import Picture
 
 FILES = sorted((CHECKOUT / "specs").glob("*.yaml"))
@@ -24,9 +25,10 @@ def test_whole_life(cli: Cli, picture: Callable[[], Picture], name: str) -> None
     path = CHECKOUT / f"specs/{name}.yaml"
     first = path.read_text().splitlines()[0]
     assert first.startswith("# ") and len(first) > 40
+    start = cli if IN_VM else cli.cold
     gone = ["destroy", "--yes", *(["--data"] if "volatile: false" in path.read_text() else []), path]
-    cli("apply", path)      # what stays on purpose is there from now on: the image, the state directory
-    cli(*gone)
+    start("apply", path)    # what stays on purpose is there from now on: the image, the state directory
+    start(*gone)
     before = picture()
     cli("validate", path)
     steps = json.loads(cli("plan", "-o", "json", path).stdout)["steps"]

@@ -19,13 +19,14 @@ from typing import Any
 import runspec
 
 _LOOP = """
-import ctypes, gc, json, os, signal, sys, traceback
+import ctypes, gc, importlib, json, os, pkgutil, signal, sys, traceback
 sys.path.insert(0, sys.argv[1])
+import jsonschema, yaml
 from runspec import __main__
-import runspec.cli.convert, runspec.cli.declare, runspec.cli.doctor, runspec.cli.enter, runspec.cli.oci
-import runspec.cli.people, runspec.run.apply, runspec.run.doctor, runspec.run.request, runspec.spec.compose
-import runspec.spec.rules, runspec.spec.schema, jsonschema, yaml
-import runspec.kernel.native._native, runspec.kernel.native._seccomp
+import runspec
+for module in pkgutil.walk_packages(runspec.__path__, "runspec."):
+    if module.name not in ("runspec.__main__", "runspec.kernel.native.build"):
+        importlib.import_module(module.name)
 setns = ctypes.CDLL(None).setns
 gc.freeze()
 

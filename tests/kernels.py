@@ -69,6 +69,8 @@ def lacks(word: str) -> str:
     """
     if word in LINKS:
         return _link(word)
+    if word == "vlan_filtering":
+        return _try("unshare", "-n", "ip", "link", "add", "b0", "type", "bridge", "vlan_filtering", "1")
     if word == "busybox":
         path = shutil.which("busybox")
         return interpreter(path) if path else "no busybox in PATH"

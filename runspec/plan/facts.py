@@ -35,14 +35,17 @@ class Facts:
         landlock: version of the kernel's interface, 0 without it or where nobody asked.
         resctrl: tasks and schemata of the class that its spec names, and the tasks of its monitoring group.
         host_links: name of a host link -> its master's name or "".
+        networks: name -> Network of each that its interfaces join, as it will be.
+        ports: of a network: (name, alias, whether isolated) of each port of its bridge; filtering: whether it heeds
+            VLAN tags.
     """
 
     __slots__ = (
-        "addresses", "device_tag", "domainname", "elsewhere", "files", "filters", "fresh", "gid_map", "groups",
-        "host_links", "hostname", "id_status", "io_priority", "label", "landlock", "limits", "links",
-        "membership", "memory_policy", "mounts", "namespaces", "nodes", "oom_score_adj", "own", "personality",
-        "pid", "places", "present", "resctrl", "routes", "scheduler", "sources", "start_time", "status", "sysctl",
-        "timens_offsets", "uid_map")
+        "addresses", "device_tag", "domainname", "elsewhere", "files", "filtering", "filters", "fresh", "gid_map",
+        "groups", "host_links", "hostname", "id_status", "io_priority", "label", "landlock", "limits", "links",
+        "membership", "memory_policy", "mounts", "namespaces", "networks", "nodes", "oom_score_adj", "own",
+        "personality", "pid", "places", "ports", "present", "resctrl", "routes", "scheduler", "sources", "start_time",
+        "status", "sysctl", "timens_offsets", "uid_map")
 
     def __init__(self, status: str) -> None:
         self.status = status
@@ -77,3 +80,6 @@ class Facts:
         self.filters = self.personality = self.landlock = 0
         self.memory_policy = self.label = ""
         self.host_links: dict[str, str] = {}
+        self.networks: dict[str, Any] = {}
+        self.ports: list[tuple[str, str, bool]] = []
+        self.filtering = False

@@ -33,6 +33,7 @@ KINDS: dict[str, tuple[str, str, bool]] = {
     "idmap": ("mapped owners on the file system of {}", "", True),
     "map": ("an id map that one write takes", "CONFIG_USER_NS", True),
     "link": ("links of type {}", "", False),
+    "filtering": ("bridges that heed VLAN tags", "CONFIG_BRIDGE_VLAN_FILTERING", True),
     "interface": ("the host's interface {}", "", False),
     "landlock": ("Landlock version {}", "CONFIG_SECURITY_LANDLOCK", False),
     "lsm": ("{}", "", False),
@@ -219,6 +220,9 @@ ROWS: dict[str, Words] = {
     "interfaces[].network": ("link:bridge",),
     # A Network's own.
     "type": lambda value, network: ("capability:CAP_NET_ADMIN", f"link:{value}"),
+    "internal": ("tool:nft",),
+    "nat": ("tool:nft",),
+    "vlanFiltering": ("filtering:",),
 }
 # Keys that any kernel serves which runs runspec at all.
 NOTHING = frozenset((
@@ -230,7 +234,8 @@ NOTHING = frozenset((
     "linux.cgroupsPath", "linux.resources", "linux.rootfsPropagation", "linux.personality",
     "linux.personality.flags", "linux.maskedPaths", "linux.readonlyPaths",
     "linux.resources.memory.checkBeforeUpdate", "interfaces[].name", "interfaces[].mac", "interfaces[].mtu",
-    "interfaces[].addresses", "interfaces[].gateway", "interfaces[].routes", "up", "addresses", "mtu"))
+    "interfaces[].addresses", "interfaces[].pooled", "interfaces[].gateway", "interfaces[].routes", "up", "addresses",
+    "mtu", "pool.range", "pool.exclude", "isolated", "external"))
 
 
 def used(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:

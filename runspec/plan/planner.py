@@ -116,7 +116,7 @@ def make_plan(networks: list[Item], containers: list[Item], host: Host) -> Plan:
         steps += by_phase(batch)
     for item in networks:
         if item.wanted is None:
-            steps += network.remove(item.name, item.facts)
+            steps += network.remove(item.name, item.facts, item.last.external)
     changes = tuple(change for item in (*networks, *containers) for change in item.changes)
     return Plan(steps=tuple(steps), changes=(*changes, *followers), quiet=tuple(quiet) + tuple(warnings(containers)))
 
@@ -222,7 +222,7 @@ def create(item: Item, host: Host) -> list[Step]:
     steps: list[Step] = list(directories(spec))
     steps.append(groups.make_step(name, host, path))
     steps += group_writes(item, host, {}, fresh=True)
-    awaited = [*links.create_links(spec), *netdevices.move(spec), *intel_rdt.join(spec)]
+    awaited = [*links.create_links(spec, item.facts.networks), *netdevices.move(spec), *intel_rdt.join(spec)]
     if item.bundle:
         steps.append(gate.MakeGate(target=name))
     steps += id_maps(spec)

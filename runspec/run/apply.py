@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from time import monotonic, sleep
 
-from runspec.errors import HostError, Mark, RunspecError, SpecError, StateError
+from runspec.errors import Mark, RunspecError, SpecError, StateError
 from runspec.plan import cgroup, diff, live, view
 from runspec.plan.facts import Facts
 from runspec.plan.host import Host
 from runspec.plan.planner import Item, make_plan, remnants, start as make_start
-from runspec.plan.steps import network
 from runspec.plan.steps.base import Change, Plan
 from runspec.plan.steps.cgroup import groups
-from runspec.plan.steps.host_links import alias
 from runspec.plan.values import ABSENT
-from runspec.run import abilities, abilities_resources, admission
+from runspec.run import abilities, abilities_resources, admission, bridges, pool
 from runspec.run.engine import Run, perform, recover
 from runspec.run.filters import Filters
 from runspec.run.images import Images
@@ -22,7 +20,7 @@ from runspec.run.journal import begin, open_journals, pending
 from runspec.run.observe import Observer, read_host
 from runspec.run.probes import Probes
 from runspec.run.store import Locks, Record, Store, now, status
-from runspec.spec import fields, from_yaml, rules_host, source
+from runspec.spec import fields, from_yaml, networks, rules_host, source
 from runspec.spec.model import Network, Spec
 from runspec.spec.tree import from_tree, to_tree
 
@@ -105,25 +103,32 @@ class Session:
         self._makers(wanted, records)
         digests = {one.model.name: one for one in wanted if one.digest}
         lasts: dict[str, Spec | None] = {}
+        former, joined = pool.find(self.store, wanted, frozenset(name for one in specs for name in networks.named(one)))
+        pool.assign(self.store, wanted, gone, joined)
+        specs = [one.model for one in wanted if isinstance(one.model, Spec)]
         for spec in specs:
             record, given = records[spec.name], digests.get(spec.name)
             # What the machine adds to a text may be another thing by now.
             same = (record is not None and given is not None and given.digest == record.digest
-                    and spec.root.digest is None and not spec.linux.cdi_devices)
+                    and spec.root.digest is None and not spec.linux.cdi_devices
+                    and not any(link.pooled for link in spec.interfaces))
             lasts[spec.name] = spec if same else spec_of(record) if record is not None else None
         self._refusals(wanted, lasts)
-        warnings = self._admission(wanted, lasts, gone)
+        warnings = self._admission(wanted, lasts, gone) + pool.strays(self.store, wanted)
         self.host = abilities_resources.complete(self.kernel, self.host, [
             one.linux.resources for one in (*specs, *lasts.values()) if one is not None])
         observer = Observer(self.kernel, self.store, self.host)
+        specs, lasts = bridges.inherit(specs, lasts, former, joined, observer)
         facts = observer.containers([(spec, lasts[spec.name], records[spec.name]) for spec in specs])
+        for found in facts:
+            found.networks = {**former, **joined}
         self._sources(wanted, dict(zip((spec.name for spec in specs), facts, strict=True)))
         containers = [self._item(spec, lasts[spec.name], records[spec.name], one, images_too)
                       for spec, one in zip(specs, facts, strict=True)]
         for item, one in zip(containers, (one for one in wanted if isinstance(one.model, Spec)), strict=True):
             item.bundle, item.pid_file, item.console = one.bundle, one.pid_file, one.console
         self._filters(wanted, containers, records, images_too)
-        networks = [self._network(one.model, observer) for one in wanted if isinstance(one.model, Network)]
+        nets = bridges.items(self.store, wanted, observer)
         notes: list[str] = []
         leaving = {name for kind, name in gone if kind == "container"}
         for kind, name in gone:
@@ -147,16 +152,16 @@ class Session:
                 notes.append(f"{name}: stays, since {', '.join(users)} use{'s' if len(users) == 1 else ''} it")
             else:
                 bridge = network_of(record)
-                networks.append(Item(None, bridge, observer.network(bridge),
+                nets.append(Item(None, bridge, observer.network(bridge),
                                      (Change(target=name, path="", before="present", after=ABSENT,
                                              impact=fields.RECREATE, cause="removed"),)))
-        plan = make_plan(networks, containers, self.host)
+        plan = make_plan(nets, containers, self.host)
         first = [f"{item.name}: {item.wanted.root.image} is not unpacked yet; apply does that first"
                  for item in containers if item.wanted is not None and item.image
                  and not self.kernel.exists(item.image)]
         if warnings or first:
             plan = plan.replace(quiet=(*plan.quiet, *warnings, *first))
-        return Work(plan, networks, containers, tuple(notes), self._interrupted())
+        return Work(plan, nets, containers, tuple(notes), self._interrupted())
 
     def _item(self, spec: Spec, last: Spec | None, record: Record | None, facts: Facts, build: bool) -> Item:
         root = spec.root
@@ -199,25 +204,6 @@ class Session:
         if faults:
             raise source.join(faults)
 
-    def _network(self, wanted: Network, observer: Observer) -> Item:
-        record = self.store.load("network", wanted.name)
-        last = network_of(record) if record is not None else None
-        facts = observer.network(wanted)
-        if facts.status == "absent":
-            change = Change(target=wanted.name, path="", before=ABSENT, after="present", impact=fields.IN_PLACE,
-                            cause="new" if record is None else "drifted")
-            return Item(wanted, last, facts, (change,))
-        if not facts.links[0].alias == alias(wanted.name):
-            raise HostError(f"{wanted.name}: a link of this name is there already and is not runspec's",
-                            "runspec changes only links that carry its mark, ip-link(8) alias",
-                            "name the network otherwise, or remove that link")
-        expected = network.network_expected(wanted)
-        before = network.network_expected(last) if last is not None else None
-        seen = network.network_seen(wanted, last, facts)
-        item = Item(wanted, last, facts, diff.changes(wanted.name, expected, before, seen))
-        item.seen = seen
-        return item
-
     def _references(self, wanted: list[Wanted]) -> None:
         """Names that no given document declares must be applied already."""
         faults: list[SpecError] = []
@@ -257,7 +243,9 @@ class Session:
         """What this machine cannot do, named before any step."""
         faults = []
         for one in wanted:
-            if not isinstance(one.model, Spec):
+            if isinstance(one.model, Network):
+                found = abilities.lacking(self.probes, one.model) if one.model != self._applied(one.model) else []
+                faults += [from_yaml.fault(one.marks, path, what, why, fix) for path, what, why, fix in found]
                 continue
             found = abilities.every(self.kernel, self.host, one.model) + abilities.unheld(one.model, one.console)
             if one.model != lasts.get(one.model.name):

@@ -7,7 +7,7 @@ from errno import ESRCH
 
 from runspec import abi
 from runspec.errors import SyscallError
-from runspec.kernel import cgroupfs, netlink, procfs
+from runspec.kernel import cgroupfs, netlink, netlink_bridge, procfs
 from runspec.plan import cgroup, rtnetlink
 from runspec.plan.facts import Facts
 from runspec.plan.host import Host
@@ -45,6 +45,7 @@ class Observer:
         self._own: dict[str, str] | None = None
         self._host_mounts: list[procfs.Mount] | None = None
         self._host_links: list[netlink.Link] | None = None
+        self._link_data: list[bytes] = []
         self._exists: dict[str, bool] = {}
         self._filters: int | None = None
 
@@ -84,13 +85,17 @@ class Observer:
         facts.links = [link]
         facts.addresses = [one for data in self.kernel.dump(rtnetlink.dump_addresses())
                            for one in netlink.parse_addresses(data) if one.index == link.index]
+        ports = {index: flag for data in self._link_data for index, flag in netlink_bridge.parse_ports(data).items()}
+        facts.ports = [(one.name, one.alias, ports[one.index]) for one in self.host_links()
+                       if one.master == link.index and one.index in ports]
+        facts.filtering = any(link.index in netlink_bridge.parse_filtering(data) for data in self._link_data)
         return facts
 
     def host_links(self) -> list[netlink.Link]:
         """Links of the host's network namespace, read once."""
         if self._host_links is None:
-            self._host_links = [one for data in self.kernel.dump(rtnetlink.dump_links())
-                                for one in netlink.parse_links(data)]
+            self._link_data = self.kernel.dump(rtnetlink.dump_links())
+            self._host_links = [one for data in self._link_data for one in netlink.parse_links(data)]
         return self._host_links
 
     def own_namespaces(self) -> dict[str, str]:

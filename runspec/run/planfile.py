@@ -145,6 +145,8 @@ def seen_of(item: Item) -> dict[str, Any]:
                              "applied": digest(to_tree(item.last)) if item.last is not None else None}
     found.update((f"source {path}", value) for path, value in facts.sources.items())
     found.update((f"{kind} namespace of {where}", identity) for (kind, where), identity in facts.elsewhere.items())
+    if isinstance(item.wanted, Spec):
+        found.update((f"addresses of {one.name}", one.addresses) for one in item.wanted.interfaces if one.pooled)
     found.update(item.seen)
     return {key: value_tree(value) for key, value in found.items()}
 

@@ -6,7 +6,7 @@ import os
 
 from runspec import abi
 from runspec.errors import HostError, RunspecError, SyscallError
-from runspec.plan import needs, rtnetlink
+from runspec.plan import needs, rtnetlink, rtnetlink_bridge
 from runspec.plan.steps.base import Table
 from runspec.plan.steps.namespaces import KINDS
 from runspec.run import busybox, tools
@@ -151,6 +151,17 @@ class Probes:
         except SyscallError as error:
             return bad(f"a link of this type cannot be made: {os.strerror(error.errno or 0)}, ip-link(8)",
                        f"modprobe {kind}, or use a kernel with {needs.OPTIONS[f'link:{kind}']}")
+        return good()
+
+    def _filtering(self, _: str) -> Answer:
+        table = Table()
+        table.add(abi.OP_NETLINK, s1=rtnetlink.create_bridge("probe"))
+        table.add(abi.OP_NETLINK, s1=rtnetlink_bridge.set_filtering("probe", True))
+        try:
+            self.kernel.run_table(table.ops, flags=abi.CLONE_NEWNET)
+        except SyscallError as error:
+            return bad(f"a bridge cannot be made to: {os.strerror(error.errno or 0)}, ip-link(8) vlan_filtering",
+                       "remove it, or use a kernel with CONFIG_BRIDGE_VLAN_FILTERING")
         return good()
 
     def _interface(self, name: str) -> Answer:

@@ -174,6 +174,7 @@ ROWS = (
     Field("interfaces[].mac", IN_PLACE, "rtnetlink(7) inside", "ip-link(8)"),
     Field("interfaces[].mtu", IN_PLACE, "rtnetlink(7) inside", "ip-link(8)"),
     Field("interfaces[].addresses", IN_PLACE, "rtnetlink(7) inside", "ip-address(8)"),
+    Field("interfaces[].pooled", IN_PLACE, _RECORD, "ip-address(8)"),
     Field("interfaces[].gateway", IN_PLACE, "rtnetlink(7) inside", "ip-route(8)"),
     Field("interfaces[].routes", IN_PLACE, "rtnetlink(7) inside", "ip-route(8)"),
     # A Network's own.
@@ -181,6 +182,13 @@ ROWS = (
     Field("up", IN_PLACE, "rtnetlink(7) on the host", "ip-link(8)"),
     Field("addresses", IN_PLACE, "rtnetlink(7) on the host", "ip-address(8)"),
     Field("mtu", IN_PLACE, "rtnetlink(7) on the host", "ip-link(8)"),
+    Field("pool.range", IN_PLACE, _RECORD, "ip-address(8)"),
+    Field("pool.exclude", IN_PLACE, _RECORD, "ip-address(8)"),
+    Field("internal", IN_PLACE, "nftables of the host", "nft(8)"),
+    Field("nat", IN_PLACE, "nftables of the host", "nft(8)"),
+    Field("isolated", IN_PLACE, "rtnetlink(7) on the host", "bridge(8)"),
+    Field("vlanFiltering", IN_PLACE, "rtnetlink(7) on the host", "bridge(8)"),
+    Field("external", RECREATE, "rtnetlink(7) on the host", "bridge(8)"),
 )
 _UNLISTED = Field("", RECREATE, "nowhere", "")
 _BY_PATH = {row.path: row for row in ROWS}

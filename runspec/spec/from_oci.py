@@ -10,7 +10,7 @@ from __future__ import annotations
 from posixpath import normpath
 
 from runspec.errors import SpecError
-from runspec.spec import defaults, schema
+from runspec.spec import defaults, networks, schema
 from runspec.spec.compose import Document, quote
 from runspec.spec.from_yaml import fault
 from runspec.spec.json_text import strict
@@ -263,6 +263,7 @@ class _Reader:
             tree["root"].pop("path", None)
         if found and not self.faults:
             self.faults += self._judged(tree)
+            networks.unspell(tree.get("interfaces", ()) if not self.faults else ())
         return exact
 
     def _default_filter(self, tree: Tree, said: bool) -> None:

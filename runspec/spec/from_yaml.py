@@ -10,6 +10,7 @@ from runspec.spec import (
     defaults,
     read_devices,
     read_hooks,
+    read_networks,
     read_process,
     read_resources,
     read_root,
@@ -278,7 +279,8 @@ class Reader:
         return Interface(
             name=one["name"], type=one["type"], network=one.get("network"),
             mac=self.value(one, at, "mac", units.parse_mac), mtu=one.get("mtu"),
-            addresses=self.list_of(one, at, "addresses", units.parse_cidr),
+            addresses=() if one.get("addresses") == "auto" else self.list_of(one, at, "addresses", units.parse_cidr),
+            pooled=one.get("addresses") == "auto",
             gateway=self.list_of(one, at, "gateway", units.parse_address), routes=routes)
 
     def spec(self) -> Spec:
@@ -302,10 +304,7 @@ class Reader:
                              for index, one in enumerate(tree.get("interfaces") or ()))))
 
     def network(self) -> Network:
-        tree = self.tree
-        return Network(name=tree["name"], labels=self.pairs(tree, "", "labels"), project=tree.get("project"),
-                       type=tree.get("type") or "bridge",
-                       addresses=self.list_of(tree, "", "addresses", units.parse_cidr), mtu=tree.get("mtu"))
+        return read_networks.network(self)
 
     def places(self) -> dict[str, Mark]:
         """The marks under the Spec's own list indices."""

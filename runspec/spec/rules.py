@@ -11,8 +11,9 @@ from runspec.spec.image import TELLING
 from runspec.spec.model import Capabilities, Linux, Network, Process, Spec
 from runspec.spec.names import CAPABILITIES, NAMESPACES, PROPAGATIONS, RLIMITS, nearest
 from runspec.spec.rules_hooks import check_hooks
-from runspec.spec.rules_links import LATER, LETTERS, check_devices, check_interfaces, check_network, is_new, link_fault
+from runspec.spec.rules_links import LATER, LETTERS, check_devices, check_interfaces, is_new, link_fault
 from runspec.spec.rules_mounts import IDS, Faults, check_mappings, check_mounts, check_path
+from runspec.spec.rules_networks import check_network
 from runspec.spec.rules_process import check_attributes
 from runspec.spec.rules_resources import MAJORS, MINORS, check_resources
 from runspec.spec.rules_seccomp import check_seccomp

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from runspec.spec import units
-from runspec.spec.model import Interface, Linux, Network, Spec
+from runspec.spec.model import Interface, Linux, Spec
 from runspec.spec.rules_mounts import IDS, Faults
 from runspec.spec.units import shown
 
@@ -32,7 +32,8 @@ def link_fault(name: str) -> tuple[str, str, str] | None:
     return None
 
 
-def _mtu(faults: Faults, at: str, mtu: int | None, addresses: tuple[str, ...]) -> None:
+def check_mtu(faults: Faults, at: str, mtu: int | None, addresses: tuple[str, ...]) -> None:
+    """Notes what is wrong with the mtu of a link with these addresses."""
     if mtu is None:
         return
     if not 68 <= mtu <= 65535:
@@ -42,7 +43,8 @@ def _mtu(faults: Faults, at: str, mtu: int | None, addresses: tuple[str, ...]) -
                    "write 1280 or more")
 
 
-def _addresses(faults: Faults, at: str, addresses: tuple[str, ...]) -> None:
+def check_addresses(faults: Faults, at: str, addresses: tuple[str, ...]) -> None:
+    """Notes what is wrong with the addresses of one link."""
     seen: set[str] = set()
     for index, one in enumerate(addresses):
         if not one:
@@ -54,6 +56,9 @@ def _addresses(faults: Faults, at: str, addresses: tuple[str, ...]) -> None:
         if first == 0 or multicast or (":" not in plain and first >> 28 == 0xF):
             faults.add(here, f"{shown(one)} is no address of one host",
                        "zero, multicast and broadcast addresses belong to nobody", "write another one")
+        elif length == 0:
+            faults.add(here, f"{shown(one)} claims every address", "a prefix of no bits leaves none for other links",
+                       f"write {plain}/{64 if ':' in plain else 24}")
         elif ":" in plain and first >> 32 == 0xFFFF:
             faults.add(here, f"{shown(one)} is an IPv4 address in IPv6 form", "no link answers to it",
                        f"write {plain.rpartition(':')[2]}/{max(length - 96, 0)}")
@@ -131,8 +136,11 @@ def check_devices(faults: Faults, spec: Spec) -> None:
 
 
 def _interface(faults: Faults, at: str, one: Interface) -> None:
-    _mtu(faults, f"{at}.mtu", one.mtu, one.addresses)
-    _addresses(faults, f"{at}.addresses", one.addresses)
+    if one.pooled and one.network is None:
+        faults.add(f"{at}.addresses", "auto takes an address out of a network's pool, and there is no network",
+                   "a Network document has the pool", "add network: lan0, or write the addresses")
+    check_mtu(faults, f"{at}.mtu", one.mtu, one.addresses)
+    check_addresses(faults, f"{at}.addresses", one.addresses)
     good = [address for address in one.addresses if address]
     families: set[int] = set()
     for index, gateway in enumerate(one.gateway):
@@ -144,7 +152,8 @@ def _interface(faults: Faults, at: str, one: Interface) -> None:
                        "remove one")
         families.add(units.family(gateway))
         # A router's link-local address is on every link.
-        if not gateway.startswith("fe80:") and not any(units.within(gateway, address) for address in good):
+        if not (gateway.startswith("fe80:") or one.pooled) and not any(
+                units.within(gateway, address) for address in good):
             faults.add(here, f"{gateway} is in no network of this link",
                        "it could not be reached, ip-route(8)",
                        "write a gateway within one of the addresses' networks")
@@ -173,10 +182,3 @@ def _interface(faults: Faults, at: str, one: Interface) -> None:
             faults.add(f"{here}.metric", f"{route.metric} is out of range", f"it goes from 0 to {IDS - 1}",
                        "write 100")
 
-
-def check_network(faults: Faults, network: Network) -> None:
-    """Notes faults of a Network."""
-    if bad := link_fault(network.name):
-        faults.add("name", *bad)
-    _mtu(faults, "mtu", network.mtu, network.addresses)
-    _addresses(faults, "addresses", network.addresses)

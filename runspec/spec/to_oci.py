@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runspec.spec import schema
+from runspec.spec import networks, schema
 from runspec.spec.from_oci import DEFAULT_FILTER, EXACT, KEPT, PREFIX, UNLIMITED, VERSION, devices
 from runspec.spec.json_text import strict
 from runspec.spec.model import Process, Spec
@@ -23,6 +23,7 @@ def config_of(spec: Spec) -> tuple[Tree, list[str]]:
     runtimes ignore them. `root.path` of a Spec with an image is left to the caller.
     """
     tree: Tree = to_tree(spec)
+    networks.spell(tree["interfaces"])
     name, annotations = tree.pop("name"), tree.pop("annotations", {})
     process = tree["process"]
     if spec.process == Process(args=()):

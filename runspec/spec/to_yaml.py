@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from runspec.spec import networks
 from runspec.spec.compose import scalar
 from runspec.spec.model import Network, Spec
 from runspec.spec.tree import to_tree
@@ -45,6 +46,7 @@ def config_tree(model: Spec | Network, bare: bool = False) -> Tree:
         if "optional" in mount["options"]:
             mount["options"].remove("optional")
             mount["optional"] = True
+    networks.spell(tree["interfaces"])
     # The key keeps OCI's place among its neighbours.
     masked, readonly = linux.pop("maskedPaths"), linux.pop("readonlyPaths")
     seccomp = linux.pop("seccomp", "unconfined")

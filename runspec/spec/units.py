@@ -373,6 +373,37 @@ def parse_destination(value: object) -> str:
     return parse_cidr(text)
 
 
+def parse_range(value: object) -> str:
+    """Turns `10.77.0.16-10.77.0.99`, a network in CIDR form or one address into the text iproute2 would print.
+
+    Raises:
+        SpecError: it is none, or ends before it begins.
+    """
+    text = str(value)
+    first, dash, last = text.partition("-")
+    if not dash:
+        return parse_cidr(text) if "/" in text else parse_address(text)
+    one, other = parse_address(first), parse_address(last)
+    if family(one) != family(other):
+        raise SpecError(f"{shown(text)} begins in one family and ends in the other",
+                        "IPv4 and IPv6 addresses are not counted together", "write a range of each")
+    if span(one)[1] > span(other)[1]:
+        raise SpecError(f"{shown(text)} ends before it begins", "the lower address comes first", f"write {other}-{one}")
+    return f"{one}-{other}"
+
+
+def span(text: str) -> tuple[int, int, int]:
+    """A range, network or address as parse_range writes it -> (family 4 or 6, first and last address as numbers)."""
+    first, _, last = text.partition("-")
+    kind, low, length = network_of(first)
+    return kind, low, network_of(last)[1] if last else low + (1 << (32 if kind == 4 else 128) - length) - 1
+
+
+def address_text(kind: int, number: int) -> str:
+    """The inverse of span, for one address."""
+    return inet_ntop(*((AF_INET, number.to_bytes(4, "big")) if kind == 4 else (AF_INET6, number.to_bytes(16, "big"))))
+
+
 def family(text: str) -> int:
     """4 or 6: the family of an address or CIDR text."""
     return 6 if ":" in text else 4
@@ -395,8 +426,7 @@ def within(address: str, cidr: str) -> bool:
 def network_text(cidr: str) -> str:
     """`10.77.0.11/24` -> `10.77.0.0/24`."""
     kind, first, length = network_of(cidr)
-    raw = first.to_bytes(4 if kind == 4 else 16, "big")
-    return f"{inet_ntop(AF_INET if kind == 4 else AF_INET6, raw)}/{length}"
+    return f"{address_text(kind, first)}/{length}"
 
 
 def plain(value: object) -> str:

@@ -44,12 +44,11 @@ def leaves(cls: type, path: str = "") -> list[str]:
 # What the model holds before any door reads it.
 UNREAD = {
     "interfaces[].parent", "interfaces[].mode", "interfaces[].vlan.id", "interfaces[].vlan.protocol",
-    "interfaces[].fallback", "interfaces[].pooled", "interfaces[].hostAccess",
+    "interfaces[].fallback", "interfaces[].hostAccess",
     *(f"interfaces[].qos.{way}.{name}" for way in ("egress", "ingress")
       for name in ("rate", "ceil", "burst", "priority", "dscp")),
     "ports[].host", "ports[].container", "ports[].hostIP", "ports[].protocol",
-    "dns.nameservers", "dns.search", "dns.options", "extraHosts",
-    "pool.range", "pool.exclude", "internal", "nat", "isolated", "vlanFiltering", "external"}
+    "dns.nameservers", "dns.search", "dns.options", "extraHosts"}
 
 
 @pytest.mark.parametrize("path", sorted({*leaves(Spec), *leaves(Network)} - {"process.user"} - UNREAD))

@@ -172,6 +172,7 @@ REASONS = {
     "name": "another name is another container",
     "type": "a bridge is the only type there is",
     "interfaces[].type": "veth is the only type there is",
+    "external": "a bridge is made here or elsewhere: the change is refused, tests/system/test_networks.py",
     "interfaces[].network": "the interface is made anew, as interfaces[].name does",
     "root.digest": "it follows from root.image: tests/system/test_images.py",
     "process.terminal": "tests/system/test_terminal.py", "process.consoleSize": "tests/system/test_terminal.py",

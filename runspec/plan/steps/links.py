@@ -5,16 +5,39 @@ from __future__ import annotations
 from runspec import abi
 from runspec.errors import SyscallError
 from runspec.plan import rtnetlink
+from runspec.plan.rtnetlink_bridge import set_port
 from runspec.plan.steps.base import ATTACH, FINISH, LIVE, ChildStep, HostStep, Step, Table
-from runspec.plan.steps.host_links import EBUSY, EEXIST, ENODEV, MARK, alias, host_name, index_of, remove_own
+from runspec.plan.steps.host_links import (
+    EBUSY,
+    EEXIST,
+    ENODEV,
+    MARK,
+    alias,
+    host_name,
+    index_of,
+    remove_own,
+    station,
+)
 from runspec.plan.steps.namespaces import is_new
 from runspec.plan.steps.process import ChangeInside
 from runspec.plan.view_links import FIRST_INDEX, LOOPBACK
-from runspec.spec.model import Interface, Route, Spec
+from runspec.spec.frozen import Frozen
+from runspec.spec.model import Interface, Network, Route, Spec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+
+class Member(Frozen):
+    """What a host end is as a port of its network's bridge.
+
+    Args:
+        isolated: from the others; foreign: the bridge is somebody else's.
+    """
+
+    isolated: bool = False
+    foreign: bool = False
 
 
 class AddVeth(HostStep):
@@ -24,6 +47,7 @@ class AddVeth(HostStep):
     link: str                       # name of the host's end
     interface: Interface
     index: int
+    member: Member = Member()
 
     def look(self, kernel: Any, run: Any) -> Any:
         """Whether a link of the host end's name is there: then it is not this run's to remove."""
@@ -40,8 +64,12 @@ class AddVeth(HostStep):
             try:
                 kernel.netlink(rtnetlink.create_veth(
                     self.link, bridge, one.name, peer_pid=run.pid(self.target), mac=one.mac, mtu=one.mtu,
-                    index=index, peer_index=self.index)
-                    + rtnetlink.set_link(index, alias=alias(self.target, one.name)), f"veth {self.link}")
+                    index=index, peer_index=self.index,
+                    # A bridge may take the lowest Ethernet address of its ports: somebody else's keeps its own.
+                    host_mac=station(self.link, 0xFE) if self.member.foreign else None)
+                    + rtnetlink.set_link(index, alias=alias(self.target, one.name))
+                    # The peer is still down: nothing passes before this.
+                    + (set_port(index, True) if self.member.isolated else b""), f"veth {self.link}")
                 return
             except SyscallError as error:
                 if error.errno not in (EEXIST, EBUSY) or kernel.link_index(self.link) is not None or attempt == 7:
@@ -97,10 +125,21 @@ class ConfigureLinks(ChildStep):
         return self.words
 
 
-def create_links(spec: Spec) -> list[Step]:
-    """The host side's part of a container's interfaces."""
+def create_links(spec: Spec, networks: dict[str, Network]) -> list[Step]:
+    """The host side's part of a container's interfaces.
+
+    Args:
+        networks: those that they join, by name.
+    """
     return [AddVeth(target=spec.name, path=f"interfaces[{i}]", link=host_name(spec.name, one.name),
-                    interface=one, index=FIRST_INDEX + i) for i, one in enumerate(spec.interfaces)]
+                    interface=one, index=FIRST_INDEX + i, member=member(one, networks))
+            for i, one in enumerate(spec.interfaces)]
+
+
+def member(one: Interface, networks: dict[str, Network]) -> Member:
+    """What an interface's host end is on its network."""
+    network = networks.get(one.network or "")
+    return Member(isolated=network.isolated, foreign=network.external) if network is not None else Member()
 
 
 def configure(spec: Spec) -> list[ChildStep]:

@@ -7,7 +7,16 @@ from runspec.plan.facts import Facts
 from runspec.plan.steps import hooks
 from runspec.plan.steps.base import LIVE, Change, HostStep, Step
 from runspec.plan.steps.host_links import MARK, host_name, remove_own
-from runspec.plan.steps.links import AddVethLive, RemoveLinkLive, inside, link_messages, route_message, wanted_routes
+from runspec.plan.steps.links import (
+    AddVethLive,
+    Member,
+    RemoveLinkLive,
+    inside,
+    link_messages,
+    member,
+    route_message,
+    wanted_routes,
+)
 from runspec.plan.steps.namespaces import is_new
 from runspec.plan.view_links import FIRST_INDEX, LOOPBACK, MADE, addresses_of, lent, plain, routes_of
 from runspec.spec.model import Interface, Route, Spec
@@ -29,6 +38,7 @@ class RemoveVethLive(HostStep):
     link: str
     interface: Interface
     index: int
+    member: Member = Member()
 
     def apply(self, kernel: Any, run: Any) -> Any:
         """From inside, where it is whatever became of its host end."""
@@ -38,7 +48,8 @@ class RemoveVethLive(HostStep):
     def undo(self, kernel: Any, run: Any, memo: Any) -> None:
         """Made anew, with its addresses and routes."""
         if run.pid(self.target) and kernel.link_index(self.link) is None:
-            one = AddVethLive(target=self.target, link=self.link, interface=self.interface, index=self.index)
+            one = AddVethLive(target=self.target, link=self.link, interface=self.interface, index=self.index,
+                              member=self.member)
             one.apply(kernel, run)
             inside(self.target, self.path, link_messages(self.interface, self.index), "").apply(kernel, run)
 
@@ -61,7 +72,8 @@ def change_links(spec: Spec, last: Spec | None, facts: Facts, changes: tuple[Cha
             continue
         if link.name in former:
             steps.append(RemoveVethLive(target=name, path=f"interfaces[{link.name}]", index=link.index,
-                                        link=host_name(name, link.name), interface=former[link.name]))
+                                        link=host_name(name, link.name), interface=former[link.name],
+                                        member=member(former[link.name], facts.networks)))
         elif link.kind in MADE and not hooks.adds(spec):
             steps.append(inside(name, "interfaces", [rtnetlink.delete_link(link.index)], f"remove {link.name}"))
     taken = {link.index for link in facts.links}
@@ -79,12 +91,14 @@ def change_links(spec: Spec, last: Spec | None, facts: Facts, changes: tuple[Cha
                 # Whatever bears the name inside, of any kind, makes room; a veth takes its host end along.
                 if one.name in former and link.kind == "veth":
                     steps.append(RemoveVethLive(target=name, path=mine[0], index=link.index, link=host,
-                                                interface=former[one.name]))
+                                                interface=former[one.name],
+                                                member=member(former[one.name], facts.networks)))
                 else:
                     steps.append(inside(name, mine[0], [rtnetlink.delete_link(link.index)], f"remove {one.name}"))
             if link is not None or host in facts.host_links:
                 steps.append(RemoveLinkLive(target=name, path=mine[0], link=host))
-            steps.append(AddVethLive(target=name, path=mine[0], link=host, interface=one, index=index))
+            steps.append(AddVethLive(target=name, path=mine[0], link=host, interface=one, index=index,
+                                     member=member(one, facts.networks)))
             steps.append(inside(name, mine[0], link_messages(one, index), f"configure {one.name}"))
             continue
         assert link is not None

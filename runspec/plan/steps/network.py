@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from runspec.plan import rtnetlink
 from runspec.plan.facts import Facts
+from runspec.plan.rtnetlink_bridge import set_filtering, set_port
 from runspec.plan.steps.base import FINISH, PREPARE, Change, HostStep, Step
 from runspec.plan.steps.host_links import (
     ENODEV,
+    MARK,
     AddHostAddress,
     RemoveHostAddress,
     SetHostLink,
     alias,
     remove_own,
+    station,
 )
 from runspec.plan.steps.process import RemoveRecord, SaveRecord
 from runspec.plan.view_links import addresses_of
-from runspec.spec.model import Network
+from runspec.spec.model import Network, Pool
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,7 +40,9 @@ class CreateBridge(HostStep):
         # The kernel heeds an alias only on a link that exists: both messages go in one call. And a bridge takes
         # the mtu of its smallest port until somebody gives it another than it has.
         first = None if self.mtu is None else self.mtu + (1 if self.mtu < 1500 else -1)
-        kernel.netlink(rtnetlink.create_bridge(self.target, first)
+        # Without an Ethernet address of its own it takes the lowest of its ports, another as these come and go,
+        # and containers would go on sending to the former one, arp(7).
+        kernel.netlink(rtnetlink.create_bridge(self.target, first, mac=station(self.target))
                        + rtnetlink.set_link(self.target, alias=alias(self.target), mtu=self.mtu),
                        f"bridge {self.target}")
 
@@ -48,6 +53,48 @@ class CreateBridge(HostStep):
 
     def __str__(self) -> str:
         return f"create bridge {self.target}"
+
+
+class SetPort(HostStep):
+    """Keeps one port of a bridge from seeing the others, or lets it.
+
+    Args:
+        link: the port; before: how it is.
+    """
+
+    PHASE = PREPARE
+    link: str
+    isolated: bool
+    before: bool
+
+    def apply(self, kernel: Any, run: Any) -> Any:
+        """bridge(8); one that left meanwhile needs nothing."""
+        kernel.netlink(set_port(self.link, self.isolated), f"port {self.link}", ignore=ENODEV)
+
+    def undo(self, kernel: Any, run: Any, memo: Any) -> None:
+        """As it was."""
+        kernel.netlink(set_port(self.link, self.before), f"port {self.link}", ignore=ENODEV)
+
+    def __str__(self) -> str:
+        return f"{'isolate' if self.isolated else 'join'} port {self.link} of {self.target}"
+
+
+class SetFiltering(HostStep):
+    """Makes a bridge heed VLAN tags, or not."""
+
+    PHASE = PREPARE
+    filtering: bool
+
+    def apply(self, kernel: Any, run: Any) -> Any:
+        """ip-link(8) vlan_filtering."""
+        kernel.netlink(set_filtering(self.target, self.filtering), f"bridge {self.target}")
+
+    def undo(self, kernel: Any, run: Any, memo: Any) -> None:
+        """As it was: the plan has it only where that differs."""
+        kernel.netlink(set_filtering(self.target, not self.filtering), f"bridge {self.target}", ignore=ENODEV)
+
+    def __str__(self) -> str:
+        return f"make {self.target} heed {'VLAN tags' if self.filtering else 'no VLAN tags'}"
 
 
 class RemoveBridge(HostStep):
@@ -66,10 +113,15 @@ class RemoveBridge(HostStep):
 def create(wanted: Network) -> list[Step]:
     """A network from nothing."""
     name = wanted.name
-    steps: list[Step] = [CreateBridge(target=name, path="type", mtu=wanted.mtu)]
-    steps += [AddHostAddress(target=name, path=f"addresses[{i}]", address=address)
-              for i, address in enumerate(wanted.addresses)]
-    steps += [SetHostLink(target=name), SaveRecord(target=name, kind="network")]
+    steps: list[Step] = []
+    if not wanted.external:
+        steps.append(CreateBridge(target=name, path="type", mtu=wanted.mtu))
+        if wanted.vlan_filtering:
+            steps.append(SetFiltering(target=name, path="vlanFiltering", filtering=True))
+        steps += [AddHostAddress(target=name, path=f"addresses[{i}]", address=address)
+                  for i, address in enumerate(wanted.addresses)]
+        steps.append(SetHostLink(target=name))
+    steps.append(SaveRecord(target=name, kind="network"))
     # Its users come in the same run and need it whole: all of it is preparation.
     return [step.replace(early=True) for step in steps]
 
@@ -87,19 +139,31 @@ def change(wanted: Network, facts: Facts, changes: tuple[Change, ...]) -> list[S
               if "addresses" in paths and (steps or address not in have)]
     if paths & {"mtu", "up"}:
         steps.append(SetHostLink(target=name, path="mtu", mtu=wanted.mtu or 1500))
+    if "vlanFiltering" in paths:
+        steps.append(SetFiltering(target=name, path="vlanFiltering", filtering=wanted.vlan_filtering))
+    if "isolated" in paths:
+        steps += [SetPort(target=name, path="isolated", link=port, isolated=wanted.isolated, before=before)
+                  for port, mark, before in facts.ports if mark.startswith(MARK) and before != wanted.isolated]
     steps.append(SaveRecord(target=name, kind="network"))
     return [step.replace(early=True) for step in steps]
 
 
-def remove(name: str, facts: Facts) -> list[Step]:
+def remove(name: str, facts: Facts, external: bool = False) -> list[Step]:
     """A network towards nothing."""
-    return [RemoveBridge(target=name), RemoveRecord(target=name, kind="network")]
+    bridge: list[Step] = [] if external else [RemoveBridge(target=name)]
+    return [*bridge, RemoveRecord(target=name, kind="network")]
 
 
 def network_expected(wanted: Network) -> dict[str, Any]:
     """A network as path -> value, as asked."""
-    view: dict[str, Any] = {"type": wanted.type, "up": True, "addresses": tuple(sorted(wanted.addresses)),
-                            "labels": wanted.labels, "project": wanted.project}
+    view: dict[str, Any] = {"type": wanted.type, "labels": wanted.labels, "project": wanted.project,
+                            "isolated": wanted.isolated, "external": wanted.external}
+    pool = wanted.pool or Pool()
+    view["pool.range"], view["pool.exclude"] = pool.range, pool.exclude
+    if wanted.external:
+        return view
+    view.update({"up": True, "addresses": tuple(sorted(wanted.addresses)), "vlanFiltering": wanted.vlan_filtering,
+                 "internal": wanted.internal, "nat": wanted.nat})
     if wanted.mtu is not None:
         view["mtu"] = wanted.mtu
     return view
@@ -108,10 +172,22 @@ def network_expected(wanted: Network) -> dict[str, Any]:
 def network_seen(wanted: Network, last: Network | None, facts: Facts) -> dict[str, Any]:
     """A network as path -> value, as the kernel shows it: facts hold its one link."""
     link = facts.links[0]
-    view: dict[str, Any] = {"type": link.kind, "up": link.up,
-                            "addresses": tuple(sorted(addresses_of(facts, link.index)))}
+    view: dict[str, Any] = {"type": link.kind}
     if last is not None:
-        view["labels"], view["project"] = last.labels, last.project
+        told = network_expected(last)
+        view.update((path, told[path]) for path in RECORDED if path in told)
+    # Ports of others are their affair; without one of ours, what was applied last holds for the next.
+    ports = {flag for _, mark, flag in facts.ports if mark.startswith(MARK)}
+    if ports:
+        view["isolated"] = wanted.isolated if ports == {wanted.isolated} else not wanted.isolated
+    if wanted.external:
+        return view
+    view.update({"up": link.up, "addresses": tuple(sorted(addresses_of(facts, link.index))),
+                 "vlanFiltering": facts.filtering})
     if wanted.mtu is not None:
         view["mtu"] = link.mtu
     return view
+
+
+# What no bridge tells: the Record answers for it.
+RECORDED = ("labels", "project", "external", "pool.range", "pool.exclude", "isolated", "internal", "nat")

@@ -1,0 +1,104 @@
+"""The networks of a request, held against the bridges of the host; and what containers have from them."""
+
+from __future__ import annotations
+
+from runspec.plan import diff
+from runspec.plan.planner import Item
+from runspec.plan.steps import network as steps
+from runspec.plan.steps.base import Change
+from runspec.plan.steps.host_links import alias
+from runspec.plan.values import ABSENT
+from runspec.spec import fields, from_yaml, networks, source
+from runspec.spec.model import Network, Spec
+from runspec.spec.tree import from_tree
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from runspec.plan.facts import Facts
+    from runspec.run.apply import Wanted
+    from runspec.run.observe import Observer
+    from runspec.run.store import Store
+
+
+def inherit(specs: list[Spec], lasts: dict[str, Spec | None], former: dict[str, Network], joined: dict[str, Network],
+            observer: Observer) -> tuple[list[Spec], dict[str, Spec | None]]:
+    """Specs with what they leave to their networks, as these are and as they were when applied last.
+
+    Args:
+        former, joined: the networks as they were, and as they will be.
+    """
+    if not joined:
+        return specs, lasts
+    now = {name: measured(one, observer) for name, one in joined.items()}
+    was = {name: measured(one, observer) for name, one in former.items()}
+    out: list[Spec] = []
+    before: dict[str, Spec | None] = {}
+    for spec in specs:
+        last, given = lasts[spec.name], networks.inherit(spec, now)
+        out.append(given)
+        before[spec.name] = given if last is spec and now == was else (
+            networks.inherit(last, was) if last is not None else None)
+    return out, before
+
+
+def measured(network: Network, observer: Observer) -> Network:
+    """An external network with the mtu that its bridge has: no document says it."""
+    if not network.external:
+        return network
+    link = next((one for one in observer.host_links() if one.name == network.name), None)
+    return network.replace(mtu=link.mtu) if link is not None else network
+
+
+def items(store: Store, wanted: list[Wanted], observer: Observer) -> list[Item]:
+    """Each network of a request held against its bridge.
+
+    Raises:
+        SpecError: for each bridge that is missing, no bridge, or another's than the document says.
+    """
+    out, faults = [], []
+    for one in wanted:
+        if isinstance(one.model, Network):
+            facts = observer.network(one.model)
+            bad = foreign(one.model, facts)
+            if bad is not None:
+                faults.append(from_yaml.fault(one.marks, *bad))
+            else:
+                out.append(_item(store, one.model, facts))
+    if faults:
+        raise source.join(faults)
+    return out
+
+
+def _item(store: Store, wanted: Network, facts: Facts) -> Item:
+    record = store.load("network", wanted.name)
+    last = from_tree(Network, record.spec) if record is not None else None
+    if facts.status == "absent" or last is None:
+        change = Change(target=wanted.name, path="", before=ABSENT, after="present", impact=fields.IN_PLACE,
+                        cause="new" if record is None else "drifted")
+        return Item(wanted, last, facts, (change,))
+    seen = steps.network_seen(wanted, last, facts)
+    item = Item(wanted, last, facts, diff.changes(wanted.name, steps.network_expected(wanted),
+                                                  steps.network_expected(last), seen))
+    item.seen = seen
+    return item
+
+
+def foreign(wanted: Network, facts: Facts) -> tuple[str, str, str, str] | None:
+    """What is wrong with a network's link being there, or not: (path, what, why, fix)."""
+    link = facts.links[0] if facts.links else None
+    mine = link is not None and link.alias == alias(wanted.name)
+    if not wanted.external:
+        return None if link is None or mine else (
+            "name", f"a link {wanted.name} is there already and is not runspec's",
+            "runspec changes only links that carry its mark, ip-link(8) alias",
+            "name the network otherwise, remove that link, or write external: true to use it as it is")
+    if link is None:
+        return ("external", f"there is no bridge {wanted.name}", "external: true uses a bridge that is there",
+                "make it first, or remove external")
+    if link.kind != "bridge":
+        return ("external", f"the link {wanted.name} is no bridge but {link.kind or 'a plain device'}",
+                "interfaces of containers join a bridge, ip-link(8)", "name another one")
+    if mine:
+        return ("external", f"the bridge {wanted.name} is runspec's own", "nobody else would ever remove it",
+                "remove external, or destroy the network first and make the bridge otherwise")
+    return None

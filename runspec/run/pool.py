@@ -1,0 +1,175 @@
+"""Gives interfaces with `addresses: auto` their addresses: the ones they had, else the lowest that are free.
+
+The locks of a request's networks are held, so that no two runs give out one network's addresses at once.
+"""
+
+from __future__ import annotations
+
+from runspec.spec import from_yaml, networks, source, units
+from runspec.spec.model import Network, Spec
+from runspec.spec.tree import from_tree
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from runspec.errors import SpecError
+    from runspec.run.apply import Wanted
+    from runspec.run.store import Store
+    from runspec.spec.model import Interface
+    from runspec.spec.networks import Number
+
+
+class Asker:
+    """One interface that asks for addresses.
+
+    Attributes:
+        former: what it had when it was applied last, None where it was not.
+    """
+
+    __slots__ = ("former", "given", "index", "link", "one")
+
+    def __init__(self, one: Wanted, index: int, link: Interface) -> None:
+        self.one, self.index, self.link = one, index, link
+        self.former: tuple[str, ...] = ()
+        self.given: dict[int, str] = {}         # family -> address
+
+    @property
+    def order(self) -> tuple[str, int]:
+        """By which the new ones take turns, whatever the order of the documents."""
+        return self.one.model.name, self.index
+
+
+def find(store: Store, wanted: list[Wanted], names: frozenset[str]) -> tuple[dict[str, Network], dict[str, Network]]:
+    """Networks of these names as they were applied, and as they will be.
+
+    Args:
+        names: of networks; what neither a document nor a Record has is left out.
+    """
+    before: dict[str, Network] = {}
+    for name in sorted(names):
+        record = store.load("network", name)
+        if record is not None:
+            before[name] = from_tree(Network, record.spec)
+    given = {one.model.name: one.model for one in wanted if isinstance(one.model, Network) and one.model.name in names}
+    return before, {**before, **given}
+
+
+def assign(store: Store, wanted: list[Wanted], gone: list[tuple[str, str]], known: dict[str, Network]) -> None:
+    """Puts addresses into the models of a request that ask for some.
+
+    Args:
+        gone: (kind, name) that go away, whose addresses are free.
+        known: the networks that they name.
+
+    Raises:
+        SpecError: for each interface whose pool has none left, with its place.
+    """
+    askers = [Asker(one, index, link) for one in wanted if isinstance(one.model, Spec)
+              for index, link in enumerate(one.model.interfaces) if link.pooled and link.network in known]
+    if not askers:
+        return
+    given = {one.model.name: one.model for one in wanted if isinstance(one.model, Spec)}
+    leaving = {name for kind, name in gone if kind == "container"}
+    holders: dict[tuple[str, Number], str] = {}         # network, address -> who has it
+    for spec in given.values():
+        for link in spec.interfaces:
+            hold(holders, spec.name, link, () if link.pooled else link.addresses)
+    for name in store.names("container"):
+        record = store.load("container", name) if name not in leaving else None
+        if record is None:
+            continue
+        last = from_tree(Spec, record.spec)
+        for link in last.interfaces:
+            if name not in given:
+                hold(holders, name, link, link.addresses)
+        for asker in askers:
+            if asker.one.model.name == name:
+                asker.former = next((link.addresses for link in last.interfaces
+                                     if (link.name, link.network) == (asker.link.name, asker.link.network)), ())
+    askers.sort(key=lambda one: one.order)
+    for asker in askers:
+        keep(asker, known[asker.link.network or ""], holders)
+    faults = [fault for asker in askers for fault in take(asker, known[asker.link.network or ""], holders)]
+    if faults:
+        raise source.join(faults)
+    for one in wanted:
+        mine = {asker.index: tuple(asker.given[kind] for kind in sorted(asker.given))
+                for asker in askers if asker.one is one}
+        if mine and isinstance(one.model, Spec):
+            one.model = one.model.replace(interfaces=tuple(
+                link.replace(addresses=mine[index]) if index in mine else link
+                for index, link in enumerate(one.model.interfaces)))
+
+
+def hold(holders: dict[tuple[str, Number], str], name: str, link: Interface, addresses: tuple[str, ...]) -> None:
+    """Notes addresses that somebody has on a network; a gateway is somebody's too."""
+    for address in (*addresses, *link.gateway):
+        if link.network and address:
+            holders.setdefault((link.network, networks.number(address)), name)
+
+
+def keep(asker: Asker, network: Network, holders: dict[tuple[str, Number], str]) -> None:
+    """What it had, where the pool still gives that and nobody else took it."""
+    for address in asker.former:
+        here = network.name, networks.number(address)
+        if here not in holders and networks.gives(network, address) and here[1][0] not in asker.given:
+            asker.given[here[1][0]] = address
+            holders[here] = asker.one.model.name
+
+
+def take(asker: Asker, network: Network, holders: dict[tuple[str, Number], str]) -> Iterator[SpecError]:
+    """The lowest free one of each family that it has none of; yields a fault where none is left."""
+    at = f"interfaces[{asker.index}]"
+    kinds = networks.families(network)
+    if not kinds:
+        yield from_yaml.fault(asker.one.marks, f"{at}.addresses", f"{network.name} has no addresses to give",
+                              "a pool is the network's addresses, or its range, and it has neither",
+                              f"add addresses or pool.range to {network.name}")
+    for kind in kinds:
+        if kind in asker.given:
+            continue
+        found = networks.lowest(network, kind, [value for name, value in holders if name == network.name])
+        if found is None:
+            yield from_yaml.fault(asker.one.marks, f"{at}.addresses",
+                                  f"the pool of {network.name} has no IPv{kind} address left",
+                                  exhausted(network, kind, holders),
+                                  f"widen pool.range of {network.name}, or remove one of those")
+            continue
+        asker.given[kind] = found
+        holders[network.name, networks.number(found)] = asker.one.model.name
+    for index, hop in enumerate(asker.link.gateway):
+        if not hop.startswith("fe80:") and not any(units.within(hop, one) for one in asker.given.values()):
+            given = " and ".join(asker.given.values())
+            yield from_yaml.fault(asker.one.marks, f"{at}.gateway[{index}]", f"{hop} is in no network of this link",
+                                  f"it could not be reached, ip-route(8); the pool gives {given}",
+                                  "remove it: with `addresses: auto` the network is the gateway")
+
+
+def exhausted(network: Network, kind: int, holders: dict[tuple[str, Number], str]) -> str:
+    """Who has the addresses of a pool."""
+    spans = [(first, last) for family, first, last, _ in networks.ranges(network) if family == kind]
+    names = sorted({name for (where, (family, value)), name in holders.items() if where == network.name
+                    and family == kind and any(first <= value <= last for first, last in spans)})
+    listed = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    texts = [f"{units.address_text(kind, first)}-{units.address_text(kind, last)}" for first, last in spans]
+    return f"it gives {', '.join(texts)}, which {listed or 'nobody'} {'have' if len(names) > 1 else 'has'}"
+
+
+def strays(store: Store, wanted: list[Wanted]) -> list[str]:
+    """A line for each container beside the request whose address its network's pool gives no more."""
+    changed = {one.model.name: one.model for one in wanted if isinstance(one.model, Network)}
+    given = {one.model.name for one in wanted if isinstance(one.model, Spec)}
+    if not changed:
+        return []
+    out = []
+    for name in store.names("container"):
+        record = store.load("container", name) if name not in given else None
+        if record is None:
+            continue
+        for link in from_tree(Spec, record.spec).interfaces:
+            network = changed.get(link.network or "")
+            if link.pooled and network is not None:
+                out += [f"{name}: keeps {address} until it is applied, which the pool of {network.name} gives no more"
+                        for address in link.addresses if not networks.gives(network, address)]
+    return out

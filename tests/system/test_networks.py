@@ -1,0 +1,192 @@
+"""Networks: bridges that are isolated, external, or give out addresses; judged by ip(8), bridge(8) and packets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import Cli, requires
+from machine import Picture, assert_nothing_leaked
+
+pytestmark = requires("root", "busybox", "bridge", "veth", "ip", "nsenter")
+LAN: dict[str, Any] = {"apiVersion": "runspec/v1", "kind": "Network", "name": "lan0", "type": "bridge",
+                       "addresses": ["10.77.0.1/24", "fd77::1/64"]}
+
+
+def box(name: str, **link: Any) -> dict[str, Any]:
+    one = {"name": "eth0", "type": "veth", "network": "lan0", "addresses": "auto", **link}
+    return {"apiVersion": "runspec/v1", "name": name, "root": {"image": "busybox"},
+            "process": {"args": ["/bin/sleep", "100000"]}, "interfaces": [one]}
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[..., Path]:
+    """Writes documents into one file."""
+    def one(*documents: dict[str, Any], file: str = "nets.yaml") -> Path:
+        path = tmp_path / file
+        path.write_text(yaml.safe_dump_all(documents, sort_keys=False))
+        return path
+    return one
+
+
+def addresses(cli: Cli, name: str) -> list[str]:
+    """The container's addresses of universal scope, as ip(8) tells them inside."""
+    pid = json.loads(cli("state", name).stdout)["pid"]
+    done = cli.netns.run("nsenter", f"--net=/proc/{pid}/ns/net", "ip", "-j", "addr", "show", "dev", "eth0")
+    return [f"{one['local']}/{one['prefixlen']}" for one in json.loads(done.stdout)[0]["addr_info"]
+            if one["scope"] == "global"]
+
+
+def reaches(cli: Cli, name: str, address: str) -> bool:
+    """Whether one packet out of a container comes back."""
+    words = ["ping6" if ":" in address else "ping", "-c", "1", "-W", "2", address]
+    return cli("exec", name, *words, status=None).returncode == 0
+
+
+def host(cli: Cli, *words: str) -> str:
+    done = cli.netns.run(*words)
+    assert done.returncode == 0, done.stderr
+    return str(done.stdout)
+
+
+def test_isolated_ports_reach_the_host_alone(cli: Cli, write: Callable[..., Path],
+                                             picture: Callable[[], Picture]) -> None:
+    """Siblings see each other until told otherwise; who is declared later is kept apart as well."""
+    before = picture()
+    cli("apply", write(LAN, box("one"), box("two")))
+    assert reaches(cli, "one", "10.77.0.3") and reaches(cli, "two", "fd77::2")
+    cli("apply", write(LAN | {"isolated": True}, file="lan.yaml"))
+    # A container of its own file learns it of what is applied.
+    three = write(box("three"), file="three.yaml")
+    cli("apply", three)
+    ports = json.loads(host(cli, "bridge", "-j", "-d", "link"))
+    assert {one["ifname"]: one["isolated"] for one in ports} == dict.fromkeys(
+        ("one.eth0", "two.eth0", "three.eth0"), True)
+    for name, other in (("one", "10.77.0.3"), ("two", "10.77.0.4"), ("three", "fd77::2")):
+        assert not reaches(cli, name, other)
+        assert reaches(cli, name, "10.77.0.1")
+    assert reaches(cli, "three", "fd77::1")
+    # An interface made anew in place comes back as such a port.
+    host(cli, "ip", "link", "del", "three.eth0")
+    cli("apply", three)
+    assert not reaches(cli, "three", "10.77.0.2") and reaches(cli, "three", "10.77.0.1")
+    cli("destroy", "--yes", "one", "two", "three", "lan0")
+    assert_nothing_leaked(before, picture)
+
+
+def test_addresses_stay(cli: Cli, write: Callable[..., Path]) -> None:
+    """The lowest free ones, whatever the order of the documents; kept over edits, restarts and leaving siblings."""
+    lan = LAN | {"pool": {"range": ["10.77.0.16-10.77.0.19", "fd77::100/120"], "exclude": ["10.77.0.17"]}}
+    cli("apply", write(box("two"), lan, box("one"), box("own", addresses=["10.77.0.18/24"])))
+    assert addresses(cli, "one") == ["10.77.0.16/24", "fd77::100/64"]
+    assert addresses(cli, "two") == ["10.77.0.19/24", "fd77::101/64"]
+    told = cli("apply", write(box("more"), file="more.yaml"), status=2).stderr
+    assert told.splitlines()[0].endswith(":13:14: interfaces[0].addresses: the pool of lan0 has no IPv4 address left")
+    assert "10.77.0.16-10.77.0.19, which one, own, two have" in told
+    cli("destroy", "--yes", "one")
+    two = write(box("two") | {"labels": {"edited": "yes"}}, file="two.yaml")
+    assert "interfaces" not in cli("diff", two, status=1).stdout
+    cli("apply", two)
+    cli("stop", "two")
+    cli("apply", "--yes", two)
+    assert addresses(cli, "two") == ["10.77.0.19/24", "fd77::101/64"]
+    assert "up to date" in cli("plan", two).stdout and cli("diff", two).stdout == ""
+    assert "addresses: auto" in cli("config", two).stdout
+    cli("apply", write(box("more"), file="more.yaml"))
+    assert addresses(cli, "more") == ["10.77.0.16/24", "fd77::100/64"]
+    # A pool that gives an address no more says whose it was.
+    narrow = lan | {"pool": {"range": "10.77.0.32/30"}}
+    assert "two: keeps 10.77.0.19/24 until it is applied" in cli("plan", write(narrow, file="lan.yaml")).stdout
+    both = write(narrow, box("two"), file="both.yaml")
+    assert "interfaces[0].addresses: [10.77.0.19/24, fd77::101/64] -> [10.77.0.32/24]  edited, in place" in (
+        cli("diff", both, status=1).stdout)
+    cli("apply", both)
+    assert addresses(cli, "two") == ["10.77.0.32/24"]
+
+
+def test_a_plan_in_a_file_holds_its_addresses(cli: Cli, write: Callable[..., Path], tmp_path: Path) -> None:
+    """It is refused where somebody else took one meanwhile."""
+    cli("apply", write(LAN, file="lan.yaml"))
+    plan, one = tmp_path / "plan.json", write(box("one"))
+    cli("plan", "--out", plan, one)
+    cli("apply", write(box("two"), file="two.yaml"))
+    told = cli("apply", plan, status=2).stderr
+    assert "one: addresses of eth0 was [10.77.0.2/24, fd77::2/64], is [10.77.0.3/24, fd77::3/64]" in told
+    cli("plan", "--out", plan, one)
+    cli("apply", plan)
+    assert addresses(cli, "one") == ["10.77.0.3/24", "fd77::3/64"]
+
+
+def test_runs_at_once_give_out_each_address_once(cli: Cli, write: Callable[..., Path]) -> None:
+    """Applies of other containers on one network take turns."""
+    cli("apply", write(LAN, box("first")))
+    files = [write(box(f"c{i}"), file=f"c{i}.yaml") for i in range(6)]
+    running = [cli.popen("apply", file) for file in files]
+    said = [one.communicate() for one in running]
+    assert [one.returncode for one in running] == [0] * 6, said
+    given = [address for i in range(6) for address in addresses(cli, f"c{i}") if ":" not in address]
+    assert sorted(given) == [f"10.77.0.{n}/24" for n in range(3, 9)]
+
+
+def settled(link: dict[str, Any], key: str) -> Any:
+    """What ip(8) says of a link, without clocks that run and counts of its ports."""
+    value = link.get(key)
+    if key != "linkinfo":
+        return value
+    return {name: one for name, one in value["info_data"].items() if "timer" not in name and name[:3] != "fdb"}
+
+
+def test_external(cli: Cli, write: Callable[..., Path]) -> None:
+    """Somebody else's bridge is used, and left as it was."""
+    lan = {key: value for key, value in LAN.items() if key != "addresses"} | {
+        "external": True, "pool": {"range": "10.77.0.0/24", "exclude": ["10.77.0.1"]}}
+    file = write(lan, box("one"))
+    told = cli("apply", file, status=2).stderr
+    assert told == (f"{file}:5:11: external: there is no bridge lan0\n"
+                    "  why: external: true uses a bridge that is there\n  fix: make it first, or remove external\n")
+    host(cli, "ip", "link", "add", "lan0", "type", "veth", "peer", "name", "lan1")
+    assert f"{file}:5:11: external: the link lan0 is no bridge but veth" in cli("apply", file, status=2).stderr
+    host(cli, "ip", "link", "del", "lan0")
+    host(cli, "ip", "link", "add", "lan0", "mtu", "1400", "type", "bridge")
+    host(cli, "ip", "link", "add", "up0", "type", "veth", "peer", "name", "up1")
+    host(cli, "ip", "link", "set", "up0", "master", "lan0", "mtu", "1400", "up")
+    host(cli, "ip", "addr", "add", "10.77.0.1/24", "dev", "lan0")
+    host(cli, "ip", "link", "set", "lan0", "up")
+    before = json.loads(host(cli, "ip", "-j", "-d", "addr", "show", "dev", "lan0"))
+    cli("apply", file)
+    assert cli("diff", file).stdout == "" and addresses(cli, "one") == ["10.77.0.2/24"]
+    assert reaches(cli, "one", "10.77.0.1")
+    now = json.loads(host(cli, "ip", "-j", "-d", "addr", "show", "dev", "lan0"))
+    for key in ("address", "mtu", "ifalias", "promiscuity", "linkinfo"):
+        assert settled(now[0], key) == settled(before[0], key), key
+    # Ours must not become theirs, and what is theirs is never taken for ours.
+    own = write(LAN, file="own.yaml")
+    assert f"{own}:3:7: name: a link lan0 is there already and is not runspec's" in cli("apply", own, status=2).stderr
+    host(cli, "ip", "addr", "add", "10.77.5.1/24", "dev", "lan0")
+    assert cli("diff", file).stdout == ""
+    cli("destroy", "--yes", "one", "lan0")
+    left = json.loads(host(cli, "ip", "-j", "-d", "addr", "show", "dev", "lan0"))
+    assert left[0]["address"] == before[0]["address"] and left[0]["mtu"] == 1400
+    assert {one["ifname"] for one in json.loads(host(cli, "ip", "-j", "link"))} == {"lo", "lan0", "up0", "up1"}
+
+
+def test_own_bridge_is_not_declared_external(cli: Cli, write: Callable[..., Path]) -> None:
+    """Nobody would ever remove it."""
+    cli("apply", write(LAN))
+    lan = {key: value for key, value in LAN.items() if key != "addresses"} | {"external": True}
+    assert "external: the bridge lan0 is runspec's own" in cli("apply", write(lan), status=2).stderr
+
+
+def test_the_bridge_keeps_its_address(cli: Cli, write: Callable[..., Path]) -> None:
+    """Containers know their gateway by it, so it may not be that of the lowest port."""
+    cli("apply", write(LAN))
+    before = json.loads(host(cli, "ip", "-j", "link", "show", "dev", "lan0"))[0]["address"]
+    for name in ("one", "two"):
+        cli("apply", write(box(name), file=f"{name}.yaml"))
+        host(cli, "ip", "link", "set", f"{name}.eth0", "address", "02:00:00:00:00:01" if name == "one"
+             else "02:00:00:00:00:00")
+        assert json.loads(host(cli, "ip", "-j", "link", "show", "dev", "lan0"))[0]["address"] == before

@@ -147,9 +147,10 @@ def apply(words: Words, kernel: Kernel, store: Store) -> int:
     saved = kept_plan(words, kernel, store)
     wanted = saved.wanted if saved is not None else request(words, store, Machine(kernel, build=True))
     try:
-        with Session.lock(kernel, store, ids_of(wanted)):
+        with Session.lock(kernel, store, ids_of(wanted)) as locks:
             session = Session(kernel, store)
             work = session.look(wanted, [])
+            work.notes += locks.notes
             if work.plan.steps and saved is not None:
                 saved.check(work, session.host, render.value_text)
                 work.plan = saved.plan
@@ -157,6 +158,7 @@ def apply(words: Words, kernel: Kernel, store: Store) -> int:
                 hard = [one for one in work.plan.changes if one.impact >= fields.RESTART and one.cause != "new"
                         and one.path]
                 confirm(words, hard, "restart or recreate")
+                consent(words, work.risks)
                 session.perform(work, wanted)
     except RunspecError:
         store.tidy()        # a refused first apply leaves no empty directories
@@ -191,11 +193,12 @@ def destroy(words: Words, kernel: Kernel, store: Store) -> int:
     """Plan towards nothing."""
     from runspec.run.apply import Session
 
-    Session.recover(kernel, store)
+    notes = Session.recover(kernel, store)
     gone, unknown = targets(words, store)
     with Session.lock(kernel, store, gone):
         session = Session(kernel, store)
         work = session.look([], gone, data=words.flag("data"))
+        work.notes += notes
         if work.plan.steps:
             confirm(words, list(work.plan.changes), "remove")
             session.perform(work, [])
@@ -252,6 +255,18 @@ def confirm(words: Words, changes: list[Change], what: str) -> None:
         raise UsageError("nothing done", "the answer was not yes")
 
 
+def consent(words: Words, risks: tuple[str, ...]) -> None:
+    """What may cut the host off needs a yes as well."""
+    if not risks or words.flag("yes"):
+        return
+    lines = "\n".join(risks)
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise UsageError(lines, "the host may not be reached any more, and there is no terminal to ask at", "add --yes")
+    print(f"{lines}. Go on? [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise UsageError("nothing done", "the answer was not yes")
+
+
 def outcome(name: str, work: Work) -> str:
     """One word on what became of a target."""
     from runspec.spec import fields
@@ -277,6 +292,9 @@ def interrupted(work: Work) -> None:
     if work.interrupted:
         print(f"interrupted, {render.count_text(work.interrupted, 'step')} to undo: `runspec apply` or "
               "`runspec destroy` does it", file=sys.stderr)
+    for name in work.unsettled:
+        print(f"a lease of {name} is to be settled: its container has ended, and `runspec apply` or "
+              "`runspec destroy` brings it home", file=sys.stderr)
 
 
 def ids_of(wanted: list[Wanted]) -> list[tuple[str, str]]:

@@ -294,7 +294,7 @@ class Files:
                 os.close(fd)
 
     def create_file(self, path: str, data: bytes | str = b"", mode: int = 0o600,
-                    exclusive: bool = False) -> None:
+                    exclusive: bool = False, sync: bool = False) -> None:
         """Make a file with this content; an older one is emptied first, a symlink refused.
 
         Args:
@@ -302,6 +302,7 @@ class Files:
             data: its content.
             mode: its mode where it is new.
             exclusive: fail with EEXIST where there is one already.
+            sync: return when it is on the disk.
         """
         if isinstance(data, str):
             data = data.encode("utf-8", "surrogateescape")
@@ -310,6 +311,9 @@ class Files:
             while data:
                 self._act("write")
                 data = data[os.write(fd, data):]
+            if sync:
+                self._act("fsync")
+                os.fsync(fd)
         except OSError as error:
             raise _fail("write", path, error) from None
         finally:
@@ -323,17 +327,26 @@ class Files:
         except OSError as error:
             raise _fail("openat", path, error) from None
 
-    def replace_file(self, path: str, data: bytes | str, mode: int = 0o600) -> None:
+    def replace_file(self, path: str, data: bytes | str, mode: int = 0o600, sync: bool = False) -> None:
         """Put new content in place of a file at one instant: readers see the old or the new, whole.
 
         The temporary file is always `.NAME.tmp` beside it, so what a kill leaves is found and
         overwritten by the next one.
+
+        Args:
+            sync: return when the file and its name are on the disk.
         """
         temporary = f"{os.path.dirname(path)}/.{os.path.basename(path)}.tmp"
         try:
-            self.create_file(temporary, data, mode)
+            self.create_file(temporary, data, mode, sync=sync)
             self._act("rename")
             os.rename(temporary, path)
+            if sync:
+                above = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                try:
+                    os.fsync(above)
+                finally:
+                    os.close(above)
         except SyscallError:
             self.remove_file(temporary)
             raise

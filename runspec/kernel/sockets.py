@@ -5,6 +5,7 @@ from __future__ import annotations
 import _socket
 import errno
 import os
+import time
 from struct import Struct
 
 from runspec import abi
@@ -177,9 +178,40 @@ class Sockets:
         held = [one for data in self.dump(addresses) for one in netlink.parse_addresses(data)]
         return netlink.link_facts(found, held, link)
 
+    def portraits(self, *requests: bytes) -> list[dict[str, Any]]:
+        """What the links of the host are and have, see nics.portraits.
+
+        Args:
+            requests: dump requests of links, addresses, routes, qdiscs and neighbours, or the first few of these.
+        """
+        from runspec.kernel import nics
+
+        return nics.portraits(*map(self.dump, requests))
+
+    def read_portraits(self, answers: list[bytes], foreign: bool = False) -> list[dict[str, Any]]:
+        """The same of what a dump of links brought from elsewhere.
+
+        Args:
+            foreign: `lower` of each is the index of what it stands on in another namespace, 0 for none.
+        """
+        from runspec.kernel import nics
+
+        return nics.portraits(answers, foreign=foreign)
+
     def own_pid(self) -> int:
         """Ours, in whose network namespace the host's links are."""
         return os.getpid()
+
+    def network_of(self, pid: int) -> int:
+        """The inode of the network namespace of a process, 0 where there is none."""
+        try:
+            return os.stat(f"/proc/{pid}/ns/net").st_ino
+        except OSError:
+            return 0
+
+    def uptime(self) -> int:
+        """Seconds since boot, those asleep as well, clock_gettime(2)."""
+        return int(time.clock_gettime(time.CLOCK_BOOTTIME))
 
     def link_index(self, name: str) -> int | None:
         """The index of a link of the host, None where there is none of that name."""

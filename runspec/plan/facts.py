@@ -38,14 +38,16 @@ class Facts:
         networks: name -> Network of each that its interfaces join, as it will be.
         ports: of a network: (name, alias, whether isolated) of each port of its bridge; filtering: whether it heeds
             VLAN tags.
+        nics: a `parent` of a physical interface -> (name, key) of the link of the host that it means.
+        leases: the same -> index inside of the link that is lent under that word.
     """
 
     __slots__ = (
         "addresses", "device_tag", "domainname", "elsewhere", "files", "filtering", "filters", "fresh", "gid_map",
-        "groups", "host_links", "hostname", "id_status", "io_priority", "label", "landlock", "limits", "links",
-        "membership", "memory_policy", "mounts", "namespaces", "networks", "nodes", "oom_score_adj", "own",
-        "personality", "pid", "places", "ports", "present", "resctrl", "routes", "scheduler", "sources", "start_time",
-        "status", "sysctl", "timens_offsets", "uid_map")
+        "groups", "host_links", "hostname", "id_status", "io_priority", "label", "landlock", "leases", "limits",
+        "links", "membership", "memory_policy", "mounts", "namespaces", "networks", "nics", "nodes", "oom_score_adj",
+        "own", "personality", "pid", "places", "ports", "present", "resctrl", "routes", "scheduler", "sources",
+        "start_time", "status", "sysctl", "timens_offsets", "uid_map")
 
     def __init__(self, status: str) -> None:
         self.status = status
@@ -83,3 +85,5 @@ class Facts:
         self.networks: dict[str, Any] = {}
         self.ports: list[tuple[str, str, bool]] = []
         self.filtering = False
+        self.nics: dict[str, tuple[str, str]] = {}
+        self.leases: dict[str, int] = {}

@@ -11,11 +11,11 @@ from runspec.plan.steps import (
     gate,
     hooks,
     intel_rdt,
+    lease,
     limits,
     links,
     links_live,
     namespaces,
-    netdevices,
     network,
     process,
     rootfs,
@@ -174,9 +174,9 @@ def container_steps(item: Item, host: Host) -> list[Step]:
 def remains(item: Item) -> list[Step]:
     """What must go before a container is made anew: its processes, its links, its groups."""
     name, spec = item.name, item.last
-    steps: list[Step] = [*netdevices.back(spec), groups.KillContainer(target=name, groups=item.groups)]
+    steps: list[Step] = [*lease.back(spec), groups.KillContainer(target=name, groups=item.groups)]
     steps += [links.RemoveLink(target=name, path=f"interfaces[{i}]", link=host_name(name, one.name))
-              for i, one in enumerate(spec.interfaces)]
+              for i, one in enumerate(spec.interfaces) if one.type != "physical"]
     steps += [*returned(item), groups.RemoveCgroup(target=name, groups=item.groups), *intel_rdt.leave(spec),
               *hooks.stopped(spec, bundle(item))]
     # All before anything new is prepared under the same names.
@@ -194,10 +194,10 @@ def returned(item: Item) -> list[Step]:
 def remove_container(item: Item) -> list[Step]:
     """Plans towards nothing."""
     spec = item.last
-    steps: list[Step] = [*netdevices.back(spec), groups.KillContainer(target=item.name, groups=item.groups)]
+    steps: list[Step] = [*lease.back(spec), groups.KillContainer(target=item.name, groups=item.groups)]
     steps += [links.RemoveLink(target=item.name, path=f"interfaces[{i}]",
                                  link=host_name(item.name, one.name))
-              for i, one in enumerate(spec.interfaces)]
+              for i, one in enumerate(spec.interfaces) if one.type != "physical"]
     steps += [*returned(item), groups.RemoveCgroup(target=item.name, groups=item.groups)]
     overlay = spec.root.overlay
     if overlay is not None and overlay.upper and item.data:
@@ -222,7 +222,8 @@ def create(item: Item, host: Host) -> list[Step]:
     steps: list[Step] = list(directories(spec))
     steps.append(groups.make_step(name, host, path))
     steps += group_writes(item, host, {}, fresh=True)
-    awaited = [*links.create_links(spec, item.facts.networks), *netdevices.move(spec), *intel_rdt.join(spec)]
+    awaited = [*links.create_links(spec, item.facts.networks), *lease.lend(spec, item.facts.nics),
+               *intel_rdt.join(spec)]
     if item.bundle:
         steps.append(gate.MakeGate(target=name))
     steps += id_maps(spec)
@@ -271,10 +272,10 @@ def restart(item: Item, host: Host) -> list[Step]:
     name, path = spec.name, spec.linux.cgroups_path or f"/runspec/{spec.name}"
     # The network belongs to the user namespace it was made in: both go on, or the new init ruled neither.
     kept = (*("user",) * namespaces.is_new(spec, "user"), *("net",) * namespaces.is_new(spec, "network"), "root")
-    # The host's links go home and come again, so that none is lost should the new init fail.
-    moved = [*netdevices.move(spec), *intel_rdt.join(spec)]
+    # OCI's links go home and come again, so that none is lost should the new init fail; interfaces stay inside.
+    moved = [*lease.lend(spec, {}, devices_only=True), *intel_rdt.join(spec)]
     spawn, children = namespaces.plan(spec, groups.unified(host, path), groups.tasks(host, path), bool(moved), kept)
-    steps: list[Step] = [*netdevices.back(item.last), process.KeepNamespaces(target=name, kept=kept),
+    steps: list[Step] = [*lease.back(item.last, devices_only=True), process.KeepNamespaces(target=name, kept=kept),
                          groups.KillContainer(target=name, groups=item.groups, forever=False)]
     # A new init is a new life, with all of its hooks.
     steps += [step.replace(early=True) for step in (*intel_rdt.leave(item.last),

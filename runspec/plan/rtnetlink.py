@@ -222,19 +222,6 @@ def set_link(link: int | str, *, up: bool | None = None, mtu: int | None = None,
     return _message(abi.RTM_NEWLINK, _SET, _head(index, up) + body)
 
 
-def move_link(index: int, pid: int, name: str, new_index: int = 0) -> bytes:
-    """Move a link, named by index, into the network namespace of a process; it goes down and loses its addresses.
-
-    Args:
-        name: there; `%d` in it becomes a number.
-        new_index: there, 0 for any.
-    """
-    body = _u32(abi.IFLA_NET_NS_PID, pid, "pid") + _name(abi.IFLA_IFNAME, name)
-    if new_index:
-        body += _u32(abi.IFLA_NEW_IFINDEX, new_index, "interface index")
-    return _message(abi.RTM_NEWLINK, _SET, _head(index, None) + body)
-
-
 def delete_link(link: int | str) -> bytes:
     """Remove a link named by index or name; of a veth pair both ends go."""
     index, body = _which(link)
@@ -349,3 +336,8 @@ def dump_addresses() -> bytes:
 def dump_routes() -> bytes:
     """Ask for all routes, v4 and v6."""
     return _message(abi.RTM_GETROUTE, _DUMP, _ROUTE.pack(0, 0, 0, 0, 0, 0, 0, 0, 0))
+
+
+def dump_neighbours() -> bytes:
+    """Ask for all neighbours, v4 and v6."""
+    return _message(abi.RTM_GETNEIGH, _DUMP, bytes(12))

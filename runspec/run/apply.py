@@ -17,6 +17,7 @@ from runspec.run.engine import Run, perform, recover
 from runspec.run.filters import Filters
 from runspec.run.images import Images
 from runspec.run.journal import begin, open_journals, pending
+from runspec.run.leases import Leases
 from runspec.run.observe import Observer, read_host
 from runspec.run.probes import Probes
 from runspec.run.store import Locks, Record, Store, now, status
@@ -67,12 +68,13 @@ class Wanted:
 class Work:
     """A request held against the machine: what differs and what would be done."""
 
-    __slots__ = ("containers", "interrupted", "marks", "networks", "notes", "plan")
+    __slots__ = ("containers", "interrupted", "marks", "networks", "notes", "plan", "risks", "unsettled")
 
     def __init__(self, plan: Plan, networks: list[Item], containers: list[Item], notes: tuple[str, ...],
-                 interrupted: int) -> None:
+                 interrupted: int, risks: tuple[str, ...], unsettled: tuple[str, ...]) -> None:
         self.plan, self.networks, self.containers = plan, networks, containers
         self.notes, self.interrupted = notes, interrupted
+        self.risks, self.unsettled = risks, unsettled
 
 
 class Session:
@@ -155,13 +157,18 @@ class Session:
                 nets.append(Item(None, bridge, observer.network(bridge),
                                      (Change(target=name, path="", before="present", after=ABSENT,
                                              impact=fields.RECREATE, cause="removed"),)))
+        leases = Leases(self.kernel, self.store)
+        risks = tuple(line for spec in specs for line in leases.risks(spec))
+        warnings += [f"warning: {line}" for line in risks]
+        warnings += [line for spec in specs for line in leases.outside(spec)]
         plan = make_plan(nets, containers, self.host)
         first = [f"{item.name}: {item.wanted.root.image} is not unpacked yet; apply does that first"
                  for item in containers if item.wanted is not None and item.image
                  and not self.kernel.exists(item.image)]
         if warnings or first:
             plan = plan.replace(quiet=(*plan.quiet, *warnings, *first))
-        return Work(plan, nets, containers, tuple(notes), self._interrupted())
+        return Work(plan, nets, containers, tuple(notes), self._interrupted(), risks,
+                    tuple(one["link"]["name"] for one in leases.unsettled()))
 
     def _item(self, spec: Spec, last: Spec | None, record: Record | None, facts: Facts, build: bool) -> Item:
         root = spec.root
@@ -248,6 +255,7 @@ class Session:
                 faults += [from_yaml.fault(one.marks, path, what, why, fix) for path, what, why, fix in found]
                 continue
             found = abilities.every(self.kernel, self.host, one.model) + abilities.unheld(one.model, one.console)
+            found += Leases(self.kernel, self.store).refusals(one.model)
             if one.model != lasts.get(one.model.name):
                 said = {path for path, _, _, _ in found}
                 found += [row for row in abilities.lacking(self.probes, one.model) if row[0] not in said]
@@ -294,14 +302,12 @@ class Session:
     # -- doing it --
 
     @staticmethod
-    def recover(kernel: Kernel, store: Store) -> int:
-        """Undo what runs that died left; returns how many Steps were taken back.
+    def recover(kernel: Kernel, store: Store) -> tuple[str, ...]:
+        """Undo what runs that died left, and bring home what dead containers had; returns warnings.
 
         Must be called without any lock held: it takes those that the dead run had.
         """
-        count = 0
         for left in open_journals(store):
-            count += len(left.read())
             with store.lock(left.ids):
                 failed = recover(kernel, store, left)
                 if failed:
@@ -310,7 +316,7 @@ class Session:
                                      "its journal is kept", "remove what blocks it and try again")
                 # Still locked: whoever gets the locks next must not find it.
                 left.close()
-        return count
+        return tuple(Leases(kernel, store).settle())
 
     @staticmethod
     def lock(kernel: Kernel, store: Store, ids: list[tuple[str, str]]) -> Locks:
@@ -321,8 +327,9 @@ class Session:
         """
         end = monotonic() + PATIENCE
         while True:
-            Session.recover(kernel, store)
+            notes = Session.recover(kernel, store)
             locks = store.lock(ids)
+            locks.notes = notes
             # The one we waited for may have died; and somebody who undoes a dead one's run waits for us.
             if not pending(store, ids):
                 return locks

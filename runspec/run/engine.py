@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from runspec.kernel import Child, Kernel, Report
     from runspec.run.journal import Journal
+    from runspec.run.leases import Leases
     from runspec.run.store import Store
 
 # A child that answers nothing for this long hangs on the machine's side (a dead network mount, say).
@@ -233,6 +234,13 @@ class Run:
     def within(self, name: str, word: str, table: Table) -> list[Report]:
         """Run a table whose one slot is what is held under this word."""
         return self.kernel.run_table(table.ops, (self.kept[name][word],))
+
+    @property
+    def leases(self) -> Leases:
+        """What says how links of the host were that are with containers."""
+        from runspec.run.leases import Leases
+
+        return Leases(self.kernel, self.store)
 
     def link_inside(self, step: Step, index: int) -> dict[str, Any] | None:
         """What a link inside is and has, see netlink.link_facts; its index there is nobody's business."""

@@ -65,6 +65,8 @@ class Observer:
                 if last is not None and last is not spec:
                     self._fresh(facts, spec, last)
                 running.append((facts, specs))
+            if any(one.type == "physical" for each in specs for one in each.interfaces):
+                self._leases(facts, specs)
             found.append(facts)
         for i in range(0, len(running), VISITS):
             self._inside(running[i:i + VISITS])
@@ -75,6 +77,13 @@ class Observer:
             for facts, _ in running:
                 facts.host_links = names
         return found
+
+    def _leases(self, facts: Facts, specs: list[Spec]) -> None:
+        from runspec.run.leases import Leases
+
+        leases = Leases(self.kernel, self.store)
+        facts.nics = leases.resolve(specs)
+        facts.leases = {one["asked"]: one["inside"] for one in leases.all() if one["container"] == specs[0].name}
 
     def network(self, network: Network) -> Facts:
         """Facts about one bridge: its link is the only one in `links`."""

@@ -133,6 +133,7 @@ class Locks:
     def __init__(self, kernel: Kernel, shared: bool) -> None:
         self._kernel, self._shared = kernel, shared
         self._held: list[tuple[int, str]] = []
+        self.notes: tuple[str, ...] = ()        # what the user should hear of what was put right before
 
     def add(self, fd: int, path: str) -> None:
         """Take over one lock on a directory."""
@@ -231,7 +232,7 @@ class Store:
                     except StateError:
                         continue        # somebody is at work in it
         self._ready = False
-        for path in (*(f"{self.root}/{room}" for room in ROOMS), self.root):
+        for path in (*(f"{self.root}/{room}" for room in (*ROOMS, "leases")), self.root):
             try:
                 self.kernel.remove_dir(path)
             except SyscallError as error:

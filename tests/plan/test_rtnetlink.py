@@ -50,13 +50,6 @@ def test_bridge() -> None:
     assert decode(rt.create_bridge("lan0")).get("index") == 0
 
 
-def test_move_link() -> None:
-    one = decode(rt.move_link(5, 4711, "eth%d", 0x10000001))
-    assert (one["event"], one["index"]) == ("RTM_NEWLINK", 5)
-    assert values(one) == {"IFLA_NET_NS_PID": 4711, "IFLA_IFNAME": "eth%d", "IFLA_NEW_IFINDEX": 0x10000001}
-    assert "IFLA_NEW_IFINDEX" not in values(decode(rt.move_link(5, 4711, "eth0")))
-
-
 @pytest.mark.parametrize(("where", "attr", "value"), [
     ({"peer_pid": 1234}, "IFLA_NET_NS_PID", 1234), ({"peer_fd": 7}, "IFLA_NET_NS_FD", 7), ({}, "", None)])
 def test_veth(where: dict[str, int], attr: str, value: int | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 from conftest import Cli, Netns, assert_nothing_leaked, requires
+from kernels import SLOWER
 from machine import Picture
 
 pytestmark = requires("root", "busybox", "veth", "ip", "nsenter")
@@ -45,7 +47,17 @@ def wire(cli: Cli) -> Iterator[Cli]:
     ip(cli.netns, "addr", "add", "fd91::1/64", "dev", "nic0", "nodad")
     ip(cli.netns, "link", "set", "nic0", "up", "mtu", "1420")
     ip(cli.netns, "link", "set", "wire0", "up")
+    until(lambda: not any(one["operstate"] != "UP" or len(one["addr_info"]) < least for one, least in zip(
+        (links(cli.netns.pid)[name] for name in ("nic0", "wire0")), (3, 1), strict=True)))
     yield cli
+
+
+def until(true: Callable[[], bool]) -> None:
+    """The kernel tells that a link has a carrier, and gives it its own address, some time after."""
+    end = time.monotonic() + 5 * SLOWER
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def write(folder: Path, devices: dict[str, Any], name: str = "lent", **more: Any) -> Path:

@@ -133,7 +133,7 @@ def create_links(spec: Spec, networks: dict[str, Network]) -> list[Step]:
     """
     return [AddVeth(target=spec.name, path=f"interfaces[{i}]", link=host_name(spec.name, one.name),
                     interface=one, index=FIRST_INDEX + i, member=member(one, networks))
-            for i, one in enumerate(spec.interfaces)]
+            for i, one in enumerate(spec.interfaces) if one.type != "physical"]
 
 
 def member(one: Interface, networks: dict[str, Network]) -> Member:

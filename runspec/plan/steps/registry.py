@@ -9,13 +9,13 @@ from runspec.plan.steps import (
     hooks,
     host_links,
     intel_rdt,
+    lease,
     limits,
     links,
     links_live,
     live,
     mounts,
     namespaces,
-    netdevices,
     network,
     process,
     rootfs,
@@ -24,8 +24,8 @@ from runspec.plan.steps import (
 from runspec.spec import model
 from runspec.spec.frozen import Frozen
 
-MODULES = (attributes, cgroup, gate, hooks, host_links, intel_rdt, limits, links, links_live, live, mounts,
-           namespaces, netdevices, network, process, rootfs, terminal)
+MODULES = (attributes, cgroup, gate, hooks, host_links, intel_rdt, lease, limits, links, links_live, live, mounts,
+           namespaces, network, process, rootfs, terminal)
 
 
 def classes() -> dict[str, type]:

@@ -1,0 +1,308 @@
+"""Leases: a file for each link of the host that is with a container, from before it goes until it is home again.
+
+It says what the link was. Who finds it while its container does not live any more brings the link home.
+"""
+
+from __future__ import annotations
+
+import os
+from time import monotonic, sleep
+
+from runspec.errors import StateError, SyscallError
+from runspec.plan import nic
+from runspec.plan.steps import lease as steps
+from runspec.run import jsonlite
+from runspec.run.store import boot_id, status
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from runspec.kernel import Kernel
+    from runspec.plan.nic import Portrait
+    from runspec.plan.steps.lease import Lease
+    from runspec.run.abilities import Refusal
+    from runspec.run.store import Store
+    from runspec.spec.model import Spec
+
+VERSION = 1
+_TYPES: dict[str, type] = {"version": int, "boot_id": str, "container": str, "asked": str, "key": str, "inside": int,
+                           "space": int, "home": int, "uptime": int, "link": dict}
+_LINK: dict[str, type] = {
+    **dict.fromkeys(("name", "kind", "mac", "broadcast", "perm", "bus", "device", "port", "alias", "master", "token"),
+                    str),
+    **dict.fromkeys(("index", "layer", "mtu", "txqlen", "group", "linkmode", "flags", "lower", "generated"), int),
+    **dict.fromkeys(("altnames", "upper", "addresses", "routes", "qdiscs", "neighbours"), list), "settings": dict}
+
+
+def parse_lease(text: bytes) -> Lease:
+    """A lease from the text of its file.
+
+    Raises:
+        ValueError: it is damaged, or of another version.
+    """
+    tree = jsonlite.loads(text)
+    if not isinstance(tree, dict):
+        raise ValueError("it is no map")
+    if tree.get("version") != VERSION:
+        raise ValueError(f"version is {tree.get('version')!r}, this runspec knows {VERSION}")
+    link = tree.get("link")
+    if not isinstance(link, dict):
+        raise ValueError("link is missing or wrong")
+    for names, where in ((_TYPES, tree), (_LINK, link)):
+        for field, kind in names.items():
+            if type(where.get(field)) is not kind:
+                raise ValueError(f"{field} is missing or wrong")
+        if more := set(where) - set(names):
+            raise ValueError(f"unknown keys: {', '.join(sorted(more))}")
+    if not all(isinstance(one, str) for field in ("altnames", "upper") for one in link[field]) or not all(
+            isinstance(one, str) for pair in link["settings"].items() for one in pair):
+        raise ValueError("altnames, upper or settings are wrong")
+    for field, least in (("addresses", 8), ("routes", 12), ("qdiscs", 20), ("neighbours", 12)):
+        for one in link[field]:
+            if not isinstance(one, str) or len(bytes.fromhex(one)) < least:
+                raise ValueError(f"{field} are wrong")
+    return tree
+
+
+class Leases:
+    """The leases of one state directory."""
+
+    def __init__(self, kernel: Kernel, store: Store) -> None:
+        self.kernel, self.store = kernel, store
+        self.room = f"{store.root}/leases"
+
+    def path(self, key: str) -> str:
+        """The file of the lease of a link, see nic.key."""
+        return f"{self.room}/{key.replace('/', '_').replace(' ', '_')}.json"
+
+    def all(self) -> list[Lease]:
+        """Those that can be read, of this boot."""
+        return [one for one, _ in self._every() if one is not None]
+
+    def damaged(self) -> list[str]:
+        """What is wrong with the others."""
+        return [words for one, words in self._every() if one is None]
+
+    def _every(self) -> list[tuple[Lease | None, str]]:
+        out: list[tuple[Lease | None, str]] = []
+        for file in self.kernel.list_dir(self.room):
+            path = f"{self.room}/{file}"
+            text = self.kernel.try_read(path) if file.endswith(".json") and file[0] != "." else None
+            if text is None:
+                continue
+            try:
+                one = parse_lease(text)
+            except ValueError as error:
+                out.append((None, f"{path} is damaged: {error}; put its link right by hand, then remove the file"))
+                continue
+            if one["boot_id"] == boot_id(self.kernel):
+                out.append((one, path))
+        return out
+
+    def find(self, key: str) -> Lease | None:
+        """The lease of a link."""
+        return next((one for one in self.all() if one["key"] == key), None)
+
+    def of(self, container: str, asked: str) -> Lease | None:
+        """The lease of what a container's file calls so."""
+        return next((one for one in self.all() if (one["container"], one["asked"]) == (container, asked)), None)
+
+    def save(self, lease: Lease) -> None:
+        """Write a lease, to the disk: whatever ends after this, the link finds home."""
+        if not self.kernel.exists(self.room):
+            self.store.prepare()
+            self.kernel.make_dir(self.room, 0o700)
+        text = jsonlite.dumps({**lease, "version": VERSION, "boot_id": boot_id(self.kernel)})
+        self.kernel.replace_file(self.path(lease["key"]), text + "\n", sync=True)
+
+    def drop(self, key: str) -> None:
+        """The link is home."""
+        path = self.path(key)
+        self.kernel.remove_file(f"{self.room}/.{os.path.basename(path)}.tmp")
+        self.kernel.remove_file(path)
+
+    def end(self, lease: Lease, space: int | None, warn: Callable[[str], None]) -> None:
+        """Bring the link of a lease home and forget the lease; its container's lock is held.
+
+        Args:
+            space: a descriptor of the namespace that it went to, None where nobody holds that.
+            warn: hears what is not as it was.
+        """
+        name = lease["link"]["name"]
+        wrong = self._bring(lease, space)
+        if wrong is None and nic.physical(lease["link"]) and self._plugged(lease["link"]):
+            # The lease stays: it is with the initial network namespace, or with one that something keeps.
+            warn(f"{name} did not come home: the kernel gave it to the initial network namespace, or something keeps "
+                 "the one it is in")
+            return
+        if wrong is None and nic.physical(lease["link"]):
+            warn(f"{name} is not there any more")
+        for words in wrong or ():
+            warn(f"{name} is home, but {words} are not as they were")
+        self.drop(lease["key"])
+
+    def _bring(self, lease: Lease, space: int | None) -> list[str] | None:
+        wrong = steps.bring_home(self.kernel, lease, space)
+        if wrong is not None or space is not None:
+            return wrong
+        # Others than its container may keep its namespace, or the kernel has not cleared it away yet.
+        end = monotonic() + steps.PATIENCE * nic.physical(lease["link"])
+        while wrong is None:
+            held = self._holder(lease["space"])
+            try:
+                wrong = steps.bring_home(self.kernel, lease, held)
+            finally:
+                if held is not None:
+                    self.kernel.close(held)
+            if monotonic() > end or not self._plugged(lease["link"]):
+                break
+            if wrong is None:
+                sleep(0.02)
+        return wrong
+
+    def _holder(self, space: int) -> int | None:
+        """A descriptor of a network namespace that some process still has."""
+        for word in self.kernel.list_dir("/proc"):
+            if word.isdecimal() and space and self.kernel.network_of(int(word)) == space:
+                try:
+                    return self.kernel.open(f"/proc/{word}/ns/net")
+                except SyscallError:
+                    continue
+        return None
+
+    def _plugged(self, link: Portrait) -> bool:
+        return self.kernel.exists(f"/sys/bus/{link['bus']}/devices/{link['device']}")
+
+    # -- what the dead left --
+
+    def unsettled(self) -> list[Lease]:
+        """Those whose container does not live."""
+        return [one for one in self.all() if not self._lives(one["container"])]
+
+    def _lives(self, container: str) -> bool:
+        try:
+            record = self.store.load("container", container)
+        except StateError:
+            return True         # nobody knows: whoever removes it finds the lease
+        return record is not None and status(self.kernel, record) != "stopped"
+
+    def settle(self) -> list[str]:
+        """Bring home what dead containers left, and forget leases of another boot; returns warnings.
+
+        Must be called without any lock held: it takes those of the containers, and leaves alone who is at work.
+        """
+        if not self.kernel.list_dir(self.room):
+            return []
+        warnings = [f"lease {words}" for words in self.damaged()]
+        for one in self.unsettled():
+            if one["home"] != self.kernel.network_of(self.kernel.own_pid()):
+                warnings.append(f"a lease of {one['link']['name']} is another network namespace's")
+                continue
+            try:
+                locks = self.store.lock([("container", one["container"])], timeout=0.0)
+            except StateError:
+                continue
+            with locks:
+                if self.find(one["key"]) == one and not self._lives(one["container"]):
+                    self.end(one, None, lambda words: warnings.append(f"warning: {words}"))
+        self._void()
+        return warnings
+
+    def _void(self) -> None:
+        for file in self.kernel.list_dir(self.room):
+            try:
+                one = parse_lease(self.kernel.try_read(f"{self.room}/{file}") or b"")
+            except ValueError:
+                continue
+            if one["boot_id"] != boot_id(self.kernel):
+                self.kernel.remove_file(f"{self.room}/{file}")
+
+    # -- for those who plan --
+
+    def known(self) -> list[Portrait]:
+        """The links of the host as they are, and those that are lent as they were, each with its place on PCI."""
+        lent = {one["key"]: one["link"] for one in self.all()}
+        found = {nic.key(one): one for one in self.kernel.portraits(*steps.requests())}
+        every = [*found.values(), *(one for word, one in lent.items() if word not in found)]
+        return [{**one, "pci": self._pci(one)} for one in every]
+
+    def _pci(self, one: Portrait) -> str:
+        """The address of its PCI device, which of a virtio device is the one above it."""
+        if one["bus"] == "pci":
+            return str(one["device"])
+        where = self.kernel.read_link(f"/sys/bus/{one['bus']}/devices/{one['device']}") if one["bus"] else None
+        above = os.path.basename(os.path.dirname(where or ""))
+        return above if above.count(":") == 2 else ""
+
+    def wireless(self, one: Portrait) -> bool:
+        """Whether it belongs to a phy, which its device shows."""
+        return bool(one["device"]) and self.kernel.exists(f"/sys/bus/{one['bus']}/devices/{one['device']}/ieee80211")
+
+    def meant(self, container: str, word: str, known: list[Portrait]) -> list[Portrait]:
+        """The links that a `parent` may mean: first of all what the container has under that word."""
+        own = self.of(container, word)
+        if own is not None:
+            return [one for one in known if nic.key(one) == own["key"]]
+        found = nic.find(word, known)
+        return found if len(found) < 2 else [one for one in found if self.find(nic.key(one)) is None] or found
+
+    def resolve(self, specs: list[Spec]) -> dict[str, tuple[str, str]]:
+        """The words of `parent` -> (name at home, key) of the link that each means, where it means one."""
+        words = {one.parent for spec in specs for _, one in steps.physical(spec) if one.parent}
+        known = self.known() if words else []
+        out = {}
+        for word in words:
+            found = self.meant(specs[0].name, word, known)
+            if len(found) == 1:
+                out[word] = found[0]["name"], nic.key(found[0])
+        return out
+
+    def refusals(self, spec: Spec) -> list[Refusal]:
+        """(path, what, why, fix) for each physical interface that cannot be had."""
+        asked = steps.physical(spec)
+        if not asked:
+            return []
+        known, out, seen = self.known(), [], set()
+        for i, one in asked:
+            at, found = f"interfaces[{i}].parent", self.meant(spec.name, one.parent or "", known)
+            here = sorted(nic.called(each) for each in known if nic.physical(each))
+            if not found:
+                out.append((at, f"there is no physical interface {one.parent}", "a network interface of the host's is "
+                            "lent to the container", f"those here are {', '.join(here)}" if here else
+                            "there is none here; use another type"))
+                continue
+            if len(found) > 1:
+                out.append((at, f"{one.parent} are {' and '.join(each['name'] for each in found)}",
+                            "one interface is lent", "name it otherwise"))
+                continue
+            link = found[0]
+            lease = self.find(nic.key(link))
+            if nic.key(link) in seen:
+                out.append((at, f"{link['name']} is lent twice", "it can be in one place only", "remove one"))
+            seen.add(nic.key(link))
+            if lease is not None and lease["container"] == spec.name:
+                continue
+            if lease is not None and self._lives(lease["container"]):
+                out.append((at, f"{link['name']} is lent to {lease['container']}", "it can be in one container only",
+                            "lend another one, or take it from there first"))
+            elif lease is None and (bad := nic.fault(link, self.wireless(link))):
+                out.append((at, *bad))
+        return out
+
+    def risks(self, spec: Spec) -> list[str]:
+        """What a person should know before a physical interface goes."""
+        out, asked = [], steps.physical(spec)
+        known = self.known() if asked else []
+        for _, one in asked:
+            for link in self.meant(spec.name, one.parent or "", known):
+                if self.find(nic.key(link)) is None and nic.bears_default(link):
+                    out.append(f"{spec.name}: the host's default route goes through {link['name']}, which is lent")
+        return out
+
+    def outside(self, spec: Spec) -> list[str]:
+        """A warning where the kernel would not bring a link home to us."""
+        if not steps.physical(spec) or self.kernel.exists(steps.INITIAL):
+            return []
+        return [f"warning: {spec.name}: should all its processes be killed, the kernel gives its physical interfaces "
+                "to the initial network namespace, which this is not, network_namespaces(7)"]

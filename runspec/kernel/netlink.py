@@ -20,6 +20,7 @@ _LINK = struct.Struct("=BxHiII")
 _ADDR = struct.Struct("=BBBBI")
 _ROUTE = struct.Struct("=BBBBBBBBI")
 _U16 = struct.Struct("=H")
+_BE16 = struct.Struct("!H")
 _U32 = struct.Struct("=I")
 _I32 = struct.Struct("=i")
 
@@ -45,11 +46,12 @@ class Link(_Row):
     """A link, ip-link(8).
 
     `peer` is the index in IFLA_LINK (a veth's other end, a vlan's parent), 0 for none; `netnsid` names
-    the namespace that index lives in, -1 for this one; `master` is 0 for none.
+    the namespace that index lives in, -1 for this one; `master` is 0 for none. `mode` is the number of a macvlan's or
+    an ipvlan's, -1 for none; `vlan` is the tag and its EtherType, zeros for none.
     """
 
     __slots__ = ()
-    FIELDS = ("index", "name", "kind", "mac", "mtu", "up", "master", "alias", "netnsid", "peer")
+    FIELDS = ("index", "name", "kind", "mac", "mtu", "up", "master", "alias", "netnsid", "peer", "mode", "vlan")
     if TYPE_CHECKING:
         index: int  # type: ignore[assignment]
         name: str
@@ -61,6 +63,8 @@ class Link(_Row):
         alias: str
         netnsid: int
         peer: int
+        mode: int
+        vlan: tuple[int, int]
 
 
 class Address(_Row):
@@ -163,13 +167,37 @@ def parse_links(data: bytes) -> list[Link]:
         _, _, index, flags, _ = _LINK.unpack_from(data, start)
         has = attributes(data, start + 16, end).get
         info, mac = has(abi.IFLA_LINKINFO), has(abi.IFLA_ADDRESS)
+        about = attributes(data, *info) if info else {}
+        name, more, own = _text(data, about.get(abi.IFLA_INFO_KIND)), about.get(abi.IFLA_INFO_DATA), _NOTHING
+        if more and name in ("vlan", "macvlan", "ipvlan"):
+            own = _own(data, name, attributes(data, *more))
         out.append(Link((
-            index, _text(data, has(abi.IFLA_IFNAME)),
-            _text(data, attributes(data, *info).get(abi.IFLA_INFO_KIND)) if info else "",
+            index, _text(data, has(abi.IFLA_IFNAME)), name,
             data[mac[0]:mac[1]].hex(":") if mac else "", _int(data, has(abi.IFLA_MTU)),
             bool(flags & abi.IFF_UP), _int(data, has(abi.IFLA_MASTER)), _text(data, has(abi.IFLA_IFALIAS)),
-            _int(data, has(abi.IFLA_LINK_NETNSID), -1), _int(data, has(abi.IFLA_LINK)))))
+            _int(data, has(abi.IFLA_LINK_NETNSID), -1), _int(data, has(abi.IFLA_LINK)), *own)))
     return out
+
+
+_NOTHING = -1, (0, 0)
+
+
+def _own(data: bytes, kind: str, about: dict[int, tuple[int, int]]) -> tuple[int, tuple[int, int]]:
+    """The mode, and the tag with its EtherType, that IFLA_INFO_DATA of a link on a parent tells."""
+    if kind == "vlan":
+        return -1, (_short(data, about.get(abi.IFLA_VLAN_ID)), _short(data, about.get(abi.IFLA_VLAN_PROTOCOL), _BE16))
+    if kind == "macvlan":
+        return _int(data, about.get(abi.IFLA_MACVLAN_MODE)), (0, 0)
+    return _short(data, about.get(abi.IFLA_IPVLAN_MODE)), (0, 0)
+
+
+def _short(data: bytes, span: tuple[int, int] | None, form: struct.Struct = _U16) -> int:
+    if span is None:
+        return 0
+    if span[1] - span[0] < 2:
+        raise _broken()
+    value: int = form.unpack_from(data, span[0])[0]
+    return value
 
 
 def parse_addresses(data: bytes) -> list[Address]:

@@ -40,14 +40,20 @@ class Facts:
             VLAN tags.
         nics: a `parent` of a physical interface -> (name, key) of the link of the host that it means.
         leases: the same -> index inside of the link that is lent under that word.
+        outside: name of a host link -> what rtnetlink tells of it; host_addresses, host_routes: all that the host has,
+            where a link asks for it.
+        parents: how a file names a link of the host -> its index, 0 where there is none.
+        former: name of an interface -> as it was applied last.
+        forwarding: name of a host link -> whether it forwards what comes in, of IPv4 and of IPv6.
     """
 
     __slots__ = (
-        "addresses", "device_tag", "domainname", "elsewhere", "files", "filtering", "filters", "fresh", "gid_map",
-        "groups", "host_links", "hostname", "id_status", "io_priority", "label", "landlock", "leases", "limits",
-        "links", "membership", "memory_policy", "mounts", "namespaces", "networks", "nics", "nodes", "oom_score_adj",
-        "own", "personality", "pid", "places", "ports", "present", "resctrl", "routes", "scheduler", "sources",
-        "start_time", "status", "sysctl", "timens_offsets", "uid_map")
+        "addresses", "device_tag", "domainname", "elsewhere", "files", "filtering", "filters", "former", "forwarding",
+        "fresh", "gid_map", "groups", "host_addresses", "host_links", "host_routes", "hostname", "id_status",
+        "io_priority", "label", "landlock", "leases", "limits", "links", "membership", "memory_policy", "mounts",
+        "namespaces", "networks", "nics", "nodes", "oom_score_adj", "outside", "own", "parents", "personality", "pid",
+        "places", "ports", "present", "resctrl", "routes", "scheduler", "sources", "start_time", "status", "sysctl",
+        "timens_offsets", "uid_map")
 
     def __init__(self, status: str) -> None:
         self.status = status
@@ -87,3 +93,9 @@ class Facts:
         self.filtering = False
         self.nics: dict[str, tuple[str, str]] = {}
         self.leases: dict[str, int] = {}
+        self.outside: dict[str, Any] = {}
+        self.host_addresses: list[Any] = []
+        self.host_routes: list[Any] = []
+        self.parents: dict[str, int] = {}
+        self.former: dict[str, Any] = {}
+        self.forwarding: dict[str, tuple[bool, bool]] = {}

@@ -6,6 +6,7 @@ from runspec.plan.steps import landlock
 from runspec.spec.fields import pattern
 from runspec.spec.frozen import Frozen, items, key
 from runspec.spec.model import IDMapping, Network, Spec
+from runspec.spec.model_net import ON_PARENT
 from runspec.spec.mount_options import parse
 from runspec.spec.tree import PAIRS
 
@@ -34,6 +35,7 @@ KINDS: dict[str, tuple[str, str, bool]] = {
     "map": ("an id map that one write takes", "CONFIG_USER_NS", True),
     "link": ("links of type {}", "", False),
     "filtering": ("bridges that heed VLAN tags", "CONFIG_BRIDGE_VLAN_FILTERING", True),
+    "driver": ("links of type {}", "", True),
     "interface": ("the host's interface {}", "", False),
     "landlock": ("Landlock version {}", "CONFIG_SECURITY_LANDLOCK", False),
     "lsm": ("{}", "", False),
@@ -66,8 +68,8 @@ OPTIONS = {
     "knob:cpu.idle": "CONFIG_FAIR_GROUP_SCHED", "knob:cpu.realtime": "CONFIG_RT_GROUP_SCHED",
     "knob:memory.swap": "CONFIG_SWAP", "knob:blockIO.weight": "CONFIG_IOSCHED_BFQ",
     "knob:blockIO.throttle": "CONFIG_BLK_DEV_THROTTLING",
-    "link:bridge": "CONFIG_BRIDGE", "link:veth": "CONFIG_VETH", "link:vlan": "CONFIG_VLAN_8021Q",
-    "link:macvlan": "CONFIG_MACVLAN", "link:ipvlan": "CONFIG_IPVLAN",
+    "link:bridge": "CONFIG_BRIDGE", "link:veth": "CONFIG_VETH", "driver:vlan": "CONFIG_VLAN_8021Q",
+    "driver:macvlan": "CONFIG_MACVLAN", "driver:ipvlan": "CONFIG_IPVLAN",
     "lsm:AppArmor": "CONFIG_SECURITY_APPARMOR", "lsm:SELinux": "CONFIG_SECURITY_SELINUX",
 }
 # Control files that are there only where the kernel was built or booted so: (v1 controller, file, v2 file).
@@ -216,7 +218,7 @@ ROWS: dict[str, Words] = {
     "linux.memoryPolicy": lambda one, spec: (f"numa:{one.nodes or ''}",),
     "landlock": _landlock,
     "interfaces[].type": lambda value, spec: ("capability:CAP_NET_ADMIN", *(
-        (f"link:{value}",) if value != "physical" else ())),
+        (f"driver:{value}",) if value in ON_PARENT else (f"link:{value}",) if value != "physical" else ())),
     "interfaces[].network": ("link:bridge",),
     # A Network's own.
     "type": lambda value, network: ("capability:CAP_NET_ADMIN", f"link:{value}"),
@@ -234,8 +236,10 @@ NOTHING = frozenset((
     "linux.cgroupsPath", "linux.resources", "linux.rootfsPropagation", "linux.personality",
     "linux.personality.flags", "linux.maskedPaths", "linux.readonlyPaths",
     "linux.resources.memory.checkBeforeUpdate", "interfaces[].name", "interfaces[].mac", "interfaces[].mtu",
-    "interfaces[].addresses", "interfaces[].pooled", "interfaces[].gateway", "interfaces[].routes", "up", "addresses",
-    "mtu", "pool.range", "pool.exclude", "isolated", "external"))
+    "interfaces[].addresses", "interfaces[].pooled", "interfaces[].gateway", "interfaces[].routes",
+    "interfaces[].parent", "interfaces[].mode", "interfaces[].vlan", "interfaces[].vlan.id",
+    "interfaces[].vlan.protocol", "interfaces[].sysctl", "interfaces[].hostEnd", "up", "addresses", "mtu",
+    "pool.range", "pool.exclude", "isolated", "external"))
 
 
 def used(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:

@@ -22,7 +22,6 @@ from runspec.plan.steps import (
     terminal,
 )
 from runspec.plan.steps.base import Change, Plan, Step
-from runspec.plan.steps.host_links import host_name
 from runspec.spec import fields
 from runspec.spec.model import IDMapping, Network, Spec
 
@@ -174,9 +173,8 @@ def container_steps(item: Item, host: Host) -> list[Step]:
 def remains(item: Item) -> list[Step]:
     """What must go before a container is made anew: its processes, its links, its groups."""
     name, spec = item.name, item.last
-    steps: list[Step] = [*lease.back(spec), groups.KillContainer(target=name, groups=item.groups)]
-    steps += [links.RemoveLink(target=name, path=f"interfaces[{i}]", link=host_name(name, one.name))
-              for i, one in enumerate(spec.interfaces) if one.type != "physical"]
+    steps: list[Step] = [*lease.back(spec), *links.take(spec), groups.KillContainer(target=name, groups=item.groups),
+                         *links.remove(spec)]
     steps += [*returned(item), groups.RemoveCgroup(target=name, groups=item.groups), *intel_rdt.leave(spec),
               *hooks.stopped(spec, bundle(item))]
     # All before anything new is prepared under the same names.
@@ -194,10 +192,8 @@ def returned(item: Item) -> list[Step]:
 def remove_container(item: Item) -> list[Step]:
     """Plans towards nothing."""
     spec = item.last
-    steps: list[Step] = [*lease.back(spec), groups.KillContainer(target=item.name, groups=item.groups)]
-    steps += [links.RemoveLink(target=item.name, path=f"interfaces[{i}]",
-                                 link=host_name(item.name, one.name))
-              for i, one in enumerate(spec.interfaces) if one.type != "physical"]
+    steps: list[Step] = [*lease.back(spec), *links.take(spec),
+                         groups.KillContainer(target=item.name, groups=item.groups), *links.remove(spec)]
     steps += [*returned(item), groups.RemoveCgroup(target=item.name, groups=item.groups)]
     overlay = spec.root.overlay
     if overlay is not None and overlay.upper and item.data:

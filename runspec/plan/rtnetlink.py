@@ -13,6 +13,7 @@ from runspec.errors import SpecError
 NAME_MAX = 15               # IFNAMSIZ without its NUL
 ALIAS_MAX = 255             # IFALIASZ - 1
 FIRST_INDEX = 2             # of a container's own links; 1 is lo
+OURS = 0x52                 # protocol number of routes that are runspec's own, ip-route(8) "proto"
 
 _HEAD = struct.Struct("=IHHII")
 _ATTR = struct.Struct("=HH")
@@ -260,7 +261,7 @@ def delete_address(index: int, cidr: str) -> bytes:
 
 
 def _route(kind: int, flags: int, to: str, via: str | None, oif: int | None, metric: int | None,
-           family: int | None) -> bytes:
+           family: int | None, protocol: int = abi.RTPROT_STATIC) -> bytes:
     body = b""
     if to == "default":
         bits = 0
@@ -285,13 +286,13 @@ def _route(kind: int, flags: int, to: str, via: str | None, oif: int | None, met
     deleting = kind == abi.RTM_DELROUTE
     scope = abi.RT_SCOPE_UNIVERSE if via is not None or family == abi.AF_INET6 else abi.RT_SCOPE_LINK
     head = _ROUTE.pack(family or abi.AF_INET, bits, 0, 0, abi.RT_TABLE_MAIN,
-                       0 if deleting else abi.RTPROT_STATIC,
+                       0 if deleting else protocol,
                        abi.RT_SCOPE_NOWHERE if deleting else scope, 0 if deleting else abi.RTN_UNICAST, 0)
     return _message(kind, flags, head + body)
 
 
 def add_route(to: str, via: str | None = None, oif: int | None = None, metric: int | None = None,
-              family: int | None = None) -> bytes:
+              family: int | None = None, protocol: int = abi.RTPROT_STATIC) -> bytes:
     """Add a unicast route to the main table.
 
     Args:
@@ -299,10 +300,11 @@ def add_route(to: str, via: str | None = None, oif: int | None = None, metric: i
         via: the gateway; None: the network is on the link.
         oif: index of the link.
         family: needed for "default" without a gateway; v4 is assumed.
+        protocol: who set it.
 
     See: ip-route(8).
     """
-    return _route(abi.RTM_NEWROUTE, _NEW, to, via, oif, metric, family)
+    return _route(abi.RTM_NEWROUTE, _NEW, to, via, oif, metric, family, protocol)
 
 
 def replace_route(to: str, via: str | None = None, oif: int | None = None, metric: int | None = None,

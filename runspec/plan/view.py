@@ -49,7 +49,7 @@ def expected(spec: Spec, host: Host, facts: Facts) -> View:
     expect_class(spec, view)
     expect_seccomp(spec, view)
     view.update(cgroup.expected(spec.linux.resources, host))
-    interface_view(spec, view)
+    interface_view(spec, facts, view)
     return view
 
 

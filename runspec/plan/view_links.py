@@ -5,9 +5,9 @@ from __future__ import annotations
 from runspec import abi
 from runspec.plan import rtnetlink
 from runspec.plan.facts import Facts
-from runspec.plan.steps.host_links import host_name
 from runspec.plan.steps.namespaces import is_new
 from runspec.plan.values import ABSENT
+from runspec.plan.view_kinds import expect_kind, far_gateways, mtu_of, see_kind, whole
 from runspec.spec.model import Route, Spec
 
 TYPE_CHECKING = False
@@ -30,7 +30,7 @@ def lent(*specs: Spec | None) -> set[int]:
     return {device_index(one.host) for spec in specs if spec is not None for one in spec.linux.net_devices}
 
 
-def interface_view(spec: Spec, view: dict[str, Any]) -> None:
+def interface_view(spec: Spec, facts: Facts, view: dict[str, Any]) -> None:
     """Interfaces as path -> value, as asked."""
     if spec.linux.net_devices:
         view["linux.netDevices"] = tuple((one.host, one.name or one.host) for one in spec.linux.net_devices)
@@ -39,10 +39,11 @@ def interface_view(spec: Spec, view: dict[str, Any]) -> None:
     view["interfaces"] = ()
     for i, one in enumerate(spec.interfaces):
         path = f"interfaces[{i}]"
-        view[path], view[f"{path}.type"], view[f"{path}.network"] = one.name, one.type, one.network
+        view[path], view[f"{path}.type"] = one.name, one.type
+        expect_kind(spec.name, one, facts, path, view)
         if one.mac is not None:
             view[f"{path}.mac"] = one.mac
-        view[f"{path}.mtu"], view[f"{path}.up"] = one.mtu or 1500, True
+        view[f"{path}.mtu"], view[f"{path}.up"] = mtu_of(one, facts), True
         view[f"{path}.addresses"] = tuple(sorted(one.addresses))
         view[f"{path}.gateway"] = tuple(sorted(one.gateway))
         view[f"{path}.routes"] = tuple(sorted(plain(route) for route in one.routes))
@@ -85,7 +86,7 @@ def links_seen(spec: Spec, last: Spec | None, facts: Facts, view: dict[str, Any]
         if link is None:
             continue
         view[f"{path}.type"] = link.kind
-        view[f"{path}.network"] = facts.host_links.get(host_name(spec.name, one.name)) or ABSENT
+        see_kind(spec.name, one, link, facts, path, view)
         if one.mac is not None:
             view[f"{path}.mac"] = link.mac
         view[f"{path}.mtu"], view[f"{path}.up"] = link.mtu, link.up
@@ -93,7 +94,8 @@ def links_seen(spec: Spec, last: Spec | None, facts: Facts, view: dict[str, Any]
         shown = routes_of(facts, link.index)
         asked = [plain(route) for route in one.routes]
         gateways = [r for r in shown if r[0] == "default" and r[1] and not r[2] and r not in asked]
-        view[f"{path}.gateway"] = tuple(sorted(r[1] for r in gateways))
+        far, near = far_gateways(one), onlink_of(facts, link.index)
+        view[f"{path}.gateway"] = tuple(sorted(r[1] for r in gateways if whole(r[1]) not in far or whole(r[1]) in near))
         view[f"{path}.routes"] = tuple(sorted(r for r in shown if r not in gateways))
 
 
@@ -110,12 +112,18 @@ def addresses_of(facts: Facts, index: int, declared: tuple[str, ...] = ()) -> li
         one.cidr.startswith("fe80:") and one.scope == abi.RT_SCOPE_LINK))]
 
 
+def onlink_of(facts: Facts, index: int) -> list[str]:
+    """Routes of runspec's own through a link inside: those that bring a gateway into reach."""
+    return [one.to for one in facts.routes if one.oif == index and one.table == abi.RT_TABLE_MAIN
+            and one.protocol == rtnetlink.OURS]
+
+
 def routes_of(facts: Facts, index: int) -> list[tuple[str, str, int]]:
     """Routes somebody set; those the kernel derives from addresses do not count."""
     out = []
     for one in facts.routes:
         if one.oif != index or one.table != abi.RT_TABLE_MAIN or one.type != abi.RTN_UNICAST \
-                or one.protocol in (abi.RTPROT_KERNEL, abi.RTPROT_RA):
+                or one.protocol in (abi.RTPROT_KERNEL, abi.RTPROT_RA, rtnetlink.OURS):
             continue
         # What IPv6 calls metric 1024 is what no metric means there.
         v6 = one.family == abi.AF_INET6

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from runspec import abi
-from runspec.plan import cgroup, needs
+from runspec.errors import HostError
+from runspec.kernel import netlink
+from runspec.plan import cgroup, needs, rtnetlink
 from runspec.plan.steps import landlock, seccomp
+from runspec.plan.steps.host_links import parent_index
 from runspec.plan.steps.intel_rdt import ROOT as RESCTRL
+from runspec.plan.view_kinds import default_path
 from runspec.run import abilities_resources
 from runspec.run.probes import APPARMOR, SELINUX
 from runspec.spec import units
 from runspec.spec.model import Network, Spec
+from runspec.spec.model_net import ON_PARENT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,6 +55,44 @@ def unheld(spec: Spec, console: str) -> list[Refusal]:
     return [("process.terminal", "nobody would hold the other end of this terminal",
              "apply ends when the container runs, and a terminal hangs up with its last holder, pty(7)",
              f"remove it, and use `runspec exec -t {spec.name} CMD` for a terminal inside")]
+
+
+def parents(kernel: Kernel, spec: Spec, made: frozenset[str] = frozenset()) -> list[Refusal]:
+    """Links of the host that are to carry others, and cannot; and parameters that no link of this kernel has.
+
+    Args:
+        made: networks of the same request, whose bridges may not be there yet.
+    """
+    out: list[Refusal] = []
+    links: list[netlink.Link] = []
+    for i, one in enumerate(spec.interfaces):
+        at = f"interfaces[{i}]"
+        out += [(f"{at}.sysctl.{key}", "this kernel has no such parameter",
+                 f"there is no /proc/sys/{default_path(key)}, ip-sysctl.rst", "remove it, or correct it")
+                for key, _ in one.sysctl if not kernel.exists(f"/proc/sys/{default_path(key)}")]
+        if one.parent is None or one.parent in made or one.type not in ON_PARENT:
+            continue
+        links = links or [link for data in kernel.dump(rtnetlink.dump_links()) for link in netlink.parse_links(data)]
+        try:
+            index = parent_index(kernel, one.parent)
+        except HostError:
+            out.append((f"{at}.parent", f"there is no link {one.parent} on this host",
+                        f"a {one.type} is made on one, ip-link(8)", "`ip link` lists those that are there"))
+            continue
+        link = next((link for link in links if link.index == index), None)
+        if link is None:
+            continue
+        if not link.up:
+            # It is the host's, and whether it may send is not for a container's file to say.
+            out.append((f"{at}.parent", f"the link {link.name} is down", f"nothing would pass through a {one.type} "
+                        "on it, and it is the host's: runspec leaves it as it is", f"ip link set {link.name} up"))
+        elif link.name == "lo":
+            out.append((f"{at}.parent", "lo carries no other links", "it is no Ethernet link, ip-link(8)",
+                        "name an Ethernet link"))
+        elif one.mtu is not None and one.mtu > link.mtu:
+            out.append((f"{at}.mtu", f"{one.mtu} is more than the {link.mtu} of {link.name}",
+                        "a link sends through its parent, ip-link(8)", f"write {link.mtu} or less"))
+    return out
 
 
 def _labels(kernel: Kernel, spec: Spec) -> list[Refusal]:

@@ -249,13 +249,15 @@ class Session:
     def _refusals(self, wanted: list[Wanted], lasts: dict[str, Spec | None]) -> None:
         """What this machine cannot do, named before any step."""
         faults = []
+        made = frozenset(one.model.name for one in wanted if isinstance(one.model, Network))
         for one in wanted:
             if isinstance(one.model, Network):
                 found = abilities.lacking(self.probes, one.model) if one.model != self._applied(one.model) else []
                 faults += [from_yaml.fault(one.marks, path, what, why, fix) for path, what, why, fix in found]
                 continue
-            found = abilities.every(self.kernel, self.host, one.model) + abilities.unheld(one.model, one.console)
-            found += Leases(self.kernel, self.store).refusals(one.model)
+            found = [*abilities.every(self.kernel, self.host, one.model), *abilities.unheld(one.model, one.console),
+                     *Leases(self.kernel, self.store).refusals(one.model),
+                     *abilities.parents(self.kernel, one.model, made)]
             if one.model != lasts.get(one.model.name):
                 said = {path for path, _, _, _ in found}
                 found += [row for row in abilities.lacking(self.probes, one.model) if row[0] not in said]

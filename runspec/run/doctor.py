@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 HOST = (
     *(f"namespace:{kind}" for kind in ("pid", "mount", "network", "ipc", "uts", "cgroup", "user", "time")),
     *(f"filesystem:{name}" for name in ("overlay", "tmpfs", "proc", "sysfs", "devpts", "mqueue")),
-    "link:bridge", "link:veth", "devices:", "knob:cpu.quota", "knob:cpu.burst", "knob:cpu.idle", "knob:cpu.realtime",
+    "link:bridge", "link:veth", "driver:vlan", "driver:macvlan", "driver:ipvlan", "devices:",
+    "knob:cpu.quota", "knob:cpu.burst", "knob:cpu.idle", "knob:cpu.realtime",
     "knob:memory.swap", "knob:blockIO.throttle", "landlock:1", "seccomp:SCMP_ACT_ERRNO", "seccomp:SCMP_ACT_NOTIFY",
     "lsm:AppArmor", "lsm:SELinux", "resctrl:", "ia32:", "numa:", "idmap:/", "idmap:/var/lib/runspec",
     *(f"capability:{name}" for name in ("CAP_SYS_ADMIN", "CAP_NET_ADMIN", "CAP_MKNOD", "CAP_SYS_NICE",
@@ -88,20 +89,25 @@ def examine(kernel: Kernel, store: Store | RunspecError, wanted: list[Wanted]) -
     if not wanted:
         found.host += [_row(probes, "", word) for word in HOST]
         return found
+    made = frozenset(one.model.name for one in wanted if not isinstance(one.model, Spec))
     for one in wanted:
-        found.documents.append((one, rows_of(probes, kernel, one)))
+        found.documents.append((one, rows_of(probes, kernel, one, made)))
     if not isinstance(store, RunspecError):
         found.refused, found.warnings = admission.judge(kernel, store, host, wanted)
     return found
 
 
-def rows_of(probes: Probes, kernel: Kernel, one: Wanted) -> list[Row]:
-    """The needs of one document; every refusal that `apply` has for it fails here under the same key."""
+def rows_of(probes: Probes, kernel: Kernel, one: Wanted, made: frozenset[str] = frozenset()) -> list[Row]:
+    """The needs of one document; every refusal that `apply` has for it fails here under the same key.
+
+    Args:
+        made: the networks of the same request.
+    """
     model = one.model
     rows = [_row(probes, path, word) for path, words in needs.needs(model) for word in words]
     if not isinstance(model, Spec):
         return rows
-    refusals = abilities.every(kernel, probes.host, model)
+    refusals = abilities.every(kernel, probes.host, model) + abilities.parents(kernel, model, made)
     refusals += [(path, what, fault.why, fault.fix) for fault in rules_host.check_host(model, one.marks)
                  for path, _, what in (fault.what.partition(": "),)]
     for path, what, why, fix in refusals:

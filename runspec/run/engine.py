@@ -242,8 +242,11 @@ class Run:
 
         return Leases(self.kernel, self.store)
 
-    def link_inside(self, step: Step, index: int) -> dict[str, Any] | None:
-        """What a link inside is and has, see netlink.link_facts; its index there is nobody's business."""
+    def link_inside(self, step: Step, which: int | str) -> dict[str, Any] | None:
+        """What a link inside, by index or name, is and has, see netlink.link_facts.
+
+        Its index there, which means nothing anywhere else, is `at`.
+        """
         from runspec.kernel import netlink
 
         table = Table(("init",))
@@ -257,8 +260,8 @@ class Run:
                 found += netlink.parse_links(report.data)
             else:
                 held += netlink.parse_addresses(report.data)
-        facts = netlink.link_facts(found, held, index)
-        return facts and facts | {"index": 0, "master": ""}
+        facts = netlink.link_facts(found, held, which)
+        return facts and facts | {"at": facts["index"], "index": 0, "master": ""}
 
     def hold(self, name: str, word: str, fd: int) -> None:
         """Keep a descriptor for later Steps of a target, or for their undo; it is closed at the end."""

@@ -6,7 +6,7 @@ import os
 from errno import ESRCH
 
 from runspec import abi
-from runspec.errors import SyscallError
+from runspec.errors import HostError, SyscallError
 from runspec.kernel import cgroupfs, netlink, netlink_bridge, procfs
 from runspec.plan import cgroup, rtnetlink
 from runspec.plan.facts import Facts
@@ -14,10 +14,13 @@ from runspec.plan.host import Host
 from runspec.plan.steps import intel_rdt
 from runspec.plan.steps.base import Table
 from runspec.plan.steps.cgroup import groups
+from runspec.plan.steps.host_links import forwarding_files, host_name, parent_index
 from runspec.plan.steps.namespaces import KINDS, inside, is_new
 from runspec.plan.steps.process import sysctl_path
+from runspec.plan.view_kinds import default_path, dropped, parameter_path, routed
 from runspec.run.store import status
 from runspec.spec.model import Network, Spec
+from runspec.spec.model_net import ON_PARENT
 from runspec.spec.mount_options import parse
 
 TYPE_CHECKING = False
@@ -61,6 +64,7 @@ class Observer:
                 self._wishes(one, facts)
             if record is not None and alive == "running":
                 facts.pid, facts.start_time = record.pid, record.start_time
+                facts.former = {one.name: one for one in last.interfaces} if last is not None else {}
                 self._outside(facts, specs)
                 if last is not None and last is not spec:
                     self._fresh(facts, spec, last)
@@ -76,6 +80,7 @@ class Observer:
                      for link in by_index.values()}
             for facts, _ in running:
                 facts.host_links = names
+            self._host_ends(running, by_index)
         return found
 
     def _leases(self, facts: Facts, specs: list[Spec]) -> None:
@@ -84,6 +89,32 @@ class Observer:
         leases = Leases(self.kernel, self.store)
         facts.nics = leases.resolve(specs)
         facts.leases = {one["asked"]: one["inside"] for one in leases.all() if one["container"] == specs[0].name}
+
+    def _host_ends(self, running: list[tuple[Facts, list[Spec]]], by_index: dict[int, netlink.Link]) -> None:
+        """The host's side of links: what all may ask, and what only some kinds do."""
+        outside = {link.name: link for link in by_index.values()}
+        addresses: list[netlink.Address] | None = None
+        routes: list[netlink.Route] = []
+        for facts, specs in running:
+            facts.outside = outside
+            for one in (one for spec in specs for one in spec.interfaces):
+                if one.parent is not None and one.type in ON_PARENT and one.parent not in facts.parents:
+                    try:
+                        facts.parents[one.parent] = parent_index(self.kernel, one.parent)
+                    except HostError:
+                        facts.parents[one.parent] = 0
+                if not routed(one):
+                    continue
+                if addresses is None:
+                    addresses = [row for data in self.kernel.dump(rtnetlink.dump_addresses())
+                                 for row in netlink.parse_addresses(data)]
+                    routes = [row for data in self.kernel.dump(rtnetlink.dump_routes())
+                              for row in netlink.parse_routes(data)]
+                facts.host_addresses, facts.host_routes = addresses, routes
+                end = host_name(specs[0].name, one.name)
+                v4, v6 = (all(text in (None, b"1\n") for text in map(self.kernel.try_read, paths))
+                          for paths in forwarding_files(end))
+                facts.forwarding[end] = v4, v6
 
     def network(self, network: Network) -> Facts:
         """Facts about one bridge: its link is the only one in `links`."""
@@ -313,7 +344,11 @@ class Observer:
         if "uts" in apart:
             takers[len(table.ops)] = (facts, "names")
             table.add(abi.OP_UNAME)
-        for key in sorted({key for spec in specs for key, _ in spec.linux.sysctl}):
+        keys = {key for spec in specs for key, _ in spec.linux.sysctl}
+        keys.update(parameter_path(one, key) for spec in specs for one in spec.interfaces for key, _ in one.sysctl)
+        keys.update(default_path(key) for one in specs[0].interfaces
+                    for key in dropped(one, facts.former.get(one.name)))
+        for key in sorted(keys):
             takers[len(table.ops)] = (facts, key)
             table.add(abi.OP_READ, s1="/proc/" + sysctl_path(key), a=4096)
         if "network" in apart and any(is_new(spec, "network") for spec in specs):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from errno import EOPNOTSUPP
 
 from runspec import abi
 from runspec.errors import HostError, RunspecError, SyscallError
-from runspec.plan import needs, rtnetlink, rtnetlink_bridge
+from runspec.plan import needs, rtnetlink, rtnetlink_bridge, rtnetlink_links
 from runspec.plan.steps.base import Table
 from runspec.plan.steps.namespaces import KINDS
 from runspec.run import busybox, tools
@@ -162,6 +163,19 @@ class Probes:
         except SyscallError as error:
             return bad(f"a bridge cannot be made to: {os.strerror(error.errno or 0)}, ip-link(8) vlan_filtering",
                        "remove it, or use a kernel with CONFIG_BRIDGE_VLAN_FILTERING")
+        return good()
+
+    def _driver(self, kind: str) -> Answer:
+        """Asked for one without a parent, the kernel refuses in other words where it has no such links at all."""
+        table = Table()
+        table.add(abi.OP_NETLINK, s1=rtnetlink_links.create_on(kind, 0x7FFFFFFF, "probe", b""))
+        try:
+            self.kernel.run_table(table.ops)
+        except SyscallError as error:
+            if error.errno == EOPNOTSUPP:
+                module = "8021q" if kind == "vlan" else kind
+                return bad("the kernel knows no links of this type, ip-link(8)",
+                           f"modprobe {module}, or use a kernel with {needs.OPTIONS[f'driver:{kind}']}")
         return good()
 
     def _interface(self, name: str) -> Answer:

@@ -338,7 +338,7 @@ class Store:
         return _RECORD in names
 
     def users(self, network: str) -> list[str]:
-        """The containers whose Record has an interface on this network.
+        """The containers whose Record has an interface on this network, or one that it carries.
 
         Raises:
             StateError: a Record is damaged, so nobody knows.
@@ -346,7 +346,7 @@ class Store:
         out = []
         for name in self.names("container"):
             record = self.load("container", name)
-            if record is not None and any(one.get("network") == network
+            if record is not None and any(network in (one.get("network"), one.get("parent"))
                                           for one in record.spec.get("interfaces", ())):
                 out.append(name)
         return out

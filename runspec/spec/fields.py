@@ -170,6 +170,9 @@ ROWS = (
     Field("interfaces", IN_PLACE, "rtnetlink(7) inside", "ip-link(8)"),
     Field("interfaces[].name", IN_PLACE, "rtnetlink(7) inside", "ip-link(8)"),
     Field("interfaces[].type", IN_PLACE, "rtnetlink(7) inside", "ip-link(8)"),
+    *(Field(f"interfaces[].{name}", IN_PLACE, "rtnetlink(7) inside", "ip-link(8)")
+      for name in ("parent", "mode", "vlan", "vlan.id", "vlan.protocol")),
+    Field("interfaces[].hostEnd", IN_PLACE, "rtnetlink(7) on the host", "veth(4)"),
     Field("interfaces[].network", IN_PLACE, "rtnetlink(7) on the host", "bridge(8)"),
     Field("interfaces[].mac", IN_PLACE, "rtnetlink(7) inside", "ip-link(8)"),
     Field("interfaces[].mtu", IN_PLACE, "rtnetlink(7) inside", "ip-link(8)"),
@@ -177,6 +180,7 @@ ROWS = (
     Field("interfaces[].pooled", IN_PLACE, _RECORD, "ip-address(8)"),
     Field("interfaces[].gateway", IN_PLACE, "rtnetlink(7) inside", "ip-route(8)"),
     Field("interfaces[].routes", IN_PLACE, "rtnetlink(7) inside", "ip-route(8)"),
+    Field("interfaces[].sysctl", IN_PLACE, "/proc/sys inside", "ip-sysctl.rst"),
     # A Network's own.
     Field("type", RECREATE, "rtnetlink(7) on the host", "ip-link(8)"),
     Field("up", IN_PLACE, "rtnetlink(7) on the host", "ip-link(8)"),

@@ -32,7 +32,9 @@ from runspec.spec.model import (
     Route,
     Spec,
     TimeOffset,
+    Vlan,
 )
+from runspec.spec.model_net import MODES
 from runspec.spec.names import CAPABILITY_NUMBER
 
 TYPE_CHECKING = False
@@ -276,8 +278,12 @@ class Reader:
             Route(to=self.call(f"{at}.routes[{index}].to", units.parse_destination, route["to"], "default"),
                   via=self.value(route, f"{at}.routes[{index}]", "via", units.parse_address),
                   metric=route.get("metric")) for index, route in enumerate(one.get("routes") or ()))
+        kind, vlan = one["type"], one.get("vlan")
         return Interface(
-            name=one["name"], type=one["type"], network=one.get("network"),
+            name=one["name"], type=kind, network=one.get("network"), parent=one.get("parent"),
+            mode=one.get("mode") or MODES.get(kind, (None,))[0],
+            vlan=Vlan(**{name: vlan[name] for name in ("id", "protocol") if name in vlan}) if vlan else None,
+            sysctl=self.pairs(one, at, "sysctl"),
             mac=self.value(one, at, "mac", units.parse_mac), mtu=one.get("mtu"),
             addresses=() if one.get("addresses") == "auto" else self.list_of(one, at, "addresses", units.parse_cidr),
             pooled=one.get("addresses") == "auto",

@@ -44,7 +44,7 @@ class Interface(Frozen):
     type: str                           # physical, veth, vlan, macvlan, ipvlan
     network: str | None = None
     parent: str | None = None           # a link of the host: its name, "mac:ADDRESS" or "pci:ADDRESS"
-    mode: str | None = None             # veth: bridge, routed; macvlan: private, ...; ipvlan: l2, ...
+    mode: str | None = None             # one of MODES
     vlan: Vlan | None = None
     fallback: str | None = None         # "tc-bpf": where the kernel has no such links
     mac: str | None = None              # lower case
@@ -52,9 +52,17 @@ class Interface(Frozen):
     addresses: tuple[str, ...] = ()
     gateway: tuple[str, ...] = ()       # at most one of each family
     routes: tuple[Route, ...] = ()
+    sysctl: tuple[tuple[str, str], ...] = ()    # sorted; IFNAME stands for the link's name
     pooled: bool = False                # `addresses: auto`: those above were taken from the network's pool
     host_access: bool = False
     qos: Qos | None = None
+
+
+# Type of a link -> its modes, the first of them where the file names none.
+MODES = {"veth": ("bridge", "routed"), "macvlan": ("bridge", "private", "vepa", "passthru"),
+         "ipvlan": ("l2", "l3", "l3s")}
+# Types of links that are made on a link of the host.
+ON_PARENT = ("vlan", "macvlan", "ipvlan")
 
 
 class Port(Frozen):

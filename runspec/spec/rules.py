@@ -11,6 +11,7 @@ from runspec.spec.image import TELLING
 from runspec.spec.model import Capabilities, Linux, Network, Process, Spec
 from runspec.spec.names import CAPABILITIES, NAMESPACES, PROPAGATIONS, RLIMITS, nearest
 from runspec.spec.rules_hooks import check_hooks
+from runspec.spec.rules_kinds import check_kinds
 from runspec.spec.rules_links import LATER, LETTERS, check_devices, check_interfaces, is_new, link_fault
 from runspec.spec.rules_mounts import IDS, Faults, check_mappings, check_mounts, check_path
 from runspec.spec.rules_networks import check_network
@@ -67,6 +68,7 @@ def check(model: Spec | Network, marks: dict[str, Mark], oci: bool = False) -> l
         check_attributes(faults, model)
         check_seccomp(faults, model)
         check_interfaces(faults, model)
+        check_kinds(faults, model)
         check_devices(faults, model)
         _texts(faults, model)
     return in_file_order(faults.found, [""]) if faults.found else []

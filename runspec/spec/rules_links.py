@@ -152,7 +152,7 @@ def _interface(faults: Faults, at: str, one: Interface) -> None:
                        "remove one")
         families.add(units.family(gateway))
         # A router's link-local address is on every link.
-        if not (gateway.startswith("fe80:") or one.pooled) and not any(
+        if not (one.mode == "routed" or gateway.startswith("fe80:") or one.pooled) and not any(
                 units.within(gateway, address) for address in good):
             faults.add(here, f"{gateway} is in no network of this link",
                        "it could not be reached, ip-route(8)",

@@ -19,7 +19,7 @@ from pyroute2 import IPRoute
 
 from runspec.errors import HostError
 from runspec.kernel import netlink
-from runspec.plan import rtnetlink as rt
+from runspec.plan import rtnetlink as rt, rtnetlink_links as kinds
 
 CLONE_NEWNET = 0x40000000
 
@@ -73,6 +73,16 @@ def ends(data: bytes) -> bool:
     return kind == 3
 
 
+@pytest.mark.parametrize(("kind", "info", "mode", "vlan"), [
+    ("vlan", kinds.vlan_info(10, "802.1ad"), -1, (10, 0x88A8)), ("macvlan", kinds.macvlan_info("vepa"), 2, (0, 0)),
+    ("ipvlan", kinds.ipvlan_info("l3s"), 2, (0, 0))])
+def test_what_one_kind_has(kind: str, info: bytes, mode: int, vlan: tuple[int, int]) -> None:
+    """The message that makes a link is of the form in which the kernel tells of it."""
+    (one,) = netlink.parse_links(kinds.create_on(kind, 7, "eth0", info, index=11))
+    assert (one.index, one.name, one.kind, one.peer, one.netnsid, one.mode, one.vlan) == (
+        11, "eth0", kind, 7, -1, mode, vlan)
+
+
 @requires("root", "bridge", "veth")
 def test_the_same_as_pyroute2(dumps: tuple[IPRoute, list[bytes]]) -> None:
     ip, (links, addresses, routes) = dumps
@@ -84,11 +94,13 @@ def test_the_same_as_pyroute2(dumps: tuple[IPRoute, list[bytes]]) -> None:
                 -1 if one.get("link_netnsid") is None else one.get("link_netnsid"), one.get("link") or 0)
 
     mine = netlink.parse_links(links)
-    assert list(mine) == [link(one) for one in ip.get_links()] and len(mine) >= 4
+    assert [one[:10] for one in mine] == [link(one) for one in ip.get_links()] and len(mine) >= 4
     by_name = {one.name: one for one in mine}
     assert by_name["va"].peer == by_name["vb"].index and by_name["va"].master == by_name["br0"].index
     assert by_name["va"].alias == "runspec:x" and by_name["br0"].kind == "bridge" and by_name["lo"].up
     assert repr(by_name["br0"]).startswith("Link(index=")
+
+    assert {(one.mode, one.vlan) for one in mine} == {(-1, (0, 0))}
 
     def address(one: Any) -> tuple[Any, ...]:
         return (one["index"], f"{one.get('local') or one.get('address')}/{one['prefixlen']}", one["scope"],

@@ -43,7 +43,6 @@ def leaves(cls: type, path: str = "") -> list[str]:
 
 # What the model holds before any door reads it.
 UNREAD = {
-    "interfaces[].parent", "interfaces[].mode", "interfaces[].vlan.id", "interfaces[].vlan.protocol",
     "interfaces[].fallback", "interfaces[].hostAccess",
     *(f"interfaces[].qos.{way}.{name}" for way in ("egress", "ingress")
       for name in ("rate", "ceil", "burst", "priority", "dscp")),
@@ -107,11 +106,12 @@ OWN = ("name", "labels", "project", "root.image", "root.overlay.upper", "root.ov
        "linux.resources.cpu.weight", "linux.resources.cpu.partition", "linux.resources.memory.high",
        "linux.resources.memory.low", "linux.resources.memory.min", "linux.resources.memory.oomGroup",
        "linux.namespaces", "linux.cdiDevices", "interfaces[].name", "interfaces[].type", "interfaces[].network",
+       "interfaces[].parent", "interfaces[].mode", "interfaces[].vlan", "interfaces[].sysctl",
        "interfaces[].mac", "interfaces[].mtu", "interfaces[].addresses", "interfaces[].gateway", "interfaces[].routes",
        "landlock.fs[].path", "landlock.fs[].access", "landlock.net.bind", "landlock.net.connect", "landlock.scope")
 LATER = ("ports", "dns", "extraHosts", "restart", "healthcheck", "dependsOn", "stopSignal", "stopGracePeriod",
          "autostart", "logging", "secrets", "update", "ignore", "expect")
-LATER_LINKS = ("parent", "mode", "vlan", "fallback", "sysctl", "hostAccess", "qos")
+LATER_LINKS = ("fallback", "hostAccess", "qos")
 
 
 def test_every_key_of_our_own_is_accounted_for() -> None:

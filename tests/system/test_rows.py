@@ -171,9 +171,9 @@ def walk_row(row: Row, walk: Walk) -> None:
 REASONS = {
     "name": "another name is another container",
     "type": "a bridge is the only type there is",
-    "interfaces[].type": "veth is the only type there is",
     "external": "a bridge is made here or elsewhere: the change is refused, tests/system/test_networks.py",
-    "interfaces[].network": "the interface is made anew, as interfaces[].name does",
+    "interfaces[].network": "tests/system/test_kinds.py, with two networks",
+    "interfaces[].parent": "tests/system/test_kinds.py, with two parents",
     "root.digest": "it follows from root.image: tests/system/test_images.py",
     "process.terminal": "tests/system/test_terminal.py", "process.consoleSize": "tests/system/test_terminal.py",
     "process.execCPUAffinity.initial": "exec has left it before anybody can look",

@@ -105,6 +105,7 @@ HEADERS = """
 #include <linux/landlock.h>
 #include <linux/magic.h>
 #include <linux/memfd.h>
+#include <linux/if_ether.h>
 #include <linux/mempolicy.h>
 #include <linux/mount.h>
 #include <linux/neighbour.h>
@@ -143,7 +144,7 @@ NAMES = re.compile(r"""
      |BRPORT_(?:STATE|COST|MODE|GUARD|ISOLATED|LEARNING|UNICAST_FLOOD|MCAST_FLOOD|NEIGH_SUPPRESS)
      |BRIDGE_VLAN_INFO|VLAN_(?:ID|PROTOCOL)|MACVLAN_MODE|IPVLAN_(?:MODE|FLAGS))
   | BRIDGE_VLAN_INFO_(?:PVID|UNTAGGED)
-  | MACVLAN_MODE_[A-Z]+ | IPVLAN_MODE_[A-Z0-9]+ | IN6_ADDR_GEN_MODE_[A-Z]+ | RTEXT_FILTER_[A-Z_]+
+  | ETH_P_8021(?:Q|AD) | MACVLAN_MODE_[A-Z]+ | IPVLAN_MODE_[A-Z0-9]+ | IN6_ADDR_GEN_MODE_[A-Z]+ | RTEXT_FILTER_[A-Z_]+
   | PR_(?:SET|GET)_(?:DUMPABLE|NO_NEW_PRIVS|PDEATHSIG|SECCOMP|NAME|KEEPCAPS|SECUREBITS|CHILD_SUBREAPER|THP_DISABLE)
   | PR_CAP_AMBIENT(?:_[A-Z_]+)? | PR_CAPBSET_[A-Z]+ | NETLINK_(?:ROUTE|EXT_ACK|GET_STRICT_CHK)
   | BPF_(?:LD|LDX|ST|STX|ALU|ALU64|JMP|JMP32|RET|W|H|B|DW|IMM|ABS|IND|MEM|K|X

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from runspec.errors import HostError
 from runspec.plan import rtnetlink
-from runspec.plan.steps.base import HostStep
+from runspec.plan.rtnetlink_bridge import set_port
+from runspec.plan.steps.base import LIVE, HostStep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-EEXIST, EBUSY, ENODEV, EADDRNOTAVAIL = 17, 16, 19, 99
+EEXIST, EBUSY, ENODEV, EADDRNOTAVAIL, ESRCH = 17, 16, 19, 99, 3
 NAME_MAX = 15       # IFNAMSIZ - 1
 MARK = "runspec:"   # ip-link(8) alias of every link that is ours
 
@@ -91,6 +92,122 @@ class RemoveHostAddress(HostStep):
         return f"remove address {self.address} from {self.target}"
 
 
+class JoinBridge(HostStep):
+    """Makes a link of the host a port of a bridge.
+
+    Args:
+        link: its name.
+        bridge: the bridge's.
+        isolated: from the bridge's other ports.
+        mac: that it is to have, None for the one it has.
+        was: name of the bridge that it is a port of, "" for none.
+        was_isolated: from the other ports of that.
+    """
+
+    PHASE = LIVE
+    link: str
+    bridge: str
+    isolated: bool = False
+    mac: str | None = None
+    was: str = ""
+    was_isolated: bool = False
+
+    def apply(self, kernel: Any, run: Any) -> Any:
+        """ip-link(8), master; one that is to be isolated is so before it is up again."""
+        self._join(kernel, index_of(kernel, self.link), index_of(kernel, self.bridge), self.isolated, self.mac)
+
+    def undo(self, kernel: Any, run: Any, memo: Any) -> None:
+        """A port of the former one, where both are still there."""
+        index, master = kernel.link_index(self.link), kernel.link_index(self.was) if self.was else 0
+        if index is not None and master is not None:
+            self._join(kernel, index, master, self.was_isolated, None)
+
+    def _join(self, kernel: Any, index: int, master: int, isolated: bool, mac: str | None) -> None:
+        down = rtnetlink.set_link(index, up=False) if isolated or mac else b""
+        kernel.netlink(down + rtnetlink.set_link(index, master=master, mac=mac)
+                       + (set_port(index, True) if isolated else b"") + rtnetlink.set_link(index, up=True),
+                       f"link {self.link}")
+
+    def __str__(self) -> str:
+        return f"join {self.link} to {self.bridge}"
+
+
+class SetHostEnd(HostStep):
+    """The host's end of a veth: up, and where it is a router, with its addresses, routes and forwarding.
+
+    Args:
+        link: its name.
+        addresses, routes: what it is to have, in CIDR form.
+        had_addresses, had_routes: what it has.
+        v4, v6: whether it is to forward what comes in.
+    """
+
+    PHASE = LIVE
+    link: str
+    addresses: tuple[str, ...] = ()
+    routes: tuple[str, ...] = ()
+    had_addresses: tuple[str, ...] = ()
+    had_routes: tuple[str, ...] = ()
+    v4: bool = False
+    v6: bool = False
+
+    def apply(self, kernel: Any, run: Any) -> Any:
+        """All of what is wanted: an end that was down has lost it."""
+        index = index_of(kernel, self.link)
+        _turn(kernel, index, self.link, self.had_addresses, self.had_routes, self.addresses, self.routes)
+        forward(kernel, self.link, self.v4, self.v6)
+
+    def undo(self, kernel: Any, run: Any, memo: Any) -> None:
+        """What it had, where it is still there."""
+        index = kernel.link_index(self.link)
+        if index is not None:
+            _turn(kernel, index, self.link, self.addresses, self.routes, self.had_addresses, self.had_routes)
+
+    def __str__(self) -> str:
+        more = [f"address {one}" for one in self.addresses] + [f"route {one}" for one in self.routes]
+        return f"set {self.link} up" + (f" with {', '.join(more)}" if more else "")
+
+
+def _turn(kernel: Any, index: int, name: str, addresses: tuple[str, ...], routes: tuple[str, ...],
+          wanted_addresses: tuple[str, ...], wanted_routes: tuple[str, ...]) -> None:
+    """From some addresses and routes of a link to others."""
+    kernel.netlink(rtnetlink.set_link(index, up=True), f"link {name}")
+    for to in routes:
+        if to not in wanted_routes:
+            kernel.netlink(rtnetlink.delete_route(to, oif=index), f"route {to}", ignore=ESRCH)
+    for address in addresses:
+        if address not in wanted_addresses:
+            kernel.netlink(rtnetlink.delete_address(index, address), f"address {address}", ignore=EADDRNOTAVAIL)
+    for message, what in end_messages(index, wanted_addresses, wanted_routes):
+        kernel.netlink(message, what, ignore=EEXIST)
+
+
+def end_messages(index: int, addresses: tuple[str, ...], routes: tuple[str, ...]) -> list[tuple[bytes, str]]:
+    """Messages, each with its object, that give a link of the host addresses and routes of ours."""
+    return [*((rtnetlink.add_address(index, address), f"address {address}") for address in addresses),
+            *((rtnetlink.add_route(to, oif=index, protocol=rtnetlink.OURS), f"route {to}") for to in routes)]
+
+
+def forwarding_files(link: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Where a link's forwarding of IPv4 and of IPv6 is told and set.
+
+    `forwarding` of IPv6 makes a router of a link but leaves the decision with the whole host;
+    `force_forwarding`, which not every kernel has, does not.
+
+    See: ip-sysctl.rst.
+    """
+    return (f"/proc/sys/net/ipv4/conf/{link}/forwarding",), (
+        f"/proc/sys/net/ipv6/conf/{link}/forwarding", f"/proc/sys/net/ipv6/conf/{link}/force_forwarding")
+
+
+def forward(kernel: Any, link: str, v4: bool, v6: bool) -> None:
+    """Let a link of the host forward what comes in."""
+    for wanted, files in zip((v4, v6), forwarding_files(link), strict=True):
+        for file in files:
+            if wanted and kernel.exists(file):
+                kernel.write(file, "1")
+
+
 class SetHostLink(HostStep):
     """Brings a link of the host up and sets its mtu."""
 
@@ -114,6 +231,24 @@ def index_of(kernel: Any, name: str) -> int:
     if index is None:
         raise HostError(f"there is no link {name}", "it went away since the plan was made", "apply again")
     return int(index)
+
+
+def parent_index(kernel: Any, text: str) -> int:
+    """The index of the host's link that a file names as `parent`.
+
+    Raises:
+        HostError: there is none.
+    """
+    if not text.startswith(("mac:", "pci:")):
+        return index_of(kernel, text)
+    from runspec.plan import nic
+    from runspec.plan.steps.lease import requests
+
+    found = nic.find(text, kernel.portraits(*requests()))
+    if len(found) != 1:
+        raise HostError(f"there is no link {text}" if not found else f"{text} names several links", "ip-link(8)",
+                        "`ip -d link` shows each with its address and parentdev")
+    return int(found[0]["index"])
 
 
 def remove_own(kernel: Any, name: str, mark: str) -> None:

@@ -2,59 +2,64 @@
 
 from __future__ import annotations
 
-from runspec.plan import rtnetlink
+from runspec.plan import rtnetlink, rtnetlink_links
 from runspec.plan.facts import Facts
 from runspec.plan.steps import hooks
-from runspec.plan.steps.base import LIVE, Change, HostStep, Step
-from runspec.plan.steps.host_links import MARK, host_name, remove_own
+from runspec.plan.steps.base import Change, Step
+from runspec.plan.steps.host_links import JoinBridge, SetHostEnd, host_name, station
 from runspec.plan.steps.links import (
-    AddVethLive,
-    Member,
+    PAIRED,
+    RemoveInterface,
     RemoveLinkLive,
+    add_live,
+    configured,
+    host_end,
+    info,
     inside,
-    link_messages,
     member,
     route_message,
     wanted_routes,
 )
 from runspec.plan.steps.namespaces import is_new
-from runspec.plan.view_links import FIRST_INDEX, LOOPBACK, MADE, addresses_of, lent, plain, routes_of
+from runspec.plan.steps.process import ChangeInside
+from runspec.plan.view_kinds import (
+    default_path,
+    dropped,
+    end_addresses,
+    end_routes,
+    families,
+    far_gateways,
+    mode_of,
+    mtu_of,
+    own_addresses,
+    own_routes,
+    parameter_path,
+    routed,
+)
+from runspec.plan.view_links import FIRST_INDEX, LOOPBACK, MADE, addresses_of, lent, onlink_of, plain, routes_of
 from runspec.spec.model import Interface, Route, Spec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+# Type of a link -> keys of the file whose change takes another link.
+ANEW = {"veth": ("mode",), "vlan": ("parent", "vlan.id", "vlan.protocol"), "macvlan": ("parent",),
+        "ipvlan": ("parent",)}
 
-class RemoveVethLive(HostStep):
-    """Removes an interface that the file names no more from a running container.
+
+def is_anew(one: Interface, link: Any, leaves: set[str]) -> bool:
+    """Whether what differs takes another link: then it alone is made anew.
 
     Args:
-        link: the host end's name.
-        interface, index: as it is, for the way back.
+        link: what bears the name inside, None where nothing does.
+        leaves: the interface's keys that differ, "" for itself.
     """
-
-    PHASE = LIVE
-    link: str
-    interface: Interface
-    index: int
-    member: Member = Member()
-
-    def apply(self, kernel: Any, run: Any) -> Any:
-        """From inside, where it is whatever became of its host end."""
-        inside(self.target, self.path, [rtnetlink.delete_link(self.index)], "").replace(lenient=True).apply(kernel, run)
-        remove_own(kernel, self.link, MARK)
-
-    def undo(self, kernel: Any, run: Any, memo: Any) -> None:
-        """Made anew, with its addresses and routes."""
-        if run.pid(self.target) and kernel.link_index(self.link) is None:
-            one = AddVethLive(target=self.target, link=self.link, interface=self.interface, index=self.index,
-                              member=self.member)
-            one.apply(kernel, run)
-            inside(self.target, self.path, link_messages(self.interface, self.index), "").apply(kernel, run)
-
-    def __str__(self) -> str:
-        return f"remove {self.interface.name} in {self.target}, and its other end {self.link}"
+    if link is None or link.kind != one.type or leaves & {"", "type", *ANEW[one.type]}:
+        return True
+    # The kernel changes all modes of a macvlan but the one that takes the parent for itself.
+    passthru = rtnetlink_links.MACVLAN["passthru"]
+    return one.type == "macvlan" and "mode" in leaves and (mode_of(one) == "passthru") != (link.mode == passthru)
 
 
 def change_links(spec: Spec, last: Spec | None, facts: Facts, changes: tuple[Change, ...]) -> list[Step]:
@@ -71,9 +76,7 @@ def change_links(spec: Spec, last: Spec | None, facts: Facts, changes: tuple[Cha
         if link.index == LOOPBACK or link.name in declared or link.index in lent(spec, last):
             continue
         if link.name in former:
-            steps.append(RemoveVethLive(target=name, path=f"interfaces[{link.name}]", index=link.index,
-                                        link=host_name(name, link.name), interface=former[link.name],
-                                        member=member(former[link.name], facts.networks)))
+            steps.append(_remove(name, f"interfaces[{link.name}]", former[link.name], link.index, facts))
         elif link.kind in MADE and not hooks.adds(spec):
             steps.append(inside(name, "interfaces", [rtnetlink.delete_link(link.index)], f"remove {link.name}"))
     taken = {link.index for link in facts.links}
@@ -82,48 +85,87 @@ def change_links(spec: Spec, last: Spec | None, facts: Facts, changes: tuple[Cha
         if not mine:
             continue
         link = here.get(one.name)
-        anew = link is None or any(path.endswith((f"[{i}]", ".type", ".network")) for path in mine)
-        if anew:
+        leaves = {path[len(f"interfaces[{i}]."):] for path in mine}
+        if is_anew(one, link, leaves):
             index = next(n for n in range(FIRST_INDEX, FIRST_INDEX + 4096) if n not in taken)
             taken.add(index)
             host = host_name(name, one.name)
             if link is not None:
                 # Whatever bears the name inside, of any kind, makes room; a veth takes its host end along.
-                if one.name in former and link.kind == "veth":
-                    steps.append(RemoveVethLive(target=name, path=mine[0], index=link.index, link=host,
-                                                interface=former[one.name],
-                                                member=member(former[one.name], facts.networks)))
+                if one.name in former and link.kind == former[one.name].type:
+                    steps.append(_remove(name, mine[0], former[one.name], link.index, facts))
                 else:
                     steps.append(inside(name, mine[0], [rtnetlink.delete_link(link.index)], f"remove {one.name}"))
-            if link is not None or host in facts.host_links:
+            if (link is not None and link.kind in PAIRED) or host in facts.host_links:
                 steps.append(RemoveLinkLive(target=name, path=mine[0], link=host))
-            steps.append(AddVethLive(target=name, path=mine[0], link=host, interface=one, index=index,
-                                     member=member(one, facts.networks)))
-            steps.append(inside(name, mine[0], link_messages(one, index), f"configure {one.name}"))
+            steps.append(add_live(name, one, index, member(one, facts.networks), mine[0]))
+            steps.append(configured(name, mine[0], one, index, f"configure {one.name}"))
             continue
         assert link is not None
-        leaves = {path.rsplit(".", 1)[1] for path in mine}
-        messages = _differences(one, link, facts, leaves)
-        back = inside(name, mine[0], _back(one, link, facts, leaves), "").replace(lenient=True)
-        steps.append(inside(name, mine[0], messages, f"set {', '.join(sorted(leaves))} of {one.name}")
-                     .replace(back=back))
+        outside = {leaf for leaf in leaves if leaf == "network" or leaf.startswith("hostEnd.")}
+        if outside:
+            steps += _host_side(name, mine[0], one, facts, outside, former.get(one.name))
+        if leaves - outside:
+            steps.append(_inside(name, mine[0], one, link, facts, leaves - outside, former.get(one.name)))
     return steps
+
+
+def _remove(name: str, path: str, one: Interface, index: int, facts: Facts) -> RemoveInterface:
+    return RemoveInterface(target=name, path=path, index=index, interface=one, link=host_end(name, one),
+                           member=member(one, facts.networks))
+
+
+def _host_side(name: str, path: str, one: Interface, facts: Facts, leaves: set[str],
+               former: Interface | None) -> list[Step]:
+    """The host's end of a veth, in place."""
+    end, steps = host_name(name, one.name), list[Step]()
+    if "network" in leaves and one.network is not None:
+        port = member(one, facts.networks)
+        steps.append(JoinBridge(target=name, path=path, link=end, bridge=one.network, isolated=port.isolated,
+                                mac=station(end, 0xFE) if port.foreign else None, was=facts.host_links.get(end, ""),
+                                was_isolated=member(former or one, facts.networks).isolated))
+    if leaves - {"network"}:
+        step, link = SetHostEnd(target=name, path=path, link=end), facts.outside[end]
+        if routed(one):
+            v4, v6 = families(one)
+            step = step.replace(addresses=own_addresses(one), routes=own_routes(one), v4=v4, v6=v6,
+                                had_addresses=tuple(end_addresses(one, link, facts)),
+                                had_routes=tuple(end_routes(link, facts)))
+        steps.append(step)
+    return steps
+
+
+def _inside(name: str, path: str, one: Interface, link: Any, facts: Facts, leaves: set[str],
+            former: Interface | None) -> ChangeInside:
+    """The container's end of a link, in place."""
+    keys = [leaf[len("sysctl."):] for leaf in sorted(leaves) if leaf.startswith("sysctl.")]
+    asked, lost = dict(one.sysctl), dropped(one, former)
+    values = [(parameter_path(one, key), asked[key] if key in asked else facts.sysctl.get(default_path(key), ""))
+              for key in keys if key in asked or key in lost]
+    words = sorted({"sysctl" if leaf.startswith("sysctl.") else leaf for leaf in leaves})
+    back = inside(name, path, _back(one, link, facts, leaves), "").replace(lenient=True, sysctls=tuple(
+        (key, facts.sysctl[key]) for key, _ in values if facts.sysctl.get(key)))
+    return inside(name, path, _differences(one, link, facts, leaves), f"set {', '.join(words)} of {one.name}").replace(
+        back=back, sysctls=tuple((key, value) for key, value in values if value))
 
 
 def _differences(one: Interface, link: Any, facts: Facts, leaves: set[str]) -> list[bytes]:
     """Messages that bring one present link to what is declared."""
     out: list[bytes] = []
+    if "mode" in leaves:
+        out.append(rtnetlink_links.change_kind(link.index, one.type, info(one)))
     if leaves & {"mac", "mtu", "up"}:
         if "mac" in leaves:
             out.append(rtnetlink.set_link(link.index, mac=one.mac))
-        out.append(rtnetlink.set_link(link.index, up=True, mtu=(one.mtu or 1500) if "mtu" in leaves else None))
+        out.append(rtnetlink.set_link(link.index, up=True, mtu=mtu_of(one, facts) if "mtu" in leaves else None))
     wanted = wanted_routes(one)
-    shown = routes_of(facts, link.index)
-    asked = [plain(route) for route in wanted]
+    shown, near = routes_of(facts, link.index), onlink_of(facts, link.index)
+    asked, far = [plain(route) for route in wanted], far_gateways(one)
     # Before the addresses, which take the routes through them along.
     for route in shown:
         if route not in asked:
             out.append(route_message(rtnetlink.delete_route, _route(route), link.index))
+    out += [rtnetlink.delete_route(to, oif=link.index) for to in near if to not in far]
     have = addresses_of(facts, link.index, one.addresses)
     if "addresses" in leaves:
         out += [rtnetlink.delete_address(link.index, address) for address in have if address not in one.addresses]
@@ -131,6 +173,7 @@ def _differences(one: Interface, link: Any, facts: Facts, leaves: set[str]) -> l
         out += [rtnetlink.add_address(link.index, address) for address in one.addresses]
     # A link that went down, or lost an address, lost the routes through it as well.
     lost = leaves & {"addresses", "up"}
+    out += [rtnetlink.add_route(to, oif=link.index, protocol=rtnetlink.OURS) for to in far if lost or to not in near]
     out += [route_message(rtnetlink.add_route, route, link.index) for route in wanted
             if lost or plain(route) not in shown]
     return out
@@ -144,12 +187,24 @@ def _route(words: tuple[str, str, int]) -> Route:
 def _back(one: Interface, link: Any, facts: Facts, leaves: set[str]) -> list[bytes]:
     """Messages that bring one link back to what it is now, from wherever _differences was interrupted."""
     have, shown = addresses_of(facts, link.index, one.addresses), routes_of(facts, link.index)
+    near = onlink_of(facts, link.index)
     out = [route_message(rtnetlink.delete_route, route, link.index) for route in wanted_routes(one)
            if plain(route) not in shown]
+    out += [rtnetlink.delete_route(to, oif=link.index) for to in far_gateways(one) if to not in near]
+    if "mode" in leaves:
+        out.append(rtnetlink_links.change_kind(link.index, one.type, _info(link)))
     if "addresses" in leaves:
         out += [rtnetlink.delete_address(link.index, address) for address in one.addresses if address not in have]
         out += [rtnetlink.add_address(link.index, address) for address in have]
     if leaves & {"mac", "mtu", "up"}:
         out.append(rtnetlink.set_link(link.index, mac=link.mac))
         out.append(rtnetlink.set_link(link.index, up=link.up, mtu=link.mtu))
+    out += [rtnetlink.add_route(to, oif=link.index, protocol=rtnetlink.OURS) for to in near]
     return out + [route_message(rtnetlink.add_route, _route(route), link.index) for route in shown]
+
+
+def _info(link: Any) -> bytes:
+    """The mode that a link has now."""
+    make, words = ((rtnetlink_links.macvlan_info, rtnetlink_links.MACVLAN) if link.kind == "macvlan"
+                   else (rtnetlink_links.ipvlan_info, rtnetlink_links.IPVLAN))
+    return make(next(word for word, number in words.items() if number == link.mode))

@@ -72,8 +72,8 @@ class SetSysctls(ChildStep):
 
 
 def sysctl_path(key: str) -> str:
-    """`net.ipv4.ip_forward` -> `sys/net/ipv4/ip_forward`, below a procfs."""
-    return "sys/" + key.replace(".", "/")
+    """`net.ipv4.ip_forward` -> `sys/net/ipv4/ip_forward`, below a procfs; names in a key with slashes may have dots."""
+    return "sys/" + (key if "/" in key else key.replace(".", "/"))
 
 
 class SetLimits(ChildStep):

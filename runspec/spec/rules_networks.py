@@ -41,8 +41,8 @@ def _alone(faults: Faults, addresses: tuple[str, ...]) -> None:
                        "write an address such as 10.77.0.1/24")
             continue
         for before, other in good:
-            if before >= index or other == one:
-                continue
+            if before >= index or other.partition("/")[0] == one.partition("/")[0]:
+                continue            # given twice, which was said
             there = units.span(other)
             if there[0] == kind and there[1] <= last and first <= there[2] and there[1:] != (first, last):
                 faults.add(f"addresses[{index}]", f"{units.network_text(one)} overlaps {units.network_text(other)}",

@@ -249,7 +249,9 @@ def _told(document: Document, name: str, broken: _Broken) -> SpecError:
         return _fault(document, path, f"{value} is more than {here['maximum']}", why)
     several = word == "pattern" and len(_types(here)) > 1
     form = _expected(here) if several else here.get("x-form", "another value")
-    return _fault(document, path, f"expected {form}, found {_found(value)}", why)
+    alone = several and "items" in here and next(_walk(here["items"], value, path), None) is None
+    return _fault(document, path, f"expected {form}, found {_found(value)}", why,
+                  f"write a list: [{quote(value)}]" if alone else "")
 
 
 def _of_rule(rule: str, value: str) -> tuple[str, str, str] | None:

@@ -158,19 +158,19 @@ def create_bridge(name: str, mtu: int | None = None, mac: str | None = None, ali
 
 def create_veth(name: str, bridge: int | None, peer_name: str, *, peer_pid: int | None = None,
                 peer_fd: int | None = None, mac: str | None = None, mtu: int | None = None, up: bool = True,
-                alias: str | None = None, host_mac: str | None = None, index: int = 0,
+                alias: str | None = None, host_mac: str | None = None, host_mtu: int | None = None, index: int = 0,
                 peer_index: int = 0) -> bytes:
     """A veth pair in one message: the host's end joins a bridge, its peer is born in the container.
 
     A second message for the same send follows where it gets an alias.
 
     Args:
-        name, host_mac, alias, up: of the host's end.
+        name, host_mac, host_mtu, alias, up: of the host's end.
         bridge: index of its master, None for none.
         peer_name, mac: of the container's end. The peer comes down into the world: raising
             it here fails with ENOTCONN, since the two are not joined yet; set_link inside does it.
         peer_pid, peer_fd: its network namespace; at most one of them. None: the sender's.
-        mtu: of both ends, bytes.
+        mtu: of both ends, bytes, where host_mtu says nothing else.
         index, peer_index: 0 lets the kernel choose; with an alias, index 0 means link_index(name).
 
     Raises:
@@ -191,7 +191,7 @@ def create_veth(name: str, bridge: int | None, peer_name: str, *, peer_pid: int 
         peer += _u32(abi.IFLA_NET_NS_FD, peer_fd, "descriptor")
     info = attribute(abi.IFLA_INFO_KIND, b"veth\0") + attribute(
         abi.IFLA_INFO_DATA, attribute(abi.VETH_INFO_PEER, peer))
-    body = _head(index, up or None) + _name(abi.IFLA_IFNAME, name) + _parts(host_mac, mtu, None)
+    body = _head(index, up or None) + _name(abi.IFLA_IFNAME, name) + _parts(host_mac, host_mtu or mtu, None)
     if bridge is not None:
         body += _u32(abi.IFLA_MASTER, bridge, "master index")
     return _marked(body + attribute(abi.IFLA_LINKINFO, info), index, alias)

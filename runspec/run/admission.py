@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from runspec.spec import from_yaml
 from runspec.spec.model import Network, Spec
-from runspec.spec.rules_admission import Capacity, Finding, Party, check
+from runspec.spec.rules_admission import Capacity, check
+from runspec.spec.rules_conflicts import Finding, Party
 from runspec.spec.tree import from_tree
 
 TYPE_CHECKING = False

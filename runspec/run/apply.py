@@ -12,7 +12,7 @@ from runspec.plan.planner import Item, make_plan, remnants, start as make_start
 from runspec.plan.steps.base import Change, Plan
 from runspec.plan.steps.cgroup import groups
 from runspec.plan.values import ABSENT
-from runspec.run import abilities, abilities_resources, admission, bridges, pool
+from runspec.run import abilities, abilities_resources, admission, bridges, conflicts, pool
 from runspec.run.engine import Run, perform, recover
 from runspec.run.filters import Filters
 from runspec.run.images import Images
@@ -120,10 +120,11 @@ class Session:
         self.host = abilities_resources.complete(self.kernel, self.host, [
             one.linux.resources for one in (*specs, *lasts.values()) if one is not None])
         observer = Observer(self.kernel, self.store, self.host)
+        warnings += self._conflicts(wanted, lasts, joined, observer)
         specs, lasts = bridges.inherit(specs, lasts, former, joined, observer)
         facts = observer.containers([(spec, lasts[spec.name], records[spec.name]) for spec in specs])
         for found in facts:
-            found.networks = {**former, **joined}
+            found.networks = {name: bridges.measured(one, observer) for name, one in {**former, **joined}.items()}
         self._sources(wanted, dict(zip((spec.name for spec in specs), facts, strict=True)))
         containers = [self._item(spec, lasts[spec.name], records[spec.name], one, images_too)
                       for spec, one in zip(specs, facts, strict=True)]
@@ -277,6 +278,17 @@ class Session:
         faults, warnings = admission.judge(self.kernel, self.store, self.host, wanted, frozenset(gone))
         if faults:
             raise source.join(faults)
+        return warnings
+
+    def _conflicts(self, wanted: list[Wanted], lasts: dict[str, Spec | None], joined: dict[str, Network],
+                   observer: Observer) -> list[str]:
+        """What is new or edited, held against what the host has of others; returns warnings."""
+        edited = [one for one in wanted if one.model != (
+            lasts.get(one.model.name) if isinstance(one.model, Spec) else self._applied(one.model))]
+        faults, warnings = conflicts.judge(edited, observer, joined)
+        if faults:
+            raise source.join(from_yaml.in_file_order(faults, list(dict.fromkeys(
+                one.at.file for one in faults if one.at))))
         return warnings
 
     def _applied(self, network: Network) -> Network | None:

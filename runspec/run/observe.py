@@ -48,6 +48,7 @@ class Observer:
         self._own: dict[str, str] | None = None
         self._host_mounts: list[procfs.Mount] | None = None
         self._host_links: list[netlink.Link] | None = None
+        self._host_addresses: list[netlink.Address] | None = None
         self._link_data: list[bytes] = []
         self._exists: dict[str, bool] = {}
         self._filters: int | None = None
@@ -123,8 +124,7 @@ class Observer:
             return Facts("absent")
         facts = Facts("running")
         facts.links = [link]
-        facts.addresses = [one for data in self.kernel.dump(rtnetlink.dump_addresses())
-                           for one in netlink.parse_addresses(data) if one.index == link.index]
+        facts.addresses = [one for one in self.host_addresses() if one.index == link.index]
         ports = {index: flag for data in self._link_data for index, flag in netlink_bridge.parse_ports(data).items()}
         facts.ports = [(one.name, one.alias, ports[one.index]) for one in self.host_links()
                        if one.master == link.index and one.index in ports]
@@ -137,6 +137,17 @@ class Observer:
             self._link_data = self.kernel.dump(rtnetlink.dump_links())
             self._host_links = [one for data in self._link_data for one in netlink.parse_links(data)]
         return self._host_links
+
+    def host_addresses(self) -> list[netlink.Address]:
+        """Addresses of the host's network namespace, read once."""
+        if self._host_addresses is None:
+            self._host_addresses = [one for data in self.kernel.dump(rtnetlink.dump_addresses())
+                                    for one in netlink.parse_addresses(data)]
+        return self._host_addresses
+
+    def host_routes(self) -> list[netlink.Route]:
+        """Routes of the host's network namespace."""
+        return [one for data in self.kernel.dump(rtnetlink.dump_routes()) for one in netlink.parse_routes(data)]
 
     def own_namespaces(self) -> dict[str, str]:
         """OCI kind -> identity of our own namespaces."""

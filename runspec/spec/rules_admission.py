@@ -9,13 +9,13 @@ from math import lcm
 from runspec.spec import units
 from runspec.spec.frozen import Frozen
 from runspec.spec.model import Network, Spec
+from runspec.spec.rules_conflicts import Finding, Party, conflicts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     Model = Spec | Network
-    Where = Callable[["Party"], str]
 
 
 class Capacity(Frozen):
@@ -33,40 +33,6 @@ class Capacity(Frozen):
     realtime: tuple[int, int] | None = None
 
 
-class Party(Frozen):
-    """One document's part in a finding: its kind and name, the path that asks, and how much that is."""
-
-    kind: str
-    name: str
-    path: str
-    asks: str = ""
-
-
-class Finding(Frozen):
-    """Something that documents ask together and the machine cannot give.
-
-    Args:
-        parties: in the order of the documents.
-        what: beside it stands who asks it.
-        refused: False for a warning.
-    """
-
-    parties: tuple[Party, ...]
-    what: str
-    why: str
-    fix: str
-    refused: bool = True
-
-    def reason(self, where: Where) -> str:
-        """Who asks what, and why not."""
-        return f"{', '.join(words(one, where) for one in self.parties)}; {self.why}"
-
-
-def words(party: Party, where: Where) -> str:
-    """`foo1 (a.yaml:7:3) 60%`."""
-    return f"{party.name} ({where(party)})" + (f" {party.asks}" if party.asks else "")
-
-
 def check(models: Sequence[Model], capacity: Capacity) -> list[Finding]:
     """Holds the sums of all these documents against the machine; each alone was judged before.
 
@@ -78,8 +44,7 @@ def check(models: Sequence[Model], capacity: Capacity) -> list[Finding]:
     specs = [one for one in models if isinstance(one, Spec)]
     networks = [one for one in models if isinstance(one, Network)]
     return [*quotas(specs, capacity), *_memory(specs, capacity), *_partitions(specs, capacity),
-            *_realtime(specs, capacity), *_single(specs), *_groups(specs), *_subnets(networks),
-            *_stations(specs, networks)]
+            *_realtime(specs, capacity), *_single(specs), *_groups(specs), *conflicts(specs, networks)]
 
 
 # -- CPU ------------------------------------------------------------------------------------------------
@@ -305,57 +270,3 @@ def _groups(specs: Sequence[Spec]) -> list[Finding]:
                 why="a container is stopped and limited by its group and all below it, cgroups(7)",
                 fix="name another path"))
     return out
-
-
-# -- networks -------------------------------------------------------------------------------------------
-
-def _subnets(networks: Sequence[Network]) -> list[Finding]:
-    """Networks that claim the same addresses: the host would send to one of them only."""
-    spans: list[tuple[int, int, int, Network, int]] = []
-    for network in networks:
-        for index, address in enumerate(network.addresses):
-            kind, first, length = units.network_of(address)
-            last = first + (1 << (32 if kind == 4 else 128) - length) - 1
-            spans.append((kind, first, last, network, index))
-    spans.sort(key=lambda one: one[:3])
-    out = []
-    for number, (kind, _, last, network, index) in enumerate(spans):
-        for other_kind, first, _, other, other_index in spans[number + 1:]:
-            if other_kind != kind or first > last:
-                break
-            if other is network:
-                continue
-            pair = sorted((Party(kind="network", name=one.name, path=f"addresses[{at}]", asks=one.addresses[at])
-                           for one, at in ((network, index), (other, other_index))),
-                          key=lambda one: [each.name for each in networks].index(one.name))
-            out.append(Finding(
-                parties=tuple(pair),
-                what=f"{' and '.join(units.network_text(one.asks) for one in pair)} overlap",
-                why="the host reaches an address by one link only, ip-route(8)", fix="choose another subnet"))
-    return out
-
-
-def _stations(specs: Sequence[Spec], networks: Sequence[Network]) -> list[Finding]:
-    """An address or a MAC twice on one network."""
-    found: dict[tuple[str, str, str], list[Party]] = {}
-    for network in networks:
-        for index, address in enumerate(network.addresses):
-            found.setdefault((network.name, "address", address.partition("/")[0]), []).append(
-                Party(kind="network", name=network.name, path=f"addresses[{index}]"))
-    for one in specs:
-        for number, link in enumerate(one.interfaces):
-            if link.network is None:
-                continue
-            at = f"interfaces[{number}]"
-            for index, address in enumerate(link.addresses):
-                found.setdefault((link.network, "address", address.partition("/")[0]), []).append(
-                    Party(kind="container", name=one.name, path=f"{at}.addresses[{index}]"))
-            if link.mac:
-                found.setdefault((link.network, "MAC", link.mac), []).append(
-                    Party(kind="container", name=one.name, path=f"{at}.mac"))
-    return [Finding(parties=tuple(those), what=f"{value} is on network {network} twice",
-                    why="an address belongs to one link, arp(7)" if word == "address"
-                        else "a bridge tells links apart by it, bridge(8)",
-                    fix="change one")
-            for (network, word, value), those in found.items()
-            if len({(one.kind, one.name) for one in those}) > 1]

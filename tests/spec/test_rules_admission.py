@@ -22,6 +22,7 @@ from runspec.spec.model import (
     Resources,
     Root,
     Spec,
+    Vlan,
 )
 from runspec.spec.rules_admission import Capacity, check, overfull
 
@@ -143,3 +144,51 @@ def test_a_thousand_containers_are_quick() -> None:
     begin = time.perf_counter()
     assert not rules_admission.quotas(specs, HOST.replace(cores=tuple(range(64))))
     assert time.perf_counter() - begin < 2
+
+
+def on(name: str, parent: str, type: str = "macvlan", **more: Any) -> Spec:
+    """A container with one link on a link of the host."""
+    return box(name, interfaces=(Interface(name="eth0", type=type, parent=parent, **more),))
+
+
+def tag(name: str, parent: str, number: int, protocol: str = "802.1Q", **more: Any) -> Spec:
+    return on(name, parent, "vlan", vlan=Vlan(id=number, protocol=protocol), **more)
+
+
+@pytest.mark.parametrize(("models", "says"), [
+    ([on("a", "eth1"), on("b", "eth1")], []),
+    ([on("a", "eth1"), on("b", "eth1", "ipvlan")], ["a b: eth1 is asked to carry both macvlan and ipvlan links"]),
+    ([on("a", "eth1"), on("b", "eth2", "ipvlan")], []),
+    ([on("a", "eth1", mode="passthru"), on("b", "eth1", mode="bridge")],
+     ["a b: eth1 is asked to carry a passthru macvlan beside another"]),
+    ([on("a", "eth1", "ipvlan", mode="l2"), on("b", "eth1", "ipvlan", mode="l3")],
+     ["a b: eth1 is asked to carry ipvlan links of two modes"]),
+    ([on("a", "eth1", "ipvlan", mode="l3"), on("b", "eth1", "ipvlan", mode="l3")], []),
+    ([tag("a", "eth1", 5), tag("b", "eth1", 5)], ["a b: VLAN 5 (802.1Q) of eth1 is asked for twice"]),
+    ([tag("a", "eth1", 5), tag("b", "eth1", 5, "802.1ad"), tag("c", "eth1", 6), tag("d", "eth2", 5)], []),
+    ([tag("a", "eth1", 5), tag("b", "eth1", 6), tag("c", "eth1", 5)],
+     ["a c: VLAN 5 (802.1Q) of eth1 is asked for twice"]),
+    ([tag("a", "eth1", 5), on("b", "eth1")], []),
+    ([on("a", "eth1", "physical"), on("b", "eth1", "physical")], ["a b: eth1 can be in one container only"]),
+    ([on("a", "eth1", "physical"), on("b", "eth1")],
+     ["a b: eth1 goes into one container and carries links of another"]),
+    ([box("a", net_devices=(NetDevice(host="eth1"),)), on("b", "eth1")],
+     ["a b: eth1 goes into one container and is a parent in another"]),
+    ([on("a", "eth1", mac="02:00:00:00:00:01"), on("b", "eth1", mac="02:00:00:00:00:01")],
+     ["a b: 02:00:00:00:00:01 is on link eth1 twice"]),
+    ([on("a", "eth1", mac="02:00:00:00:00:01"), on("b", "eth2", mac="02:00:00:00:00:01")], []),
+    ([on("a", "eth1", addresses=("10.0.0.5/24",)), on("b", "eth1", addresses=("10.0.0.5/16",))],
+     ["a b: 10.0.0.5 is on link eth1 twice"]),
+    ([tag("a", "eth1", 5, addresses=("10.0.0.5/24",)), tag("b", "eth1", 6, addresses=("10.0.0.5/24",))], []),
+    # A macvlan on a network's bridge is on that network.
+    ([Network(name="lan0", addresses=("10.0.0.1/24",)), on("a", "lan0", addresses=("10.0.0.5/24",)),
+      link("b", "lan0", "10.0.0.5/24")], ["a b: 10.0.0.5 is on network lan0 twice"]),
+    ([on("a", "", "veth", mode="routed", addresses=("10.0.0.5/32",)),
+      on("b", "", "veth", mode="routed", addresses=("10.0.0.5/32",))], ["a b: 10.0.0.5 is routed to two containers"]),
+])
+def test_parents(models: list[Spec | Network], says: list[str]) -> None:
+    """What one link of the host cannot carry for two, in any order."""
+    models = [one.replace(interfaces=tuple(each.replace(parent=each.parent or None) for each in one.interfaces))
+              if isinstance(one, Spec) else one for one in models]
+    assert told(*models) == says
+    assert len(told(*reversed(models))) == len(says)

@@ -17,9 +17,9 @@ LAN: dict[str, Any] = {"apiVersion": "runspec/v1", "kind": "Network", "name": "l
                        "addresses": ["10.77.0.1/24", "fd77::1/64"]}
 
 
-def box(name: str, **link: Any) -> dict[str, Any]:
+def box(called: str, /, **link: Any) -> dict[str, Any]:
     one = {"name": "eth0", "type": "veth", "network": "lan0", "addresses": "auto", **link}
-    return {"apiVersion": "runspec/v1", "name": name, "root": {"image": "busybox"},
+    return {"apiVersion": "runspec/v1", "name": called, "root": {"image": "busybox"},
             "process": {"args": ["/bin/sleep", "100000"]}, "interfaces": [one]}
 
 
@@ -190,3 +190,80 @@ def test_the_bridge_keeps_its_address(cli: Cli, write: Callable[..., Path]) -> N
         host(cli, "ip", "link", "set", f"{name}.eth0", "address", "02:00:00:00:00:01" if name == "one"
              else "02:00:00:00:00:00")
         assert json.loads(host(cli, "ip", "-j", "link", "show", "dev", "lan0"))[0]["address"] == before
+
+
+def test_what_the_host_has_is_not_overlapped(cli: Cli, write: Callable[..., Path],
+                                             picture: Callable[[], Picture]) -> None:
+    """Subnets of its links and its routes: refused where it would lose something, a warning where a part is hidden."""
+    host(cli, "ip", "link", "add", "up0", "type", "veth", "peer", "name", "up1")
+    host(cli, "ip", "link", "set", "up0", "up")
+    host(cli, "ip", "link", "set", "up1", "up")
+    host(cli, "ip", "addr", "add", "10.70.9.4/16", "dev", "up0")
+    host(cli, "ip", "route", "add", "10.80.0.0/16", "via", "10.70.0.9")
+    before = picture()
+    for subnet, said in (
+            ("10.70.9.1/24", "6:3: addresses[0]: 10.70.9.0/24 overlaps 10.70.0.0/16 of up0\n"
+                             "  why: the host has 10.70.9.4/16 there, and reaches an address by one link only"),
+            ("10.64.0.1/10", "6:3: addresses[0]: 10.64.0.0/10 overlaps 10.70.0.0/16 of up0"),
+            ("10.80.7.1/16", "6:3: addresses[0]: 10.80.0.0/16 overlaps a route of the host\n"
+                             "  why: it leads to 10.80.0.0/16 through up0")):
+        file = write(LAN | {"addresses": [subnet]})
+        for verb in ("plan", "diff", "apply"):
+            assert f"{file}:{said}" in cli(verb, file, status=2).stderr
+    assert_nothing_leaked(before, picture)
+    for subnet, said in (("10.70.8.1/24", "10.70.8.0/24 hides a part of 10.70.0.0/16 of up0"),
+                         ("10.80.7.1/24", "10.80.7.0/24 hides a part of the host's route to 10.80.0.0/16 through up0"),
+                         ("10.80.0.1/12", "the host's route to 10.80.0.0/16 through up0 takes a part of 10.80.0.0/12")):
+        file = write(LAN | {"addresses": [subnet]})
+        assert f"warning: lan0: {said}\n" in cli("plan", file).stdout
+    cli("apply", write(LAN))
+    # What is applied was admitted then: routes that come later are the host's affair.
+    host(cli, "ip", "route", "add", "10.77.0.0/24", "via", "10.70.0.9", "metric", "50")
+    assert cli("diff", write(LAN)).stdout == ""
+
+
+def test_links_of_others_are_left_alone(cli: Cli, write: Callable[..., Path]) -> None:
+    """A host end whose name is taken, by the host or by another container, is refused before any step."""
+    host(cli, "ip", "link", "add", "one.eth0", "type", "veth", "peer", "name", "x0")
+    file = write(LAN, box("one"))
+    told = cli("apply", file, status=2).stderr
+    assert told.startswith(f"{file}:18:9: interfaces[0].name: a link one.eth0 is there already and is not runspec's\n")
+    assert cli("list", "-q").stdout == ""
+    assert {one["ifname"] for one in json.loads(host(cli, "ip", "-j", "link"))} == {"lo", "one.eth0", "x0"}
+    cli("apply", write(LAN, box("a", name="b.c")))
+    again = write(box("a.b", name="c"), file="again.yaml")
+    assert "interfaces[0].name: a link a.b.c is there for a:b.c\n" in cli("apply", again, status=2).stderr
+
+
+@pytest.mark.parametrize("ports", [0, 1])
+def test_an_external_bridge_keeps_its_mtu(ports: int, cli: Cli, write: Callable[..., Path]) -> None:
+    """A bridge takes the mtu of its smallest port: ours are as large as it is, whatever is asked inside."""
+    host(cli, "ip", "link", "add", "lan0", "type", "bridge")
+    for i in range(ports):
+        host(cli, "ip", "link", "add", f"up{i}", "type", "veth", "peer", "name", f"down{i}")
+        host(cli, "ip", "link", "set", f"up{i}", "master", "lan0")
+    lan = {key: value for key, value in LAN.items() if key != "addresses"} | {"external": True}
+    file = write(lan, box("one", addresses=["10.77.0.5/24"], mtu=9000))
+    told = cli("apply", file, status=2).stderr
+    assert told.startswith(f"{file}:21:8: interfaces[0].mtu: 9000 is more than the 1500 of lan0\n")
+    file = write(lan, box("one", addresses=["10.77.0.5/24"], mtu=1400))
+    cli("apply", file)
+    assert cli("diff", file).stdout == ""
+    sizes = {one["ifname"]: one["mtu"] for one in json.loads(host(cli, "ip", "-j", "link"))}
+    assert sizes["lan0"] == sizes["one.eth0"] == 1500
+
+
+@pytest.mark.parametrize(("one", "two", "said"), [
+    ({"addresses": ["10.77.0.5/24"]}, {"addresses": ["10.77.0.5/24"]},
+     "addresses[0]: 10.77.0.5 is on network lan0 twice"),
+    ({"mac": "02:00:00:00:00:01"}, {"mac": "02:00:00:00:00:01"}, "mac: 02:00:00:00:00:01 is on network lan0 twice"),
+    ({"addresses": ["10.77.0.1/24"]}, {}, "addresses[0]: 10.77.0.1 is on network lan0 twice"),
+])
+def test_stations(one: dict[str, Any], two: dict[str, Any], said: str, cli: Cli, write: Callable[..., Path]) -> None:
+    """An address or MAC of one network has one owner, whether given together or applied before."""
+    file = write(LAN, box("one", **one), box("two", **two))
+    assert f"interfaces[0].{said}" in cli("apply", file, status=2).stderr
+    assert cli("list", "-q").stdout == ""
+    if two:
+        cli("apply", write(LAN, box("one", **one), file="one.yaml"))
+        assert "one (applied)" in cli("apply", write(box("two", **two), file="two.yaml"), status=2).stderr

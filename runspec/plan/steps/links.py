@@ -53,11 +53,13 @@ class Member(Frozen):
     """What a host end is as a port of its network's bridge.
 
     Args:
-        isolated: from the others; foreign: the bridge is somebody else's.
+        isolated: from the others.
+        foreign: the bridge is somebody else's; mtu: then what it has, and keeps with ports that have the same.
     """
 
     isolated: bool = False
     foreign: bool = False
+    mtu: int | None = None
 
 
 class AddLink(HostStep):
@@ -97,7 +99,7 @@ class AddVeth(AddLink):
                     self.link, bridge, one.name, peer_pid=run.pid(self.target), mac=one.mac, mtu=one.mtu,
                     index=index, peer_index=self.index,
                     # A bridge may take the lowest Ethernet address of its ports: somebody else's keeps its own.
-                    host_mac=station(self.link, 0xFE) if self.member.foreign else None)
+                    host_mac=station(self.link, 0xFE) if self.member.foreign else None, host_mtu=self.member.mtu)
                     + rtnetlink.set_link(index, alias=alias(self.target, one.name))
                     # The peer is still down: nothing passes before this.
                     + (set_port(index, True) if self.member.isolated else b""), f"veth {self.link}")
@@ -357,7 +359,9 @@ def create_links(spec: Spec, networks: dict[str, Network]) -> list[Step]:
 def member(one: Interface, networks: dict[str, Network]) -> Member:
     """What an interface's host end is on its network."""
     network = networks.get(one.network or "")
-    return Member(isolated=network.isolated, foreign=network.external) if network is not None else Member()
+    if network is None:
+        return Member()
+    return Member(isolated=network.isolated, foreign=network.external, mtu=network.mtu if network.external else None)
 
 
 def take(spec: Spec) -> list[Step]:

@@ -136,7 +136,8 @@ def check_devices(faults: Faults, spec: Spec) -> None:
 
 
 def _interface(faults: Faults, at: str, one: Interface) -> None:
-    if one.pooled and one.network is None:
+    # Of a veth on a bridge it is said that the network is missing.
+    if one.pooled and one.network is None and (one.type, one.mode) != ("veth", "bridge"):
         faults.add(f"{at}.addresses", "auto takes an address out of a network's pool, and there is no network",
                    "a Network document has the pool", "add network: lan0, or write the addresses")
     check_mtu(faults, f"{at}.mtu", one.mtu, one.addresses)

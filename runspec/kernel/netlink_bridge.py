@@ -12,14 +12,18 @@ _ATTR = Struct("=HH")
 _VLAN = Struct("=HH")
 
 
-def parse_ports(data: bytes) -> dict[int, bool]:
-    """Index -> whether it is isolated, of every port of a bridge in an RTM_GETLINK answer."""
+def parse_ports(data: bytes, word: int = abi.IFLA_BRPORT_ISOLATED) -> dict[int, bool]:
+    """Index -> whether it is isolated, of every port of a bridge in an RTM_GETLINK answer.
+
+    Args:
+        word: another of its flags, IFLA_BRPORT_MODE: hairpin.
+    """
     out = {}
     for index, info in _infos(data):
         kind, port = info.get(abi.IFLA_INFO_SLAVE_KIND), info.get(abi.IFLA_INFO_SLAVE_DATA)
         if kind is None or port is None or data[kind[0]:kind[1]].rstrip(b"\0") != b"bridge":
             continue
-        flag = attributes(data, *port).get(abi.IFLA_BRPORT_ISOLATED)
+        flag = attributes(data, *port).get(word)
         out[index] = bool(flag and any(data[flag[0]:flag[1]]))
     return out
 

@@ -45,6 +45,7 @@ class Facts:
         parents: how a file names a link of the host -> its index, 0 where there is none.
         former: name of an interface -> as it was applied last.
         forwarding: name of a host link -> whether it forwards what comes in, of IPv4 and of IPv6.
+        wall: what was seen of the firewall, None where nobody asked.
     """
 
     __slots__ = (
@@ -53,7 +54,7 @@ class Facts:
         "io_priority", "label", "landlock", "leases", "limits", "links", "membership", "memory_policy", "mounts",
         "namespaces", "networks", "nics", "nodes", "oom_score_adj", "outside", "own", "parents", "personality", "pid",
         "places", "ports", "present", "resctrl", "routes", "scheduler", "sources", "start_time", "status", "sysctl",
-        "timens_offsets", "uid_map")
+        "timens_offsets", "uid_map", "wall")
 
     def __init__(self, status: str) -> None:
         self.status = status
@@ -99,3 +100,4 @@ class Facts:
         self.parents: dict[str, int] = {}
         self.former: dict[str, Any] = {}
         self.forwarding: dict[str, tuple[bool, bool]] = {}
+        self.wall: Any = None

@@ -45,6 +45,7 @@ KINDS: dict[str, tuple[str, str, bool]] = {
     "sysctl": ("kernel parameter {}", "", True),
     "ia32": ("32-bit programs", "CONFIG_IA32_EMULATION", False),
     "tool": ("the program {}", "", False),
+    "nft": ("nftables with NAT", "CONFIG_NFT_NAT", True),
     "program": ("the host's program {}", "", False),
     "cdi": ("a description of CDI devices", "", False),
 }
@@ -220,10 +221,11 @@ ROWS: dict[str, Words] = {
     "interfaces[].type": lambda value, spec: ("capability:CAP_NET_ADMIN", *(
         (f"driver:{value}",) if value in ON_PARENT else (f"link:{value}",) if value != "physical" else ())),
     "interfaces[].network": ("link:bridge",),
+    "ports": ("nft:",),
     # A Network's own.
     "type": lambda value, network: ("capability:CAP_NET_ADMIN", f"link:{value}"),
-    "internal": ("tool:nft",),
-    "nat": ("tool:nft",),
+    "internal": ("nft:",),
+    "nat": ("nft:",),
     "vlanFiltering": ("filtering:",),
 }
 # Keys that any kernel serves which runs runspec at all.

@@ -17,11 +17,13 @@ from runspec.plan.steps import (
     links_live,
     namespaces,
     network,
+    nft,
     process,
     rootfs,
     terminal,
 )
 from runspec.plan.steps.base import Change, Plan, Step
+from runspec.plan.view_nft import Wall
 from runspec.spec import fields
 from runspec.spec.model import IDMapping, Network, Spec
 
@@ -75,11 +77,12 @@ class Item:
         return str((self.wanted or self.last).name)
 
 
-def make_plan(networks: list[Item], containers: list[Item], host: Host) -> Plan:
+def make_plan(networks: list[Item], containers: list[Item], host: Host, wall: Wall | None = None) -> Plan:
     """One plan for everything a request names.
 
     Networks come before and go after their users; a container whose namespaces another joins comes
     before it. Within these, Steps are ordered by phase, so that all children work at once.
+    What is published is led anew before anybody is stopped, while it can still be refused.
     """
     steps: list[Step] = []
     quiet: list[str] = []
@@ -89,10 +92,12 @@ def make_plan(networks: list[Item], containers: list[Item], host: Host) -> Plan:
             steps += made
             if not made:
                 quiet.append(f"{item.name}: up to date")
+    count = len(steps)
     removals = [item for item in containers if item.wanted is None]
     for item in removals:
         steps += remove_container(item)
-    steps = by_phase(steps)
+    published, _ = nft.plan((*networks, *containers), wall, set())
+    steps = by_phase([*steps[:count], *published, *steps[count:]])
     renewed: dict[str, bool] = {}       # with a new init -> whether all of it is new
     followers: list[Change] = []
     for wave in waves([item for item in containers if item.wanted is not None]):
@@ -113,6 +118,8 @@ def make_plan(networks: list[Item], containers: list[Item], host: Host) -> Plan:
             if not made:
                 quiet.append(f"{item.name}: up to date")
         steps += by_phase(batch)
+    # Their links are there by now, and those of networks that go still are.
+    steps += nft.plan((*networks, *containers), wall, {step.target for step in steps})[1]
     for item in networks:
         if item.wanted is None:
             steps += network.remove(item.name, item.facts, item.last.external)
@@ -256,7 +263,7 @@ def start(spec: Spec, where: str) -> Plan:
 
 def remnants(name: str, directories: tuple[str, ...]) -> Plan:
     """Ends what is left of a container whose Record cannot be read."""
-    return Plan(steps=(groups.KillContainer(target=name, groups=directories),
+    return Plan(steps=(nft.ForgetElements(target=name), groups.KillContainer(target=name, groups=directories),
                        groups.RemoveCgroup(target=name, groups=directories),
                        rootfs.RemoveDirectory(target=name, directory=rootfs.base_dir(name)),
                        process.RemoveRecord(target=name)))

@@ -27,9 +27,21 @@ def set_port(link: int | str, isolated: bool) -> bytes:
 
     See: bridge(8), "isolated".
     """
+    return _port(link, abi.IFLA_BRPORT_ISOLATED, isolated)
+
+
+def set_hairpin(link: int | str, hairpin: bool) -> bytes:
+    """Whether a port of a bridge sends back what came in by it.
+
+    See: bridge(8), "hairpin".
+    """
+    return _port(link, abi.IFLA_BRPORT_MODE, hairpin)
+
+
+def _port(link: int | str, word: int, value: bool) -> bytes:
     index, name = _which(link)
     info = attribute(abi.IFLA_INFO_SLAVE_KIND, b"bridge\0") + attribute(
-        abi.IFLA_INFO_SLAVE_DATA, attribute(abi.IFLA_BRPORT_ISOLATED, bytes((isolated,))))
+        abi.IFLA_INFO_SLAVE_DATA, attribute(word, bytes((value,))))
     return _message(abi.RTM_NEWLINK, _SET, index, name + attribute(abi.IFLA_LINKINFO, info))
 
 

@@ -18,6 +18,7 @@ from runspec.plan.steps.rootfs import base_dir, layer_dir
 from runspec.plan.values import ABSENT, UNKNOWN
 from runspec.plan.view_attributes import RECORDED as ATTRIBUTES, expect_attributes, see_attributes
 from runspec.plan.view_links import interface_view, links_seen, see_devices
+from runspec.plan.view_nft import expect_ports, gone_ports, see_ports
 from runspec.plan.view_seccomp import expect_seccomp, see_seccomp
 from runspec.plan.views_mounts import expect_mounts, gone_mounts, see_mounts
 from runspec.spec import units
@@ -50,6 +51,7 @@ def expected(spec: Spec, host: Host, facts: Facts) -> View:
     expect_seccomp(spec, view)
     view.update(cgroup.expected(spec.linux.resources, host))
     interface_view(spec, facts, view)
+    expect_ports(spec, view)
     return view
 
 
@@ -72,6 +74,7 @@ def seen(spec: Spec, last: Spec | None, host: Host, facts: Facts, before: View) 
     told.update(cgroup.seen(spec.linux.resources, last.linux.resources if last else None, host, facts))
     links_seen(spec, last, facts, told)
     see_devices(spec, last, facts, told)
+    see_ports(spec, last, facts.wall, told)
     if adds(spec):
         for path in ("mounts", "interfaces"):
             if told.get(path):
@@ -91,6 +94,7 @@ def gone(spec: Spec, last: Spec) -> View:
     links = {one.name for one in spec.interfaces}
     view.update((f"interfaces[{one.name}]", one.name) for one in last.interfaces if one.name not in links)
     kinds = {one.type for one in spec.linux.namespaces}
+    view.update(gone_ports(spec, last))
     view.update((f"linux.namespaces[{one.type}]", one.type) for one in last.linux.namespaces if one.type not in kinds)
     return view
 

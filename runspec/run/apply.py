@@ -12,7 +12,7 @@ from runspec.plan.planner import Item, make_plan, remnants, start as make_start
 from runspec.plan.steps.base import Change, Plan
 from runspec.plan.steps.cgroup import groups
 from runspec.plan.values import ABSENT
-from runspec.run import abilities, abilities_resources, admission, bridges, conflicts, pool
+from runspec.run import abilities, abilities_resources, admission, bridges, conflicts, firewall, pool
 from runspec.run.engine import Run, perform, recover
 from runspec.run.filters import Filters
 from runspec.run.images import Images
@@ -122,6 +122,7 @@ class Session:
         observer = Observer(self.kernel, self.store, self.host)
         warnings += self._conflicts(wanted, lasts, joined, observer)
         specs, lasts = bridges.inherit(specs, lasts, former, joined, observer)
+        observer.wall = firewall.look(self.kernel, self.store, specs, wanted, lasts, gone)
         facts = observer.containers([(spec, lasts[spec.name], records[spec.name]) for spec in specs])
         for found in facts:
             found.networks = {name: bridges.measured(one, observer) for name, one in {**former, **joined}.items()}
@@ -162,7 +163,7 @@ class Session:
         risks = tuple(line for spec in specs for line in leases.risks(spec))
         warnings += [f"warning: {line}" for line in risks]
         warnings += [line for spec in specs for line in leases.outside(spec)]
-        plan = make_plan(nets, containers, self.host)
+        plan = make_plan(nets, containers, self.host, observer.wall)
         first = [f"{item.name}: {item.wanted.root.image} is not unpacked yet; apply does that first"
                  for item in containers if item.wanted is not None and item.image
                  and not self.kernel.exists(item.image)]
@@ -260,6 +261,7 @@ class Session:
                      *Leases(self.kernel, self.store).refusals(one.model),
                      *abilities.parents(self.kernel, one.model, made)]
             if one.model != lasts.get(one.model.name):
+                found += firewall.taken(self.kernel, one.model, lasts.get(one.model.name))
                 said = {path for path, _, _, _ in found}
                 found += [row for row in abilities.lacking(self.probes, one.model) if row[0] not in said]
             faults += [from_yaml.fault(one.marks, path, what, why, fix) for path, what, why, fix in found]

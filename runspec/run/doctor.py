@@ -29,7 +29,7 @@ HOST = (
     "lsm:AppArmor", "lsm:SELinux", "resctrl:", "ia32:", "numa:", "idmap:/", "idmap:/var/lib/runspec",
     *(f"capability:{name}" for name in ("CAP_SYS_ADMIN", "CAP_NET_ADMIN", "CAP_MKNOD", "CAP_SYS_NICE",
                                         "CAP_SYS_RESOURCE")),
-    "tool:busybox", "tool:skopeo", "tool:umoci", "tool:nft")
+    "tool:busybox", "tool:skopeo", "tool:umoci", "nft:")
 CONTROLLERS = ("cpu", "cpuset", "memory", "pids", "blkio", "devices", "freezer", "hugetlb", "rdma", "net_cls",
                "net_prio")
 

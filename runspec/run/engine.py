@@ -15,6 +15,7 @@ from runspec.plan.steps.namespaces import BARRIER_ATTACH, BARRIER_HOOKS, BARRIER
 from runspec.plan.steps.process import SaveRecord
 from runspec.plan.steps.rootfs import MakeDirectory
 from runspec.run.agent import introduce
+from runspec.run.firewall import Firewall
 from runspec.run.journal import restore_step
 from runspec.run.store import Record, parse_record, record_text, status
 
@@ -49,6 +50,7 @@ class Run:
                  records: dict[tuple[str, str], Record], live: dict[str, tuple[int, int]]) -> None:
         self.kernel, self.store, self.plan = kernel, store, plan
         self.records, self.live = records, live
+        self.firewall = Firewall(kernel, store)
         self.children: dict[str, Child] = {}
         self.tables: dict[str, Table] = {}
         self.kept: dict[str, dict[str, int]] = {}

@@ -26,6 +26,7 @@ from runspec.spec.mount_options import parse
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runspec.kernel import Kernel
+    from runspec.plan.view_nft import Wall
     from runspec.run.store import Record, Store
 
 # Containers that one looking process visits: bounds the descriptors it is handed.
@@ -45,6 +46,7 @@ class Observer:
 
     def __init__(self, kernel: Kernel, store: Store, host: Host) -> None:
         self.kernel, self.store, self.host = kernel, store, host
+        self.wall: Wall | None = None
         self._own: dict[str, str] | None = None
         self._host_mounts: list[procfs.Mount] | None = None
         self._host_links: list[netlink.Link] | None = None
@@ -60,6 +62,7 @@ class Observer:
         for spec, last, record in wanted:
             alive = "absent" if record is None else status(self.kernel, record)
             facts = Facts(alive)
+            facts.wall = self.wall
             specs = [spec] if last is None or last == spec else [spec, last]
             for one in specs:
                 self._wishes(one, facts)
@@ -123,7 +126,7 @@ class Observer:
         if link is None:
             return Facts("absent")
         facts = Facts("running")
-        facts.links = [link]
+        facts.links, facts.wall = [link], self.wall
         facts.addresses = [one for one in self.host_addresses() if one.index == link.index]
         ports = {index: flag for data in self._link_data for index, flag in netlink_bridge.parse_ports(data).items()}
         facts.ports = [(one.name, one.alias, ports[one.index]) for one in self.host_links()

@@ -10,7 +10,7 @@ from runspec.errors import HostError, RunspecError, SyscallError
 from runspec.plan import needs, rtnetlink, rtnetlink_bridge, rtnetlink_links
 from runspec.plan.steps.base import Table
 from runspec.plan.steps.namespaces import KINDS
-from runspec.run import busybox, tools
+from runspec.run import busybox, firewall, tools
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -389,6 +389,10 @@ class Probes:
             if self.kernel.exists(f"{place}/{name}"):
                 return good(f"{place}/{name}")
         return bad(f"it is in none of {', '.join(tools.PLACES)}", f"apt-get install {needs.TOOLS.get(name, name)}")
+
+    def _nft(self, _: str) -> Answer:
+        found = firewall.usable(self.kernel)
+        return good(self.kernel.nft_program() or "") if found is None else bad(*found)
 
     def _program(self, path: str) -> Answer:
         found = self.kernel.stat(path)

@@ -181,6 +181,9 @@ ROWS = (
     Field("interfaces[].gateway", IN_PLACE, "rtnetlink(7) inside", "ip-route(8)"),
     Field("interfaces[].routes", IN_PLACE, "rtnetlink(7) inside", "ip-route(8)"),
     Field("interfaces[].sysctl", IN_PLACE, "/proc/sys inside", "ip-sysctl.rst"),
+    Field("ports", IN_PLACE, "nftables of the host", "nft(8)"),
+    *(Field(f"ports[].{name}", IN_PLACE, "nftables of the host", "nft(8)")
+      for name in ("host", "container", "hostIP", "protocol")),
     # A Network's own.
     Field("type", RECREATE, "rtnetlink(7) on the host", "ip-link(8)"),
     Field("up", IN_PLACE, "rtnetlink(7) on the host", "ip-link(8)"),

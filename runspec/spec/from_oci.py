@@ -277,7 +277,7 @@ class _Reader:
         """Written by hand, an annotation may hold anything."""
         resources = _at(tree, "linux.resources")
         probe = {"apiVersion": "runspec/v1", "name": "a", "process": {"args": ["a"]},
-                 **_some(tree, "labels", "project", "landlock", "interfaces"),
+                 **_some(tree, "labels", "project", "landlock", "interfaces", "ports"),
                  "root": {key: value for key, value in tree["root"].items() if key not in ("path", "readonly")},
                  "linux": {"namespaces": tree.get("linux", {}).get("namespaces", []), "resources": {
                      "cpu": _some(_at(resources, "cpu"), "weight", "partition"),

@@ -11,6 +11,7 @@ from runspec.spec import (
     read_devices,
     read_hooks,
     read_networks,
+    read_ports,
     read_process,
     read_resources,
     read_root,
@@ -307,7 +308,8 @@ class Reader:
             landlock=read_process.landlock(tree.get("landlock")),
             annotations=self.pairs(tree, "", "annotations"),
             interfaces=tuple(self.interface(one, f"interfaces[{index}]")
-                             for index, one in enumerate(tree.get("interfaces") or ()))))
+                             for index, one in enumerate(tree.get("interfaces") or ())),
+            ports=read_ports.ports(self)))
 
     def network(self) -> Network:
         return read_networks.network(self)

@@ -70,7 +70,7 @@ class Port(Frozen):
 
     host: str
     container: str
-    host_ip: str | None = None          # None: 127.0.0.1
+    host_ip: str = "127.0.0.1"          # "0.0.0.0" and "::": every address of the host
     protocol: str = "tcp"               # or "udp"
 
 

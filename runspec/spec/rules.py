@@ -15,6 +15,7 @@ from runspec.spec.rules_kinds import check_kinds
 from runspec.spec.rules_links import LATER, LETTERS, check_devices, check_interfaces, is_new, link_fault
 from runspec.spec.rules_mounts import IDS, Faults, check_mappings, check_mounts, check_path
 from runspec.spec.rules_networks import check_network
+from runspec.spec.rules_ports import check_ports
 from runspec.spec.rules_process import check_attributes
 from runspec.spec.rules_resources import MAJORS, MINORS, check_resources
 from runspec.spec.rules_seccomp import check_seccomp
@@ -70,6 +71,7 @@ def check(model: Spec | Network, marks: dict[str, Mark], oci: bool = False) -> l
         check_interfaces(faults, model)
         check_kinds(faults, model)
         check_devices(faults, model)
+        check_ports(faults, model)
         _texts(faults, model)
     return in_file_order(faults.found, [""]) if faults.found else []
 

@@ -46,7 +46,6 @@ UNREAD = {
     "interfaces[].fallback", "interfaces[].hostAccess",
     *(f"interfaces[].qos.{way}.{name}" for way in ("egress", "ingress")
       for name in ("rate", "ceil", "burst", "priority", "dscp")),
-    "ports[].host", "ports[].container", "ports[].hostIP", "ports[].protocol",
     "dns.nameservers", "dns.search", "dns.options", "extraHosts"}
 
 
@@ -108,8 +107,9 @@ OWN = ("name", "labels", "project", "root.image", "root.overlay.upper", "root.ov
        "linux.namespaces", "linux.cdiDevices", "interfaces[].name", "interfaces[].type", "interfaces[].network",
        "interfaces[].parent", "interfaces[].mode", "interfaces[].vlan", "interfaces[].sysctl",
        "interfaces[].mac", "interfaces[].mtu", "interfaces[].addresses", "interfaces[].gateway", "interfaces[].routes",
+       "ports[].host", "ports[].container", "ports[].hostIP", "ports[].protocol",
        "landlock.fs[].path", "landlock.fs[].access", "landlock.net.bind", "landlock.net.connect", "landlock.scope")
-LATER = ("ports", "dns", "extraHosts", "restart", "healthcheck", "dependsOn", "stopSignal", "stopGracePeriod",
+LATER = ("dns", "extraHosts", "restart", "healthcheck", "dependsOn", "stopSignal", "stopGracePeriod",
          "autostart", "logging", "secrets", "update", "ignore", "expect")
 LATER_LINKS = ("fallback", "hostAccess", "qos")
 

@@ -18,6 +18,7 @@ from runspec.plan.steps.host_links import (
 )
 from runspec.plan.steps.process import RemoveRecord, SaveRecord
 from runspec.plan.view_links import addresses_of
+from runspec.plan.view_nft import expect_network, see_network
 from runspec.spec.model import Network, Pool
 
 TYPE_CHECKING = False
@@ -162,10 +163,10 @@ def network_expected(wanted: Network) -> dict[str, Any]:
     view["pool.range"], view["pool.exclude"] = pool.range, pool.exclude
     if wanted.external:
         return view
-    view.update({"up": True, "addresses": tuple(sorted(wanted.addresses)), "vlanFiltering": wanted.vlan_filtering,
-                 "internal": wanted.internal, "nat": wanted.nat})
+    view.update({"up": True, "addresses": tuple(sorted(wanted.addresses)), "vlanFiltering": wanted.vlan_filtering})
     if wanted.mtu is not None:
         view["mtu"] = wanted.mtu
+    expect_network(wanted, view)
     return view
 
 
@@ -186,8 +187,9 @@ def network_seen(wanted: Network, last: Network | None, facts: Facts) -> dict[st
                  "vlanFiltering": facts.filtering})
     if wanted.mtu is not None:
         view["mtu"] = link.mtu
+    see_network(wanted, facts.wall, view)
     return view
 
 
 # What no bridge tells: the Record answers for it.
-RECORDED = ("labels", "project", "external", "pool.range", "pool.exclude", "isolated", "internal", "nat")
+RECORDED = ("labels", "project", "external", "pool.range", "pool.exclude", "isolated")

@@ -17,6 +17,7 @@ from runspec.plan.steps import (
     mounts,
     namespaces,
     network,
+    nft,
     process,
     rootfs,
     terminal,
@@ -25,7 +26,7 @@ from runspec.spec import model
 from runspec.spec.frozen import Frozen
 
 MODULES = (attributes, cgroup, gate, hooks, host_links, intel_rdt, lease, limits, links, links_live, live, mounts,
-           namespaces, network, process, rootfs, terminal)
+           namespaces, network, nft, process, rootfs, terminal)
 
 
 def classes() -> dict[str, type]:

@@ -1,0 +1,109 @@
+"""Ports, nat and internal as path -> value, as asked and as the kernel shows them."""
+
+from __future__ import annotations
+
+from runspec.plan import nft
+from runspec.plan.values import ABSENT
+from runspec.spec.frozen import Frozen
+from runspec.spec.model import Network, Port, Spec
+from runspec.spec.rules_ports import text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+WHOLE = "whole"         # the table's rules, and the kernel parameters beside it
+
+
+class Wall(Frozen):
+    """What was seen of the firewall, for everybody who uses it.
+
+    Args:
+        table: ours, None where there is none.
+        knobs: path below /proc/sys -> its value, None where there is no such file.
+        held: owner -> kernel parameters that are held for it.
+        bridged: whether packets within a bridge are led as well.
+    """
+
+    table: nft.Table | None = None
+    knobs: dict[str, str | None] = {}                       # noqa: RUF012
+    held: dict[str, dict[str, str]] = {}                    # noqa: RUF012
+    bridged: bool = False
+
+    def lacks(self, model: Spec | Network) -> tuple[str, ...]:
+        """What is missing or wrong beside a model's own elements, in words."""
+        return (*nft.damage(self.table), *(
+            f"{knob.replace('/', '.')} is {self.knobs.get(knob) or 'absent'}"
+            for knob, value in nft.knobs(model, self.bridged).items() if self.knobs.get(knob) != value))
+
+    def has(self, name: str, key: str, owner: str) -> str | None:
+        """The value of an owner's element, None where he has no such one."""
+        value, said = self.table.elements.get((name, key), ("", "")) if self.table is not None else ("", "")
+        return value if said == owner else None
+
+
+def expect_ports(spec: Spec, view: dict[str, Any]) -> None:
+    """What should be published."""
+    view["ports"] = WHOLE
+    for index, one in enumerate(spec.ports):
+        view[f"ports[{index}]"] = _shown(one, [value for _, _, value in nft.port_elements(spec, one)])
+
+
+def gone_ports(spec: Spec, last: Spec) -> dict[str, Any]:
+    """What only the spec applied last publishes, by its element's key: it has no index in the file."""
+    return {_path(key): value.replace(" . ", ":") for name, key, value in nft.elements(last)
+            if value and not any(key == mine for at, mine, _ in nft.elements(spec) if at == name)}
+
+
+def see_ports(spec: Spec, last: Spec | None, wall: Wall | None, view: dict[str, Any]) -> None:
+    """What is published; one whose elements are not all there, or another's, is not."""
+    if wall is None:
+        return
+    owner = nft.owner(spec)
+    known: set[tuple[str, str]] = set()
+    for index, one in enumerate(spec.ports):
+        found = [wall.has(name, key, owner) for name, key, _ in nft.port_elements(spec, one)]
+        view[f"ports[{index}]"] = ABSENT if None in found else _shown(one, [value or "" for value in found])
+        known.update((name, key) for name, key, _ in nft.port_elements(spec, one))
+    lost = wall.lacks(spec) if spec.ports else ()
+    for name, key, value in nft.elements(spec):
+        known.add((name, key))
+        if not value and wall.has(name, key, owner) is None and wall.table is not None:
+            lost += (f"no element {name} {key}",)
+    view["ports"] = ", ".join(lost) or WHOLE
+    for (name, key), (value, said) in (wall.table.elements if wall.table is not None else {}).items():
+        if said == owner and value and (name, key) not in known:
+            view[_path(key)] = value.replace(" . ", ":")
+
+
+def _path(key: str) -> str:
+    return f"ports[{key.replace(' . ', ' ')}]"
+
+
+def _shown(port: Port, values: list[str]) -> str:
+    """`127.0.0.1:8080/tcp to 10.77.0.11:80`."""
+    inner = dict.fromkeys(value.partition(" . ")[0] for value in values)
+    numbers = [int(number) for value in values if (number := value.partition(" . ")[2])]
+    ports = (port.host if not numbers else str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]}-{numbers[-1]}")
+    return f"{text(port)} to {', '.join(f'[{one}]' if ':' in one else one for one in inner)}:{ports}"
+
+
+def expect_network(network: Network, view: dict[str, Any]) -> None:
+    """What should hold of a network's packets."""
+    view["internal"], view["nat"] = network.internal, network.nat
+
+
+def see_network(network: Network, wall: Wall | None, view: dict[str, Any]) -> None:
+    """What holds: all of it, or the words that say what is missing."""
+    view["internal"], view["nat"] = False, False
+    if wall is None or wall.table is None:
+        return
+    owner, name = nft.owner(network), network.name
+    lacks = wall.lacks(network)
+    for word, at in (("internal", "internal"), ("nat", "hidden")):
+        if wall.has(at, name, owner) is None:
+            continue
+        lost = [*lacks, *(f"no element {at} {key}" for at, key, _ in nft.elements(network.replace(
+            internal=word == "internal", nat=word == "nat")) if wall.has(at, key, owner) is None)]
+        view[word] = f"without {', '.join(word.removeprefix('no ') for word in lost)}" if lost else True

@@ -1,0 +1,414 @@
+"""Published ports, nat and internal networks, judged by packets: from the host, from a neighbour, from siblings."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import Cli, Netns, assert_nothing_leaked, requires
+from machine import Picture
+
+pytestmark = requires("root", "busybox", "bridge", "veth", "ip", "nft", "nsenter")
+
+# Answers at each port, TCP and UDP of both families, with its name, the port and who asks.
+SERVER = """
+import selectors, socket, sys
+name, watch = sys.argv[1], selectors.DefaultSelector()
+for port in map(int, sys.argv[2:]):
+    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+        one = socket.socket(socket.AF_INET6, kind)
+        one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        one.bind(("::", port))
+        if kind == socket.SOCK_STREAM:
+            one.listen(64)
+        watch.register(one, selectors.EVENT_READ)
+print("ready", flush=True)
+while True:
+    for key, _ in watch.select():
+        one = key.fileobj
+        if one.type == socket.SOCK_STREAM:
+            peer, at = one.accept()
+            word = peer.sendall
+        else:
+            _, at = one.recvfrom(64)
+            word = lambda data, one=one, at=at: one.sendto(data, at)
+        word(f"{name} {one.getsockname()[1]} {at[0].removeprefix('::ffff:')}".encode())
+        if one.type == socket.SOCK_STREAM:
+            peer.close()
+"""
+# Asks each (protocol, address, port); an answer, or the word for none.
+CLIENT = """
+import json, socket, sys
+out = []
+for protocol, address, port in json.loads(sys.argv[1]):
+    one = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET,
+                        socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM)
+    one.settimeout(float(sys.argv[2]))
+    try:
+        one.connect((address, port))
+        if protocol == "udp":
+            one.send(b"?")
+        out.append(one.recv(64).decode())
+    except ConnectionRefusedError:
+        out.append("refused")
+    except OSError as error:
+        out.append("nothing")
+print(json.dumps(out))
+"""
+HOST, LAN, HOST6, LAN6 = "192.0.2.1", "192.0.2.2", "2001:db8:9::1", "2001:db8:9::2"
+Asked = tuple[str, str, int]
+
+
+def box(name: str, last: int, ports: list[Any], serves: tuple[int, ...] = (80,), network: str = "lan0",
+        **more: Any) -> dict[str, Any]:
+    link = {"name": "eth0", "type": "veth", "network": network, "addresses": [f"10.77.0.{last}/24", f"fd77::{last}/64"],
+            "gateway": ["10.77.0.1", "fd77::1"]}
+    return {"apiVersion": "runspec/v1", "name": name, "root": {"image": "host"}, "interfaces": [link],
+            "process": {"args": ["/usr/bin/python3", "-c", SERVER, name, *map(str, serves)]}, "ports": ports, **more}
+
+
+def bridge(**keys: Any) -> dict[str, Any]:
+    return {"apiVersion": "runspec/v1", "kind": "Network", "name": "lan0", "type": "bridge",
+            "addresses": ["10.77.0.1/24", "fd77::1/64"], **keys}
+
+
+class World:
+    """A host with a neighbour: two namespaces and the wire between them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.host, self.lan, self.folder = Netns(), Netns(), folder
+        self.cli = Cli(self.host, Path("/run/runspec/state"))
+        for where in (self.host, self.lan):
+            self.sh(where, "for i in all default; do echo 0 >/proc/sys/net/ipv6/conf/$i/accept_dad; done")
+        self.sh(self.host, f"ip link add eth9 type veth peer name eth0 netns {self.lan.pid};"
+                           f"ip addr add {HOST}/24 dev eth9; ip addr add {HOST6}/64 dev eth9; ip link set eth9 up")
+        self.sh(self.lan, f"ip addr add {LAN}/24 dev eth0; ip addr add {LAN6}/64 dev eth0; ip link set eth0 up;"
+                          f"ip route add 10.77.0.0/24 via {HOST}; ip route add fd77::/64 via {HOST6}")
+
+    def sh(self, where: Netns, text: str) -> str:
+        done = where.run("sh", "-ec", text)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def write(self, *documents: dict[str, Any]) -> Path:
+        file = self.folder / "ports.yaml"
+        file.write_text(yaml.safe_dump_all(documents, sort_keys=False))
+        return file
+
+    def apply(self, *documents: dict[str, Any]) -> Path:
+        file = self.write(*documents)
+        self.cli("apply", "--yes", file)
+        assert self.cli("diff", file).stdout == ""
+        for one in documents:
+            if one.get("kind") != "Network":
+                self.ready(one)
+        return file
+
+    def ready(self, one: dict[str, Any]) -> None:
+        """Its server waits at its last port."""
+        port, pid = f"{int(one['process']['args'][-1]):04X}", self.pid(one["name"])
+        for _ in range(600):
+            if f":{port} " in Path(f"/proc/{pid}/net/udp6").read_text():
+                return
+            threading.Event().wait(0.05)
+        raise AssertionError(f"{one['name']} serves nothing")
+
+    def pid(self, name: str) -> int:
+        return int(json.loads(self.cli("state", name).stdout)["pid"])
+
+    def ask(self, where: Netns | int, *asked: Asked, patience: float = 3.0) -> list[str]:
+        """What each answers, asked from a namespace of ours or a container's init."""
+        words = [sys.executable, "-c", CLIENT, json.dumps(asked), str(patience)]
+        if isinstance(where, int):
+            done = subprocess.run(["nsenter", f"--net=/proc/{where}/ns/net", *words], capture_output=True, text=True,
+                                  check=False)
+        else:
+            done = where.run(*words)
+        assert done.returncode == 0, done.stderr
+        return list(json.loads(done.stdout))
+
+    def ruleset(self) -> str:
+        return self.sh(self.host, "nft list ruleset")
+
+    def close(self) -> None:
+        self.cli.sweep()
+        self.cli("destroy", "--yes", "lan0", status=None)
+        self.host.close()
+        self.lan.close()
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    one = World(tmp_path_factory.mktemp("ports"))
+    yield one
+    one.close()
+
+
+@pytest.fixture(scope="module")
+def pair(world: World) -> Iterator[World]:
+    """Two containers with ports of every form on one bridge, and afterwards nothing of them."""
+    before = world.cli.picture()
+    world.apply(bridge(), box("left", 11, [
+        "8080:80", "0.0.0.0:8081:80", "[::]:8081:80", "8000-8003:8000-8003/udp", f"{HOST}:9000-9001:80-81",
+        {"host": 5353, "container": 80, "protocol": "udp", "hostIP": "0.0.0.0"}, f"[{HOST6}]:8090:81"],
+        (80, 81, *range(8000, 8004))), box("right", 12, ["0.0.0.0:8082:80"]))
+    yield world
+    world.cli("destroy", "--yes", "left", "right", "lan0")
+    assert_nothing_leaked(before, world.cli.picture)
+    assert world.sh(world.host, "sysctl -n net.ipv4.ip_forward net.ipv6.conf.all.forwarding") == "0\n0\n"
+
+
+@pytest.mark.both
+def test_from_the_host(pair: World) -> None:
+    """By every address that is published, and by no other; what comes from 127.0.0.1 arrives from the bridge."""
+    asked: dict[Asked, str] = {
+        ("tcp", "127.0.0.1", 8080): "left 80 10.77.0.1", ("tcp", "127.0.0.1", 8081): "left 80 10.77.0.1",
+        ("udp", "127.0.0.1", 5353): "left 80 10.77.0.1", ("udp", "127.0.0.1", 8000): "left 8000 10.77.0.1",
+        ("udp", "127.0.0.1", 8003): "left 8003 10.77.0.1", ("tcp", HOST, 8081): f"left 80 {HOST}",
+        ("tcp", HOST, 9000): f"left 80 {HOST}", ("tcp", HOST, 9001): f"left 81 {HOST}",
+        ("tcp", HOST6, 8081): f"left 80 {HOST6}", ("tcp", HOST6, 8090): f"left 81 {HOST6}",
+        ("tcp", "10.77.0.1", 8082): "right 80 10.77.0.1", ("tcp", HOST, 8080): "refused",
+        ("tcp", "127.0.0.1", 9000): "refused", ("tcp", "::1", 8081): "refused", ("udp", "127.0.0.1", 8004): "refused"}
+    assert dict(zip(asked, pair.ask(pair.host, *asked), strict=True)) == asked
+
+
+@pytest.mark.both
+def test_from_a_neighbour(pair: World) -> None:
+    """What is published for all, with the neighbour's own address; nothing of what is the host's alone."""
+    asked: dict[Asked, str] = {
+        ("tcp", HOST, 8081): f"left 80 {LAN}", ("tcp", HOST6, 8081): f"left 80 {LAN6}",
+        ("udp", HOST, 5353): f"left 80 {LAN}", ("tcp", HOST, 9001): f"left 81 {LAN}",
+        ("tcp", HOST, 8082): f"right 80 {LAN}",
+        ("tcp", HOST, 8080): "refused", ("udp", HOST, 8000): "refused", ("tcp", HOST6, 8082): "refused"}
+    assert dict(zip(asked, pair.ask(pair.lan, *asked), strict=True)) == asked
+
+
+def test_loopback_of_the_host_is_nobody_elses(pair: World) -> None:
+    """Kubernetes CVE-2020-8558: a neighbour sends to 127.0.0.1 by way of the host's MAC; so does a container."""
+    lan = Netns()
+    try:
+        pair.sh(pair.host, f"ip link add eth8 type veth peer name eth0 netns {lan.pid};"
+                           "ip addr add 198.51.100.1/24 dev eth8; ip link set eth8 up")
+        pair.sh(lan, "ip addr add 198.51.100.2/24 dev eth0; ip link set eth0 up; ip addr del 127.0.0.1/8 dev lo;"
+                    "echo 1 >/proc/sys/net/ipv4/conf/all/route_localnet; ip route add 127.0.0.0/8 via 198.51.100.1")
+        assert pair.ask(lan, ("tcp", "198.51.100.1", 8081)) == ["left 80 198.51.100.2"]
+        assert pair.ask(lan, ("tcp", "127.0.0.1", 8080), ("udp", "127.0.0.1", 8000), patience=0.5) == ["nothing"] * 2
+    finally:
+        pair.sh(pair.host, "ip link del eth8")
+        lan.close()
+    # And the link that does take such packets, for what it answers, is no way to the host's own services.
+    pid = pair.pid("right")
+    done = subprocess.run(
+        ["nsenter", f"--net=/proc/{pid}/ns/net", "sh", "-ec",
+         "ip addr del 127.0.0.1/8 dev lo; echo 1 >/proc/sys/net/ipv4/conf/all/route_localnet;"
+         "ip route add 127.0.0.0/8 via 10.77.0.1"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    secret = pair.host.popen(sys.executable, "-c", SERVER, "secret", "7777")
+    try:
+        assert secret.stdout is not None and secret.stdout.readline() == "ready\n"
+        assert pair.ask(pid, ("tcp", "127.0.0.1", 7777), patience=0.5) == ["nothing"]
+        assert pair.ask(pair.host, ("tcp", "127.0.0.1", 7777)) == ["secret 7777 127.0.0.1"]
+    finally:
+        secret.kill()
+        secret.communicate()
+        subprocess.run(["nsenter", f"--net=/proc/{pid}/ns/net", "sh", "-ec",
+                        "ip route del 127.0.0.0/8; ip addr add 127.0.0.1/8 dev lo"], check=True)
+
+
+@pytest.mark.both
+def test_from_containers(pair: World) -> None:
+    """A sibling's published port and one's own, by any address of the host, though all are on one link."""
+    asked: tuple[Asked, ...] = (("tcp", "10.77.0.1", 8081), ("tcp", HOST, 8081), ("udp", HOST, 5353),
+                                ("tcp", HOST6, 8081), ("tcp", HOST, 8082), ("tcp", "10.77.0.12", 80))
+    assert pair.ask(pair.pid("right"), *asked) == [
+        "left 80 10.77.0.1", "left 80 10.77.0.1", "left 80 10.77.0.1", "left 80 fd77::1", "right 80 10.77.0.1",
+        "right 80 10.77.0.12"]
+
+
+@pytest.mark.both
+def test_flush_is_drift_and_repaired(pair: World) -> None:
+    """All that was lost is named; it works again, and nobody was restarted for it."""
+    file, before = pair.folder / "ports.yaml", (pair.pid("left"), pair.pid("right"))
+    pair.sh(pair.host, "nft flush ruleset")
+    assert pair.ask(pair.host, ("tcp", "127.0.0.1", 8080)) == ["refused"]
+    told = json.loads(pair.cli("diff", "-o", "json", file, status=1).stdout)["changes"]
+    assert {(one["target"], one["path"]) for one in told} == {
+        ("left", "ports"), ("right", "ports"), *(("left", f"ports[{i}]") for i in range(7)), ("right", "ports[0]")}
+    assert {(one["cause"], one["class"]) for one in told} == {("drifted", "inPlace")}
+    pair.cli("apply", file)
+    assert pair.cli("diff", file).stdout == ""
+    assert (pair.pid("left"), pair.pid("right")) == before
+    assert pair.ask(pair.lan, ("tcp", HOST, 8081), ("tcp", HOST6, 8081)) == [f"left 80 {LAN}", f"left 80 {LAN6}"]
+    assert pair.ask(pair.host, ("tcp", "127.0.0.1", 8080)) == ["left 80 10.77.0.1"]
+
+
+def test_others_tables_and_elements_stay(pair: World) -> None:
+    """One of two loses an element: only that is named, and repaired, and tables of others are as they were."""
+    file = pair.folder / "ports.yaml"
+    pair.sh(pair.host, "nft add table inet mine; nft 'add chain inet mine c { type filter hook input priority 5; }';"
+                     "nft delete element inet runspec ports4 '{ tcp . 0.0.0.0/0 . 8082 }'")
+    assert pair.cli("diff", file, status=1).stdout.count("\n") == 1
+    pair.cli("apply", file)
+    assert pair.ask(pair.lan, ("tcp", HOST, 8082), ("tcp", HOST, 8081)) == [f"right 80 {LAN}", f"left 80 {LAN}"]
+    assert "table inet mine" in pair.ruleset()
+    pair.sh(pair.host, "nft delete table inet mine")
+
+
+# -- each with containers of its own ------------------------------------------------------------------------------
+
+@pytest.fixture
+def alone(cli: Cli, tmp_path: Path, picture: Callable[[], Picture]) -> Iterator[World]:
+    """A host without a neighbour that is as before in the end."""
+    one = World.__new__(World)
+    one.host, one.cli, one.folder = cli.netns, cli, tmp_path
+    one.sh(one.host, "for i in all default; do echo 0 >/proc/sys/net/ipv6/conf/$i/accept_dad; done")
+    before = picture()
+    yield one
+    cli.sweep()
+    cli("destroy", "--yes", "lan0", status=None)
+    assert_nothing_leaked(before, picture)
+
+
+def test_another_address(alone: World) -> None:
+    """The elements follow the container's address, in place; and the port moves to another container at once."""
+    alone.apply(bridge(), box("one", 11, ["8080:80"]))
+    pid = alone.pid("one")
+    alone.apply(bridge(), box("one", 21, ["8080:80"]))
+    assert alone.pid("one") == pid
+    assert alone.ask(alone.host, ("tcp", "127.0.0.1", 8080)) == ["one 80 10.77.0.1"]
+    assert "10.77.0.21 . 80" in alone.ruleset() and "10.77.0.11" not in alone.ruleset()
+    alone.apply(bridge(), box("one", 21, ["8081:80"]), box("two", 12, ["0.0.0.0:8080:80"]))
+    assert alone.pid("one") == pid
+    assert alone.ask(alone.host, ("tcp", "127.0.0.1", 8080), ("tcp", "127.0.0.1", 8081)) == [
+        "two 80 10.77.0.1", "one 80 10.77.0.1"]
+    alone.cli("destroy", "--yes", "two")
+    assert alone.ask(alone.host, ("tcp", "127.0.0.1", 8080), ("tcp", "127.0.0.1", 8081)) == [
+        "refused", "one 80 10.77.0.1"]
+    assert alone.sh(alone.host, "sysctl -n net.ipv4.ip_forward").strip() == "0"
+
+
+def test_stopped_and_applied_again(alone: World) -> None:
+    """A container that died leaves its elements to its next life."""
+    documents = bridge(), box("one", 11, ["8080:80"])
+    file = alone.apply(*documents)
+    alone.cli("stop", "-t", "0", "one")
+    alone.cli("apply", "--yes", file)
+    alone.ready(documents[1])
+    assert alone.cli("diff", file).stdout == ""
+    assert alone.ask(alone.host, ("tcp", "127.0.0.1", 8080)) == ["one 80 10.77.0.1"]
+
+
+@pytest.mark.parametrize(("protocol", "address", "port"), [
+    ("tcp", "0.0.0.0", "127.0.0.1:8080:80"), ("tcp", "127.0.0.1", "0.0.0.0:8000-8100:8000-8100"),
+    ("tcp", "::", "8080:80"), ("udp", "127.0.0.1", "8080:80/udp"), ("tcp", "::1", "[::]:8080:80")])
+def test_taken_by_the_host(protocol: str, address: str, port: str, alone: World) -> None:
+    """A socket of the host that waits there: refused before anything is made, and who it is."""
+    script = ("import socket, sys; s = socket.socket(socket.AF_INET6 if ':' in sys.argv[1] else socket.AF_INET,"
+              f"socket.SOCK_{'STREAM' if protocol == 'tcp' else 'DGRAM'}); s.bind((sys.argv[1], 8080));"
+              f"{'s.listen();' if protocol == 'tcp' else ''} print('ready', flush=True); sys.stdin.read()")
+    held = alone.host.popen(sys.executable, "-c", script, address, stdin=subprocess.PIPE)
+    try:
+        assert held.stdout is not None and held.stdout.readline() == "ready\n"
+        file = alone.write(bridge(), box("one", 11, [port]))
+        shown = f"[{address}]" if ":" in address else address
+        said = alone.cli("apply", file, status=2).stderr
+        assert f"ports[0]: 8080/{protocol} is taken on this host\n  why: a socket waits at {shown}:8080: python" in said
+        assert f", process {held.pid}, and would hear nothing any more\n" in said
+        assert "lan0" not in alone.sh(alone.host, "ip link")
+    finally:
+        held.communicate("")
+
+
+def test_taken_by_another_container(alone: World) -> None:
+    """Of two documents, and of one that is applied."""
+    file = alone.write(bridge(), box("one", 11, ["8080:80"]), box("two", 12, ["0.0.0.0:8000-8080:8000-8080"]))
+    said = alone.cli("apply", file, status=2).stderr
+    assert "127.0.0.1:8080/tcp and 0.0.0.0:8000-8080/tcp are one port\n" in said
+    alone.apply(bridge(), box("one", 11, ["8080:80"]))
+    file = alone.write(box("two", 12, ["0.0.0.0:8080:80"]))
+    assert "one (applied) 127.0.0.1:8080/tcp" in alone.cli("apply", file, status=2).stderr
+
+
+def test_somebody_elses_table(alone: World) -> None:
+    """A table of our name without our mark is refused, and stays as it is."""
+    file = alone.write(bridge(), box("one", 11, ["8080:80"]))
+    alone.sh(alone.host, "nft add table inet runspec; nft add chain inet runspec theirs")
+    before = alone.ruleset()
+    said = alone.cli("apply", file, status=2).stderr
+    assert "there is an nftables table inet runspec already and it is not runspec's" in said
+    assert alone.ruleset() == before and "lan0" not in alone.sh(alone.host, "ip link")
+    alone.sh(alone.host, "nft delete table inet runspec")
+
+
+def test_no_nft(alone: World) -> None:
+    """Refused where a port needs it, before any step; a container without ports does not miss it."""
+    alone.sh(alone.host, "mount -t tmpfs none /usr/sbin")
+    try:
+        said = alone.cli("apply", alone.write(bridge(), box("one", 11, ["8080:80"])), status=2).stderr
+        assert ("ports: needs nftables with NAT, which is not to be had here\n"
+                "  why: the program nft is not installed\n  fix: apt-get install nftables\n") in said
+        alone.cli("apply", alone.write(bridge(), box("one", 11, [])))
+        alone.cli("destroy", "--yes", "one", "lan0")
+    finally:
+        alone.sh(alone.host, "umount /usr/sbin")
+
+
+def test_forwarding_is_held(alone: World) -> None:
+    """The last one that needs it gives it back, and what was on before stays on."""
+    def forwarding() -> list[str]:
+        return alone.sh(alone.host, "sysctl -n net.ipv4.ip_forward net.ipv6.conf.all.forwarding").split()
+
+    alone.apply(bridge(), box("one", 11, ["0.0.0.0:8080:80", "[::]:8080:80"]), box("two", 12, ["0.0.0.0:8081:80"]))
+    assert forwarding() == ["1", "1"]
+    alone.cli("destroy", "--yes", "one")
+    assert forwarding() == ["1", "0"]
+    alone.cli("destroy", "--yes", "two")
+    assert forwarding() == ["0", "0"]
+    alone.sh(alone.host, "sysctl -w net.ipv4.ip_forward=1")
+    alone.apply(bridge(), box("one", 11, ["0.0.0.0:8080:80"]))
+    alone.cli("destroy", "--yes", "one", "lan0")
+    assert forwarding() == ["1", "0"]
+    alone.sh(alone.host, "sysctl -w net.ipv4.ip_forward=0")
+
+
+def test_hundred_at_once(alone: World) -> None:
+    """One transaction for all that a request publishes."""
+    boxes = [box(f"c{i}", i, [f"{20000 + i}:80"], image="busybox") for i in range(2, 52)]
+    for one in boxes:
+        one["root"], one["process"] = {"image": "busybox"}, {"args": ["/bin/sleep", "100000"]}
+        del one["image"]
+    trace = alone.folder / "trace"
+    alone.cli("apply", alone.write(bridge(), *boxes), env={"RUNSPEC_FAULT": f"trace@{trace}"})
+    assert trace.read_text().split().count("nft") == 1
+    assert alone.ruleset().count("10.77.0.51 . 80") == 1
+    trace.unlink()
+    alone.cli("destroy", "--yes", *(one["name"] for one in boxes), env={"RUNSPEC_FAULT": f"trace@{trace}"})
+    assert trace.read_text().split().count("nft") == 1
+    assert "runspec" not in alone.ruleset()
+
+
+def test_killed_anywhere(alone: World) -> None:
+    """A change of ports that is killed at each call: the next apply converges, and nothing stays at the end."""
+    first = bridge(), box("one", 11, ["8080:80"])
+    then = bridge(), box("one", 11, ["0.0.0.0:8081:80", "8080:81/udp"])
+    for documents in (*first, *then):
+        if "root" in documents:
+            documents["root"], documents["process"] = {"image": "busybox"}, {"args": ["/bin/sleep", "100000"]}
+    one, two = alone.write(*first).rename(alone.folder / "one.yaml"), alone.write(*then)
+    alone.cli("apply", one)
+    trace = alone.folder / "trace"
+    alone.cli("apply", two, env={"RUNSPEC_FAULT": f"trace@{trace}"})
+    calls = trace.read_text().split()
+    alone.cli("apply", one)
+    for number in range(1, len(calls) + 1):
+        alone.cli("apply", two, env={"RUNSPEC_FAULT": f"kill@{number}"}, status=-9)
+        alone.cli("apply", one)
+        assert alone.cli("diff", one).stdout == "", f"killed before {calls[number - 1]}, the {number}th"
+    assert alone.ruleset().count(": 10.77.0.11 . 80") == 1

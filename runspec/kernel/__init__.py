@@ -16,6 +16,7 @@ from runspec.kernel.foreign import Foreign
 from runspec.kernel.gates import Gates
 from runspec.kernel.groups import Groups
 from runspec.kernel.hooks import Hooks
+from runspec.kernel.lines import Lines
 from runspec.kernel.nft import Nft
 from runspec.kernel.process import Child, Report
 from runspec.kernel.sockets import Sockets
@@ -27,7 +28,7 @@ __all__ = ["Child", "Kernel", "Report"]
 _SIGKILL = 9
 
 
-class Kernel(Filters, Foreign, Gates, Groups, Hooks, Nft, Sockets, Tasks, Terminals):
+class Kernel(Filters, Foreign, Gates, Groups, Hooks, Lines, Nft, Sockets, Tasks, Terminals):
     """The facade that Steps, store and journal receive.
 
     Args:

@@ -420,6 +420,8 @@ class Processes:
             root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
             fd = native.openat2(root, path, os.O_PATH, 0, abi.RESOLVE_IN_ROOT)
             top, found = (os.readlink(f"/proc/self/fd/{one}").rstrip("/") for one in (root, fd))
+            if not os.fstat(fd).st_nlink:
+                found = found.removesuffix(" (deleted)")    # a mount of a file that was removed elsewhere
             return found[len(top):] if found.startswith(top + "/") else None
         except OSError:
             return None

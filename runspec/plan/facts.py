@@ -24,6 +24,7 @@ class Facts:
         hostname, domainname: of its uts namespace.
         sysctl: key -> value as read inside.
         links, addresses, routes: rtnetlink's view inside its network namespace.
+        named: mount points inside at which files of names lie.
         places: destination or hidden path -> where it lies inside, once links of the image are followed.
         fresh: spec path -> what a new container would begin with, where the file asks no more.
         nodes: path -> (type, major, minor, mode, uid, gid) below its root.
@@ -52,9 +53,9 @@ class Facts:
         "addresses", "device_tag", "domainname", "elsewhere", "files", "filtering", "filters", "former", "forwarding",
         "fresh", "gid_map", "groups", "host_addresses", "host_links", "host_routes", "hostname", "id_status",
         "io_priority", "label", "landlock", "leases", "limits", "links", "membership", "memory_policy", "mounts",
-        "namespaces", "networks", "nics", "nodes", "oom_score_adj", "outside", "own", "parents", "personality", "pid",
-        "places", "ports", "present", "resctrl", "routes", "scheduler", "sources", "start_time", "status", "sysctl",
-        "timens_offsets", "uid_map", "wall")
+        "named", "namespaces", "networks", "nics", "nodes", "oom_score_adj", "outside", "own", "parents", "personality",
+        "pid", "places", "ports", "present", "resctrl", "routes", "scheduler", "sources", "start_time", "status",
+        "sysctl", "timens_offsets", "uid_map", "wall")
 
     def __init__(self, status: str) -> None:
         self.status = status
@@ -74,6 +75,7 @@ class Facts:
         self.groups: dict[str, str] = {}
         self.hostname = self.domainname = ""
         self.sysctl: dict[str, str] = {}
+        self.named: frozenset[str] = frozenset()
         self.places: dict[str, str] = {}
         self.fresh: dict[str, Any] = {}
         self.links: list[Any] = []

@@ -101,6 +101,11 @@ def shown(value: Any) -> str:
     return " ".join(map(shown, value)) if isinstance(value, tuple) else str(value)
 
 
+def kinds(facts: Facts) -> tuple[str, ...]:
+    """Namespaces to be joined by what changes mounts, OCI's words."""
+    return tuple(kind for kind in ("user", "mount") if facts.namespaces[kind] != facts.own.get(kind))
+
+
 class Work:
     """The changes of one running container."""
 
@@ -110,7 +115,7 @@ class Work:
         self.last = last or spec
         self.former = {one.destination: one for one in self.last.mounts}
         apart = {kind for kind in facts.namespaces if facts.namespaces[kind] != facts.own.get(kind)}
-        self.kinds = tuple(kind for kind in ("user", "mount") if kind in apart)
+        self.kinds = kinds(facts)
         self.all = tuple(kind for kind in ("user", "mount", "ipc", "network", "cgroup") if kind in apart)
         self.top = {one.mount_point: one for one in facts.mounts}
         self.by_id = {one.id: one for one in facts.mounts}

@@ -240,7 +240,8 @@ NOTHING = frozenset((
     "linux.resources.memory.checkBeforeUpdate", "interfaces[].name", "interfaces[].mac", "interfaces[].mtu",
     "interfaces[].addresses", "interfaces[].pooled", "interfaces[].gateway", "interfaces[].routes",
     "interfaces[].parent", "interfaces[].mode", "interfaces[].vlan", "interfaces[].vlan.id",
-    "interfaces[].vlan.protocol", "interfaces[].sysctl", "interfaces[].hostEnd", "up", "addresses", "mtu",
+    "interfaces[].vlan.protocol", "interfaces[].sysctl", "interfaces[].hostEnd", "hosts", "dns",
+    "dns.nameservers", "dns.search", "dns.options", "extraHosts", "up", "addresses", "mtu",
     "pool.range", "pool.exclude", "isolated", "external"))
 
 

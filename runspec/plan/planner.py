@@ -15,6 +15,7 @@ from runspec.plan.steps import (
     limits,
     links,
     links_live,
+    names,
     namespaces,
     network,
     nft,
@@ -56,10 +57,11 @@ class Item:
     Attributes:
         console: socket to which the terminal of its init goes, "" for none.
         seen: spec path -> what the kernel shows, where the container or network is there.
+        names: (path inside, file of the host) of its names; shown: path inside -> which of ours is mounted there.
     """
 
-    __slots__ = ("bundle", "changes", "console", "data", "facts", "groups", "image", "last", "pid_file", "seccomp",
-                 "seen", "wanted")
+    __slots__ = ("bundle", "changes", "console", "data", "facts", "groups", "image", "last", "names", "pid_file",
+                 "seccomp", "seen", "shown", "wanted")
 
     def __init__(self, wanted: Any, last: Any, facts: Any, changes: tuple[Change, ...] = (),
                  image: str | None = None, groups: tuple[str, ...] = (), data: bool = False, bundle: str = "",
@@ -68,6 +70,8 @@ class Item:
         self.image, self.groups, self.data = image, groups, data
         self.bundle, self.pid_file = bundle, pid_file
         self.seen: dict[str, Any] = {}
+        self.names: tuple[tuple[str, str], ...] = ()
+        self.shown: dict[str, str] = {}
         self.console = ""
         self.seccomp: Filter | None = None
 
@@ -235,10 +239,10 @@ def create(item: Item, host: Host) -> list[Step]:
     steps.append(spawn)
     if awaited:
         steps += [*awaited, namespaces.ReleaseInit(target=name)]
-    steps += rootfs.ready(spec, item.image)
+    steps += [*rootfs.ready(spec, item.image), *names.ready(name, item.names)]
     steps += children
     steps += links.configure(spec)
-    steps += rootfs.plan(spec, host, item.image, kinds(item.facts), bundle(item))
+    steps += rootfs.plan(spec, host, item.image, kinds(item.facts), bundle(item), item.names)
     steps += process.plan(spec, item.facts, bundle(item), item.seccomp, bool(item.bundle))
     steps += [*hooks.create(spec, bundle(item)), *terminal.send(spec, item.console)]
     if item.bundle:
@@ -284,11 +288,12 @@ def restart(item: Item, host: Host) -> list[Step]:
     steps += [step.replace(early=True) for step in (*intel_rdt.leave(item.last),
                                                     *hooks.stopped(item.last, bundle(item)))]
     steps += group_writes(item, host, item.facts.files)
-    steps += [*id_maps(spec, fresh=False), spawn, *rootfs.ready(spec, None)]
+    steps += [*id_maps(spec, fresh=False), spawn, *rootfs.ready(spec, None),
+              *names.ready(name, item.names)]
     if moved:
         steps += [*moved, namespaces.ReleaseInit(target=name)]
     steps += children
-    steps += rootfs.plan(spec, host, item.image, kinds(item.facts), bundle(item), kept=True)
+    steps += rootfs.plan(spec, host, item.image, kinds(item.facts), bundle(item), item.names, kept=True)
     steps += process.plan(spec, item.facts, bundle(item), item.seccomp)
     steps += hooks.create(spec, bundle(item))
     steps += [process.StartInit(target=name, path="process.args"), process.SaveRecord(target=name),
@@ -304,11 +309,11 @@ def change_live(item: Item, host: Host) -> list[Step]:
     paths = {change.path for change in item.changes}
     steps: list[Step] = group_writes(item, host, item.facts.files, paths)
     if paths & {"hostname", "domainname"}:
-        names = {field: getattr(spec, field) if getattr(spec, field) is not None else item.facts.fresh.get(field)
+        wanted = {field: getattr(spec, field) if getattr(spec, field) is not None else item.facts.fresh.get(field)
                  for field in ("hostname", "domainname") if field in paths}
         steps.append(process.ChangeInside(
             target=name, path="hostname" if "hostname" in paths else "domainname", kinds=("uts",), words="set names",
-            reason=reason(item, "hostname") or reason(item, "domainname"), **names,
+            reason=reason(item, "hostname") or reason(item, "domainname"), **wanted,
             back=process.ChangeInside(target=name, kinds=("uts",), hostname=item.facts.hostname,
                                       domainname=item.facts.domainname)))
     sysctls = tuple((key, value) for key, value in spec.linux.sysctl if f"linux.sysctl.{key}" in paths)
@@ -334,6 +339,8 @@ def change_live(item: Item, host: Host) -> list[Step]:
                                          value=score if score is not None else item.facts.fresh["process.oomScoreAdj"]))
     steps += attributes.change(spec, item.groups[:1], {path: reason(item, path) for path in paths})
     steps += live.steps(name, spec, item.last, item.facts, host, item.changes)
+    steps += names.change(name, item.names, item.shown, live.kinds(item.facts), spec.root.readonly,
+                          {path: reason(item, path) for path in ("hosts", "dns") if path in paths})
     steps += links_live.change_links(spec, item.last, item.facts, item.changes)
     steps.append(process.SaveRecord(target=name))
     return steps

@@ -144,7 +144,7 @@ def surplus(spec: Spec, facts: Facts, declared: set[str], asked: list[Spec]) -> 
     """
     if "CAP_SYS_ADMIN" in spec.process.capabilities.bounding:
         return ()
-    known = declared | {"/"}
+    known = declared | {"/"} | facts.named
     for one in asked:
         known |= {*one.linux.masked_paths, *one.linux.readonly_paths, *(device.path for device in one.linux.devices)}
     known |= {"/dev/console"} if spec.process.terminal else set()

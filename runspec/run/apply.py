@@ -18,6 +18,7 @@ from runspec.run.filters import Filters
 from runspec.run.images import Images
 from runspec.run.journal import begin, open_journals, pending
 from runspec.run.leases import Leases
+from runspec.run.names import Names, around
 from runspec.run.observe import Observer, read_host
 from runspec.run.probes import Probes
 from runspec.run.store import Locks, Record, Store, now, status
@@ -68,13 +69,15 @@ class Wanted:
 class Work:
     """A request held against the machine: what differs and what would be done."""
 
-    __slots__ = ("containers", "interrupted", "marks", "networks", "notes", "plan", "risks", "unsettled")
+    __slots__ = ("containers", "held", "interrupted", "marks", "networks", "notes", "plan", "risks", "unsettled")
 
     def __init__(self, plan: Plan, networks: list[Item], containers: list[Item], notes: tuple[str, ...],
-                 interrupted: int, risks: tuple[str, ...], unsettled: tuple[str, ...]) -> None:
+                 interrupted: int, risks: tuple[str, ...], unsettled: tuple[str, ...],
+                 held: tuple[str, ...]) -> None:
         self.plan, self.networks, self.containers = plan, networks, containers
         self.notes, self.interrupted = notes, interrupted
         self.risks, self.unsettled = risks, unsettled
+        self.held = held        # networks whose members' names it touches
 
 
 class Session:
@@ -117,6 +120,9 @@ class Session:
             lasts[spec.name] = spec if same else spec_of(record) if record is not None else None
         self._refusals(wanted, lasts)
         warnings = self._admission(wanted, lasts, gone) + pool.strays(self.store, wanted)
+        names = Names(self.kernel, self.store, wanted, records, lasts, gone)
+        names.check()
+        warnings += names.warnings()
         self.host = abilities_resources.complete(self.kernel, self.host, [
             one.linux.resources for one in (*specs, *lasts.values()) if one is not None])
         observer = Observer(self.kernel, self.store, self.host)
@@ -127,7 +133,10 @@ class Session:
         for found in facts:
             found.networks = {name: bridges.measured(one, observer) for name, one in {**former, **joined}.items()}
         self._sources(wanted, dict(zip((spec.name for spec in specs), facts, strict=True)))
-        containers = [self._item(spec, lasts[spec.name], records[spec.name], one, images_too)
+        for spec, found in zip(specs, facts, strict=True):
+            if found.status == "running":
+                names.observe(observer, spec.name, found)
+        containers = [self._item(spec, lasts[spec.name], records[spec.name], one, images_too, names)
                       for spec, one in zip(specs, facts, strict=True)]
         for item, one in zip(containers, (one for one in wanted if isinstance(one.model, Spec)), strict=True):
             item.bundle, item.pid_file, item.console = one.bundle, one.pid_file, one.console
@@ -136,7 +145,7 @@ class Session:
         notes: list[str] = []
         leaving = {name for kind, name in gone if kind == "container"}
         for kind, name in gone:
-            record = self.store.load(kind, name)
+            record = names.record(kind, name)
             if record is None:
                 continue
             if kind == "container":
@@ -163,16 +172,17 @@ class Session:
         risks = tuple(line for spec in specs for line in leases.risks(spec))
         warnings += [f"warning: {line}" for line in risks]
         warnings += [line for spec in specs for line in leases.outside(spec)]
-        plan = make_plan(nets, containers, self.host, observer.wall)
+        plan = names.complete(make_plan(nets, containers, self.host, observer.wall), containers)
         first = [f"{item.name}: {item.wanted.root.image} is not unpacked yet; apply does that first"
                  for item in containers if item.wanted is not None and item.image
                  and not self.kernel.exists(item.image)]
         if warnings or first:
             plan = plan.replace(quiet=(*plan.quiet, *warnings, *first))
         return Work(plan, nets, containers, tuple(notes), self._interrupted(), risks,
-                    tuple(one["link"]["name"] for one in leases.unsettled()))
+                    tuple(one["link"]["name"] for one in leases.unsettled()), names.held)
 
-    def _item(self, spec: Spec, last: Spec | None, record: Record | None, facts: Facts, build: bool) -> Item:
+    def _item(self, spec: Spec, last: Spec | None, record: Record | None, facts: Facts, build: bool,
+              names: Names) -> Item:
         root = spec.root
         image = Images(self.kernel, build).ensure(root.image, root.digest) if root.image else None
         path = spec.linux.cgroups_path or f"/runspec/{spec.name}"
@@ -181,15 +191,20 @@ class Session:
             new = facts.status == "absent"
             change = Change(target=spec.name, path="", before=facts.status, after="running",
                             cause="new" if new else "drifted", impact=fields.IN_PLACE if new else fields.RESTART)
-            return Item(spec, last, facts, (change,), image, where)
+            item = Item(spec, last, facts, (change,), image, where)
+            names.equip(item)
+            return item
         expected = view.expected(spec, self.host, facts)
         before = expected
         if last is not None and last != spec:
             before = {**view.expected(last, self.host, facts), **view.gone(spec, last)}
         seen = view.seen(spec, last, self.host, facts, before)
+        expected, before, seen = ({**one, **more} for one, more in zip((expected, before, seen), names.views(spec.name),
+                                                                       strict=True))
         changes = live.weigh(spec, last, facts, diff.changes(spec.name, expected, before, seen))
         item = Item(spec, last, facts, changes, image, where)
         item.seen = seen
+        names.equip(item)
         return item
 
     def _filters(self, wanted: list[Wanted], items: list[Item], records: dict[str, Record | None],
@@ -344,10 +359,12 @@ class Session:
         end = monotonic() + PATIENCE
         while True:
             notes = Session.recover(kernel, store)
-            locks = store.lock(ids)
+            near = around(store, ids)
+            locks = store.lock(near)
             locks.notes = notes
-            # The one we waited for may have died; and somebody who undoes a dead one's run waits for us.
-            if not pending(store, ids):
+            # The one we waited for may have died; and somebody who undoes a dead one's run waits for us. It may
+            # have put others on the networks, too.
+            if not pending(store, near) and set(around(store, ids)) <= set(near):
                 return locks
             locks.close()
             if monotonic() > end:
@@ -410,6 +427,7 @@ class Session:
         names = {step.target for step in work.plan.steps}
         ids = [(kind, item.name) for kind, items in (("network", work.networks), ("container", work.containers))
                for item in items if item.name in names]
+        ids += [("network", name) for name in work.held]
         work.notes += self._run(Run(self.kernel, self.store, work.plan, records, running), work.plan, ids, places)
         # A container at its start gate has not become what its bundle describes.
         again = self.look([one for one in wanted if one.model.name in names and not one.bundle], [])

@@ -150,7 +150,7 @@ class Run:
         if op.number == abi.OP_FIND_PROGRAM:
             cause = refused(op, errno)
         if isinstance(step, ChildStep):
-            cause.why = step.why(errno)
+            cause.why, cause.fix = step.why(errno), step.remedy(errno) or cause.fix
         return step_error(step, cause)
 
     def release(self, name: str) -> None:

@@ -169,9 +169,9 @@ class Observer:
             facts.landlock = self.kernel.landlock_version()
         for mount in spec.mounts:
             if mount.source and parse(mount.options).bind and mount.source not in facts.sources:
-                facts.sources[mount.source] = self._source(mount.source)
+                facts.sources[mount.source] = self.source(mount.source)
         if spec.root.path:
-            facts.sources.setdefault(spec.root.path, self._source(spec.root.path))
+            facts.sources.setdefault(spec.root.path, self.source(spec.root.path))
         for one in spec.linux.namespaces:
             if one.path:
                 facts.elsewhere[one.type, one.path] = self._identity(one.path, one.type)
@@ -185,7 +185,7 @@ class Observer:
         found = self.kernel.stat(path)
         return f"{KINDS[kind][1]}:[{found.st_ino}]" if found is not None else path
 
-    def _source(self, source: str) -> tuple[str, str, str]:
+    def source(self, source: str) -> tuple[str, str, str]:
         """(kind, device, path on that file system) of a bind's source, as mountinfo will name it."""
         found = self.kernel.stat(source)
         if found is None:

@@ -232,7 +232,7 @@ class Store:
                     except StateError:
                         continue        # somebody is at work in it
         self._ready = False
-        for path in (*(f"{self.root}/{room}" for room in (*ROOMS, "leases")), self.root):
+        for path in (*(f"{self.root}/{room}" for room in (*ROOMS, "leases", "names")), self.root):
             try:
                 self.kernel.remove_dir(path)
             except SyscallError as error:
@@ -310,6 +310,10 @@ class Store:
         except StateError as error:
             raise StateError(f"{kind} {name}: {error.what}", why=path, fix=error.fix) from None
         return record
+
+    def text(self, kind: str, name: str) -> bytes | None:
+        """The bytes of a Record's file as they are, None where there is none."""
+        return self.kernel.try_read(f"{self.path(kind, name)}/{_RECORD}")
 
     def mark(self, name: str) -> str:
         """What the control groups of a container bear; another state directory's containers are others."""

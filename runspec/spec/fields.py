@@ -184,6 +184,11 @@ ROWS = (
     Field("ports", IN_PLACE, "nftables of the host", "nft(8)"),
     *(Field(f"ports[].{name}", IN_PLACE, "nftables of the host", "nft(8)")
       for name in ("host", "container", "hostIP", "protocol")),
+    Field("hosts", IN_PLACE, "the file that is mounted at /etc/hosts inside", "hosts(5)"),
+    Field("dns", IN_PLACE, "the file that is mounted at /etc/resolv.conf inside", "resolv.conf(5)"),
+    *(Field(f"dns.{name}", IN_PLACE, "/etc/resolv.conf inside", "resolv.conf(5)")
+      for name in ("nameservers", "search", "options")),
+    Field("extraHosts", IN_PLACE, "/etc/hosts inside", "hosts(5)"),
     # A Network's own.
     Field("type", RECREATE, "rtnetlink(7) on the host", "ip-link(8)"),
     Field("up", IN_PLACE, "rtnetlink(7) on the host", "ip-link(8)"),

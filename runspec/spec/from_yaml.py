@@ -10,6 +10,7 @@ from runspec.spec import (
     defaults,
     read_devices,
     read_hooks,
+    read_names,
     read_networks,
     read_ports,
     read_process,
@@ -309,7 +310,9 @@ class Reader:
             annotations=self.pairs(tree, "", "annotations"),
             interfaces=tuple(self.interface(one, f"interfaces[{index}]")
                              for index, one in enumerate(tree.get("interfaces") or ())),
-            ports=read_ports.ports(self)))
+            ports=read_ports.ports(self),
+            dns=read_names.dns(self, tree.get("dns")),
+            extra_hosts=read_names.extra_hosts(self, tree.get("extraHosts"))))
 
     def network(self) -> Network:
         return read_networks.network(self)

@@ -14,6 +14,7 @@ from runspec.spec.rules_hooks import check_hooks
 from runspec.spec.rules_kinds import check_kinds
 from runspec.spec.rules_links import LATER, LETTERS, check_devices, check_interfaces, is_new, link_fault
 from runspec.spec.rules_mounts import IDS, Faults, check_mappings, check_mounts, check_path
+from runspec.spec.rules_names import check_names
 from runspec.spec.rules_networks import check_network
 from runspec.spec.rules_ports import check_ports
 from runspec.spec.rules_process import check_attributes
@@ -72,6 +73,7 @@ def check(model: Spec | Network, marks: dict[str, Mark], oci: bool = False) -> l
         check_kinds(faults, model)
         check_devices(faults, model)
         check_ports(faults, model)
+        check_names(faults, model)
         _texts(faults, model)
     return in_file_order(faults.found, [""]) if faults.found else []
 

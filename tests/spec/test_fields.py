@@ -45,8 +45,7 @@ def leaves(cls: type, path: str = "") -> list[str]:
 UNREAD = {
     "interfaces[].fallback", "interfaces[].hostAccess",
     *(f"interfaces[].qos.{way}.{name}" for way in ("egress", "ingress")
-      for name in ("rate", "ceil", "burst", "priority", "dscp")),
-    "dns.nameservers", "dns.search", "dns.options", "extraHosts"}
+      for name in ("rate", "ceil", "burst", "priority", "dscp"))}
 
 
 @pytest.mark.parametrize("path", sorted({*leaves(Spec), *leaves(Network)} - {"process.user"} - UNREAD))
@@ -108,8 +107,9 @@ OWN = ("name", "labels", "project", "root.image", "root.overlay.upper", "root.ov
        "interfaces[].parent", "interfaces[].mode", "interfaces[].vlan", "interfaces[].sysctl",
        "interfaces[].mac", "interfaces[].mtu", "interfaces[].addresses", "interfaces[].gateway", "interfaces[].routes",
        "ports[].host", "ports[].container", "ports[].hostIP", "ports[].protocol",
-       "landlock.fs[].path", "landlock.fs[].access", "landlock.net.bind", "landlock.net.connect", "landlock.scope")
-LATER = ("dns", "extraHosts", "restart", "healthcheck", "dependsOn", "stopSignal", "stopGracePeriod",
+       "landlock.fs[].path", "landlock.fs[].access", "landlock.net.bind", "landlock.net.connect", "landlock.scope",
+       "dns.nameservers", "dns.search", "dns.options", "extraHosts")
+LATER = ("restart", "healthcheck", "dependsOn", "stopSignal", "stopGracePeriod",
          "autostart", "logging", "secrets", "update", "ignore", "expect")
 LATER_LINKS = ("fallback", "hostAccess", "qos")
 

@@ -73,6 +73,10 @@ class ChildStep(Step):
         """What an error number means here, where the kernel's word for it misleads."""
         return ""
 
+    def remedy(self, errno: int) -> str:
+        """What helps against it."""
+        return ""
+
     def ops(self, table: Table) -> None:
         """Add this Step's operations to the child's table."""
         raise AssertionError(type(self).__name__)

@@ -15,6 +15,7 @@ from runspec.plan.steps import (
     links_live,
     live,
     mounts,
+    names,
     namespaces,
     network,
     nft,
@@ -26,7 +27,7 @@ from runspec.spec import model
 from runspec.spec.frozen import Frozen
 
 MODULES = (attributes, cgroup, gate, hooks, host_links, intel_rdt, lease, limits, links, links_live, live, mounts,
-           namespaces, network, nft, process, rootfs, terminal)
+           names, namespaces, network, nft, process, rootfs, terminal)
 
 
 def classes() -> dict[str, type]:

@@ -300,16 +300,17 @@ def ready(spec: Spec, image: str | None) -> list[ChildStep]:
 
 
 def plan(spec: Spec, host: Host, image: str | None, sources: dict[str, str],
-         bundle: str, kept: bool = False) -> list[ChildStep]:
+         bundle: str, files: tuple[tuple[str, str], ...] = (), kept: bool = False) -> list[ChildStep]:
     """The child's steps from an empty mount namespace to the pivoted root.
 
     Args:
         image: directory that the spec's image became; None for root.path and for `host`.
         sources: bind source -> "directory" or "file", as observed.
         bundle: directory that hooks are told.
+        files: (path inside, file of the host) of its names.
         kept: the root is handed over by the former init.
     """
-    from runspec.plan.steps import hooks, terminal
+    from runspec.plan.steps import hooks, names, terminal
 
     if not is_new(spec, "mount"):
         return hooks.wait(spec, bundle)
@@ -324,7 +325,7 @@ def plan(spec: Spec, host: Host, image: str | None, sources: dict[str, str],
         target=name, path="root.image" if root.image else "root.path", source=image or root.path,
         overlay=overlay, host=root.image == "host", kept=kept, receive=receive,
         lower=overlay is not None and maps_image(spec, image) and not kept)]
-    steps += plan_mounts(spec, host, sources)
+    steps += [*plan_mounts(spec, host, sources), *names.bind(spec.name, files)]
     # OCI wants the standard devices in every container; only a /dev of somebody else's is left alone.
     own_dev = not any(m.destination == "/dev" and m.type is None for m in spec.mounts)
     if own_dev or spec.linux.devices:

@@ -76,6 +76,8 @@ def lacks(word: str) -> str:
         return interpreter(path) if path else "no busybox in PATH"
     if word in TOOLS:
         return "" if shutil.which(word) else f"no {word} in PATH"
+    if word == "no_vlan":
+        return "" if _link("vlan") else "this kernel has the driver of VLANs"
     return {"root": _root, "machine": _machine, "vm": _vm,
             "cgroup_v1": _cgroup_v1, "cgroup_v2": _cgroup_v2,
             "time_namespace": functools.partial(_try, "unshare", "-T", "true"),

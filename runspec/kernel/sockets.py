@@ -198,6 +198,13 @@ class Sockets:
 
         return nics.portraits(answers, foreign=foreign)
 
+    def rows(self, what: str, request: bytes) -> list[Any]:
+        """The rows of a dump of the host's: links, addresses, routes, neighbours, filters, flags or hooked."""
+        from runspec.kernel import netlink, netlink_host
+
+        parse = getattr(netlink_host, f"parse_{what}", None) or getattr(netlink, f"parse_{what}")
+        return [row for data in self.dump(request) for row in parse(data)]
+
     def own_pid(self) -> int:
         """Ours, in whose network namespace the host's links are."""
         return os.getpid()

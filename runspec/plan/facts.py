@@ -44,18 +44,19 @@ class Facts:
         outside: name of a host link -> what rtnetlink tells of it; host_addresses, host_routes: all that the host has,
             where a link asks for it.
         parents: how a file names a link of the host -> its index, 0 where there is none.
+        beside: what of the host only some links ask for, None where none does; neighbours: inside, where one does.
         former: name of an interface -> as it was applied last.
         forwarding: name of a host link -> whether it forwards what comes in, of IPv4 and of IPv6.
         wall: what was seen of the firewall, None where nobody asked.
     """
 
     __slots__ = (
-        "addresses", "device_tag", "domainname", "elsewhere", "files", "filtering", "filters", "former", "forwarding",
-        "fresh", "gid_map", "groups", "host_addresses", "host_links", "host_routes", "hostname", "id_status",
-        "io_priority", "label", "landlock", "leases", "limits", "links", "membership", "memory_policy", "mounts",
-        "named", "namespaces", "networks", "nics", "nodes", "oom_score_adj", "outside", "own", "parents", "personality",
-        "pid", "places", "ports", "present", "resctrl", "routes", "scheduler", "sources", "start_time", "status",
-        "sysctl", "timens_offsets", "uid_map", "wall")
+        "addresses", "beside", "device_tag", "domainname", "elsewhere", "files", "filtering", "filters", "former",
+        "forwarding", "fresh", "gid_map", "groups", "host_addresses", "host_links", "host_routes", "hostname",
+        "id_status", "io_priority", "label", "landlock", "leases", "limits", "links", "membership", "memory_policy",
+        "mounts", "named", "namespaces", "neighbours", "networks", "nics", "nodes", "oom_score_adj", "outside", "own",
+        "parents", "personality", "pid", "places", "ports", "present", "resctrl", "routes", "scheduler", "sources",
+        "start_time", "status", "sysctl", "timens_offsets", "uid_map", "wall")
 
     def __init__(self, status: str) -> None:
         self.status = status
@@ -96,6 +97,8 @@ class Facts:
         self.filtering = False
         self.nics: dict[str, tuple[str, str]] = {}
         self.leases: dict[str, int] = {}
+        self.beside: Any = None
+        self.neighbours: list[Any] = []
         self.outside: dict[str, Any] = {}
         self.host_addresses: list[Any] = []
         self.host_routes: list[Any] = []

@@ -36,6 +36,7 @@ KINDS: dict[str, tuple[str, str, bool]] = {
     "link": ("links of type {}", "", False),
     "filtering": ("bridges that heed VLAN tags", "CONFIG_BRIDGE_VLAN_FILTERING", True),
     "driver": ("links of type {}", "", True),
+    "classifier": ("programs on links", "CONFIG_NET_CLS_BPF and CONFIG_NET_SCH_INGRESS", True),
     "interface": ("the host's interface {}", "", False),
     "landlock": ("Landlock version {}", "CONFIG_SECURITY_LANDLOCK", False),
     "lsm": ("{}", "", False),
@@ -219,7 +220,11 @@ ROWS: dict[str, Words] = {
     "linux.memoryPolicy": lambda one, spec: (f"numa:{one.nodes or ''}",),
     "landlock": _landlock,
     "interfaces[].type": lambda value, spec: ("capability:CAP_NET_ADMIN", *(
-        (f"driver:{value}",) if value in ON_PARENT else (f"link:{value}",) if value != "physical" else ())),
+        (f"link:{value}",) if value not in ("physical", *ON_PARENT) else ())),
+    # What stands in for a driver is for doctor to tell; where the driver is there, nothing does.
+    "interfaces[]": lambda one, spec: (
+        (f"driver:{one.type}",) if one.type in ON_PARENT and one.fallback is None else ()),
+    "interfaces[].fallback": ("classifier:",),
     "interfaces[].network": ("link:bridge",),
     "ports": ("nft:",),
     # A Network's own.
@@ -240,8 +245,8 @@ NOTHING = frozenset((
     "linux.resources.memory.checkBeforeUpdate", "interfaces[].name", "interfaces[].mac", "interfaces[].mtu",
     "interfaces[].addresses", "interfaces[].pooled", "interfaces[].gateway", "interfaces[].routes",
     "interfaces[].parent", "interfaces[].mode", "interfaces[].vlan", "interfaces[].vlan.id",
-    "interfaces[].vlan.protocol", "interfaces[].sysctl", "interfaces[].hostEnd", "hosts", "dns",
-    "dns.nameservers", "dns.search", "dns.options", "extraHosts", "up", "addresses", "mtu",
+    "interfaces[].vlan.protocol", "interfaces[].sysctl", "interfaces[].hostAccess", "interfaces[].hostEnd", "hosts",
+    "dns", "dns.nameservers", "dns.search", "dns.options", "extraHosts", "up", "addresses", "mtu",
     "pool.range", "pool.exclude", "isolated", "external"))
 
 
@@ -269,5 +274,5 @@ def needs(model: Spec | Network) -> list[tuple[str, tuple[str, ...]]]:
         row = ROWS.get(pattern(path))
         words = row(value, model) if callable(row) else row
         if words:
-            out.append((path, words))
+            out.append((f"{path}.type" if pattern(path) == "interfaces[]" else path, words))
     return out

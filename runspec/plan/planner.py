@@ -10,6 +10,7 @@ from runspec.plan.steps import (
     cgroup as groups,
     gate,
     hooks,
+    host_access,
     intel_rdt,
     lease,
     limits,
@@ -24,6 +25,7 @@ from runspec.plan.steps import (
     terminal,
 )
 from runspec.plan.steps.base import Change, Plan, Step
+from runspec.plan.view_links import FIRST_INDEX
 from runspec.plan.view_nft import Wall
 from runspec.spec import fields
 from runspec.spec.model import IDMapping, Network, Spec
@@ -242,6 +244,7 @@ def create(item: Item, host: Host) -> list[Step]:
     steps += [*rootfs.ready(spec, item.image), *names.ready(name, item.names)]
     steps += children
     steps += links.configure(spec)
+    steps += host_access.create(spec, FIRST_INDEX)
     steps += rootfs.plan(spec, host, item.image, kinds(item.facts), bundle(item), item.names)
     steps += process.plan(spec, item.facts, bundle(item), item.seccomp, bool(item.bundle))
     steps += [*hooks.create(spec, bundle(item)), *terminal.send(spec, item.console)]

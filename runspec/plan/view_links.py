@@ -7,6 +7,7 @@ from runspec.plan import rtnetlink
 from runspec.plan.facts import Facts
 from runspec.plan.steps.namespaces import is_new
 from runspec.plan.values import ABSENT
+from runspec.plan.view_host import expect_host, see_host
 from runspec.plan.view_kinds import expect_kind, far_gateways, mtu_of, see_kind, whole
 from runspec.spec.model import Route, Spec
 
@@ -41,6 +42,7 @@ def interface_view(spec: Spec, facts: Facts, view: dict[str, Any]) -> None:
         path = f"interfaces[{i}]"
         view[path], view[f"{path}.type"] = one.name, one.type
         expect_kind(spec.name, one, facts, path, view)
+        expect_host(one, path, view)
         if one.mac is not None:
             view[f"{path}.mac"] = one.mac
         view[f"{path}.mtu"], view[f"{path}.up"] = mtu_of(one, facts), True
@@ -87,6 +89,7 @@ def links_seen(spec: Spec, last: Spec | None, facts: Facts, view: dict[str, Any]
             continue
         view[f"{path}.type"] = link.kind
         see_kind(spec.name, one, link, facts, path, view)
+        see_host(spec.name, one, link, facts, path, view)
         if one.mac is not None:
             view[f"{path}.mac"] = link.mac
         view[f"{path}.mtu"], view[f"{path}.up"] = link.mtu, link.up

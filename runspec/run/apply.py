@@ -103,6 +103,7 @@ class Session:
             images_too: whether a missing image may be built now; a mere look leaves it.
         """
         self._references(wanted)
+        self._drivers(wanted)
         specs = [one.model for one in wanted if isinstance(one.model, Spec)]
         records = {spec.name: self.store.load("container", spec.name) for spec in specs}
         self._makers(wanted, records)
@@ -116,7 +117,7 @@ class Session:
             # What the machine adds to a text may be another thing by now.
             same = (record is not None and given is not None and given.digest == record.digest
                     and spec.root.digest is None and not spec.linux.cdi_devices
-                    and not any(link.pooled for link in spec.interfaces))
+                    and not any(link.pooled or link.type == "vlan" for link in spec.interfaces))
             lasts[spec.name] = spec if same else spec_of(record) if record is not None else None
         self._refusals(wanted, lasts)
         warnings = self._admission(wanted, lasts, gone) + pool.strays(self.store, wanted)
@@ -248,6 +249,14 @@ class Session:
                         "add its document to the command, or apply it first"))
         if faults:
             raise source.join(faults)
+
+    def _drivers(self, wanted: list[Wanted]) -> None:
+        """What stands in for a driver is not asked for where the kernel has the driver."""
+        for one in wanted:
+            if isinstance(one.model, Spec) and any(link.fallback for link in one.model.interfaces) and (
+                    self.probes.ask("driver:vlan").ok):
+                one.model = one.model.replace(interfaces=tuple(link.replace(fallback=None)
+                                                               for link in one.model.interfaces))
 
     @staticmethod
     def _makers(wanted: list[Wanted], records: dict[str, Record | None]) -> None:

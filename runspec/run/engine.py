@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from runspec.kernel import Child, Kernel, Report
     from runspec.run.journal import Journal
     from runspec.run.leases import Leases
-    from runspec.run.store import Store
+    from runspec.run.store import Alone, Store
 
 # A child that answers nothing for this long hangs on the machine's side (a dead network mount, say).
 PATIENCE = 60.0
@@ -283,6 +283,10 @@ class Run:
     def drop(self, name: str, word: str) -> None:
         """Close the descriptor under this word."""
         self.kernel.close(self.kept[name].pop(word))
+
+    def alone(self) -> Alone:
+        """See Store.alone."""
+        return self.store.alone()
 
     def note(self, text: str) -> None:
         """Something that the user should hear when all is done."""

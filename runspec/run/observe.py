@@ -7,17 +7,18 @@ from errno import ESRCH
 
 from runspec import abi
 from runspec.errors import HostError, SyscallError
-from runspec.kernel import cgroupfs, netlink, netlink_bridge, procfs
-from runspec.plan import cgroup, rtnetlink
+from runspec.kernel import cgroupfs, netlink, netlink_bridge, netlink_host, procfs
+from runspec.plan import cgroup, rtnetlink, rtnetlink_host
 from runspec.plan.facts import Facts
 from runspec.plan.host import Host
-from runspec.plan.steps import intel_rdt
+from runspec.plan.steps import host_access, intel_rdt
 from runspec.plan.steps.base import Table
 from runspec.plan.steps.cgroup import groups
 from runspec.plan.steps.host_links import forwarding_files, host_name, parent_index
 from runspec.plan.steps.namespaces import KINDS, inside, is_new
 from runspec.plan.steps.process import sysctl_path
 from runspec.plan.view_kinds import default_path, dropped, parameter_path, routed
+from runspec.run import observe_host
 from runspec.run.store import status
 from runspec.spec.model import Network, Spec
 from runspec.spec.model_net import ON_PARENT
@@ -85,6 +86,9 @@ class Observer:
             for facts, _ in running:
                 facts.host_links = names
             self._host_ends(running, by_index)
+            beside = observe_host.look(self.kernel, [spec for _, specs in running for spec in specs])
+            for facts, _ in running:
+                facts.beside = beside
         return found
 
     def _leases(self, facts: Facts, specs: list[Spec]) -> None:
@@ -371,6 +375,9 @@ class Observer:
                                   ("routes", rtnetlink.dump_routes())):
                 takers[len(table.ops)] = (facts, "@" + what)
                 table.add(abi.OP_DUMP, s1=request)
+            if any(host_access.asks(one) for spec in specs for one in spec.interfaces):
+                takers[len(table.ops)] = (facts, "@neighbours")
+                table.add(abi.OP_DUMP, s1=rtnetlink_host.dump_neighbours())
 
 
 def take(facts: Facts, what: str, data: bytes, error: int) -> None:
@@ -381,6 +388,8 @@ def take(facts: Facts, what: str, data: bytes, error: int) -> None:
         facts.links += netlink.parse_links(data)
     elif what == "@addresses":
         facts.addresses += netlink.parse_addresses(data)
+    elif what == "@neighbours":
+        facts.neighbours += netlink_host.parse_neighbours(data)
     elif what == "@routes":
         facts.routes += netlink.parse_routes(data)
     elif not error:

@@ -7,7 +7,7 @@ from errno import EOPNOTSUPP
 
 from runspec import abi
 from runspec.errors import HostError, RunspecError, SyscallError
-from runspec.plan import needs, rtnetlink, rtnetlink_bridge, rtnetlink_links
+from runspec.plan import needs, rtnetlink, rtnetlink_bridge, rtnetlink_links, tag_bpf, tc
 from runspec.plan.steps.base import Table
 from runspec.plan.steps.namespaces import KINDS
 from runspec.run import busybox, firewall, tools
@@ -175,7 +175,25 @@ class Probes:
             if error.errno == EOPNOTSUPP:
                 module = "8021q" if kind == "vlan" else kind
                 return bad("the kernel knows no links of this type, ip-link(8)",
-                           f"modprobe {module}, or use a kernel with {needs.OPTIONS[f'driver:{kind}']}")
+                           f"modprobe {module}, " + "write `fallback: tc-bpf`, " * (kind == "vlan")
+                           + f"or use a kernel with {needs.OPTIONS[f'driver:{kind}']}")
+        return good()
+
+    def _classifier(self, _: str) -> Answer:
+        """A program on lo of a network namespace made for it."""
+        table = Table(("program",))
+        table.add(abi.OP_NETLINK, s1=tc.put_clsact(1))
+        table.add(abi.OP_NETLINK, slot=table.slot("program"), a=tc.FD_OFFSET, s1=tc.put_bpf(
+            1, tc.INGRESS_HOOK, 1, "probe"))
+        try:
+            program = self.kernel.load_classifier(tag_bpf.untag(1, "802.1Q", 1), "probe")
+            try:
+                self.kernel.run_table(table.ops, (program,), flags=abi.CLONE_NEWNET)
+            finally:
+                self.kernel.close(program)
+        except SyscallError as error:
+            return bad(f"a program on a link's ingress cannot be had: {error.what}, tc-bpf(8)",
+                       f"use a kernel with {needs.option('classifier:')}, or one with CONFIG_VLAN_8021Q")
         return good()
 
     def _interface(self, name: str) -> Answer:

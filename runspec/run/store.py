@@ -169,6 +169,19 @@ class Locks:
         self.close()
 
 
+class Alone:
+    """A lock on a directory while a block runs."""
+
+    def __init__(self, kernel: Kernel, directory: str) -> None:
+        self._kernel, self._directory, self._fd = kernel, directory, -1
+
+    def __enter__(self) -> None:
+        self._fd = self._kernel.lock_dir(self._directory)
+
+    def __exit__(self, *error: object) -> None:
+        self._kernel.unlock(self._fd)
+
+
 class Store:
     """The state directory.
 
@@ -289,6 +302,10 @@ class Store:
             locks.close()
             raise
         return locks
+
+    def alone(self) -> Alone:
+        """For `with`: no other run changes what containers share on the host between a look and a change."""
+        return Alone(self.kernel, f"{self.root}/journals")
 
     def load(self, kind: str, name: str) -> Record | None:
         """The Record, None where there is none.

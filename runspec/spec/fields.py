@@ -180,6 +180,8 @@ ROWS = (
     Field("interfaces[].pooled", IN_PLACE, _RECORD, "ip-address(8)"),
     Field("interfaces[].gateway", IN_PLACE, "rtnetlink(7) inside", "ip-route(8)"),
     Field("interfaces[].routes", IN_PLACE, "rtnetlink(7) inside", "ip-route(8)"),
+    Field("interfaces[].fallback", IN_PLACE, "filters of the parent, rtnetlink(7)", "tc-bpf(8)"),
+    Field("interfaces[].hostAccess", IN_PLACE, "routes and neighbours, rtnetlink(7) on both sides", "ip-neighbour(8)"),
     Field("interfaces[].sysctl", IN_PLACE, "/proc/sys inside", "ip-sysctl.rst"),
     Field("ports", IN_PLACE, "nftables of the host", "nft(8)"),
     *(Field(f"ports[].{name}", IN_PLACE, "nftables of the host", "nft(8)")

@@ -43,7 +43,6 @@ def leaves(cls: type, path: str = "") -> list[str]:
 
 # What the model holds before any door reads it.
 UNREAD = {
-    "interfaces[].fallback", "interfaces[].hostAccess",
     *(f"interfaces[].qos.{way}.{name}" for way in ("egress", "ingress")
       for name in ("rate", "ceil", "burst", "priority", "dscp"))}
 
@@ -111,7 +110,7 @@ OWN = ("name", "labels", "project", "root.image", "root.overlay.upper", "root.ov
        "dns.nameservers", "dns.search", "dns.options", "extraHosts")
 LATER = ("restart", "healthcheck", "dependsOn", "stopSignal", "stopGracePeriod",
          "autostart", "logging", "secrets", "update", "ignore", "expect")
-LATER_LINKS = ("fallback", "hostAccess", "qos")
+LATER_LINKS = ("qos",)
 
 
 def test_every_key_of_our_own_is_accounted_for() -> None:

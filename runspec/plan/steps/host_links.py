@@ -5,7 +5,9 @@ from __future__ import annotations
 from runspec.errors import HostError
 from runspec.plan import rtnetlink
 from runspec.plan.rtnetlink_bridge import set_port
-from runspec.plan.steps.base import LIVE, HostStep
+from runspec.plan.steps.base import ATTACH, LIVE, HostStep
+from runspec.spec.frozen import Frozen
+from runspec.spec.model import Interface
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,6 +46,36 @@ def station(name: str, first: int = 0x02) -> str:
 def alias(owner: str, interface: str = "") -> str:
     """The mark by which a link is known as runspec's."""
     return f"{MARK}{owner}" + (f":{interface}" if interface else "")
+
+
+class Member(Frozen):
+    """What a host end is as a port of its network's bridge.
+
+    Args:
+        isolated: from the others.
+        foreign: the bridge is somebody else's; mtu: then what it has, and keeps with ports that have the same.
+    """
+
+    isolated: bool = False
+    foreign: bool = False
+    mtu: int | None = None
+
+
+class AddLink(HostStep):
+    """A new link of a container.
+
+    Args:
+        interface: as the file asks for it.
+        index: that it is to have inside.
+        link: name of its end on the host, "" where its type has none.
+        member: what that end is on its network.
+    """
+
+    PHASE = ATTACH
+    interface: Interface
+    index: int
+    link: str = ""
+    member: Member = Member()
 
 
 class AddHostAddress(HostStep):

@@ -9,12 +9,15 @@ from runspec import abi
 from runspec.errors import HostError, SyscallError
 from runspec.plan import rtnetlink, rtnetlink_links
 from runspec.plan.rtnetlink_bridge import set_port
-from runspec.plan.steps.base import ATTACH, FINISH, LIVE, STOP, ChildStep, HostStep, Step, Table, own_procfs
+from runspec.plan.steps import host_access
+from runspec.plan.steps.base import FINISH, LIVE, STOP, ChildStep, HostStep, Step, Table, own_procfs
 from runspec.plan.steps.host_links import (
     EBUSY,
     EEXIST,
     ENODEV,
     MARK,
+    AddLink,
+    Member,
     alias,
     end_messages,
     forward,
@@ -26,6 +29,7 @@ from runspec.plan.steps.host_links import (
 )
 from runspec.plan.steps.namespaces import is_new
 from runspec.plan.steps.process import ChangeInside, sysctl_path
+from runspec.plan.steps.tagged import TAGGED, AddTagged, AddTaggedLive, RemoveTagged, emulated, part, sort
 from runspec.plan.view_kinds import (
     families,
     far_gateways,
@@ -36,7 +40,6 @@ from runspec.plan.view_kinds import (
     routed,
 )
 from runspec.plan.view_links import FIRST_INDEX, LOOPBACK
-from runspec.spec.frozen import Frozen
 from runspec.spec.model import Interface, Network, Route, Spec
 from runspec.spec.model_net import ON_PARENT
 
@@ -47,36 +50,6 @@ if TYPE_CHECKING:
 
 # How long a link waits for one that holds its place and may be ending with its namespace.
 TRIES, PAUSE = 50, 0.02         # seconds
-
-
-class Member(Frozen):
-    """What a host end is as a port of its network's bridge.
-
-    Args:
-        isolated: from the others.
-        foreign: the bridge is somebody else's; mtu: then what it has, and keeps with ports that have the same.
-    """
-
-    isolated: bool = False
-    foreign: bool = False
-    mtu: int | None = None
-
-
-class AddLink(HostStep):
-    """A new link of a container.
-
-    Args:
-        interface: as the file asks for it.
-        index: that it is to have inside.
-        link: name of its end on the host, "" where its type has none.
-        member: what that end is on its network.
-    """
-
-    PHASE = ATTACH
-    interface: Interface
-    index: int
-    link: str = ""
-    member: Member = Member()
 
 
 class AddVeth(AddLink):
@@ -252,6 +225,8 @@ class RemoveInterface(HostStep):
     def apply(self, kernel: Any, run: Any) -> Any:
         """From inside, where it is whatever became of its host end."""
         inside(self.target, self.path, [rtnetlink.delete_link(self.index)], "").replace(lenient=True).apply(kernel, run)
+        if emulated(self.interface):
+            part(kernel, run, self.target, self.interface)
         if self.link:
             remove_own(kernel, self.link, MARK)
 
@@ -260,7 +235,7 @@ class RemoveInterface(HostStep):
         if not run.pid(self.target):
             return
         one = add_live(self.target, self.interface, self.index, self.member)
-        if not one.look(kernel, run):
+        if not (kernel.link_index(self.link) if self.link else one.look(kernel, run)):
             one.apply(kernel, run)
             configured(self.target, self.path, self.interface, self.index, "").apply(kernel, run)
 
@@ -329,20 +304,20 @@ class ConfigureLinks(ChildStep):
 # Type of a link -> what makes it for a new container, and for a running one.
 ADD: dict[str, tuple[type[AddLink], type[AddLink]]] = {
     "veth": (AddVeth, AddVethLive), "vlan": (AddOnParent, AddOnParentLive), "macvlan": (AddOnParent, AddOnParentLive),
-    "ipvlan": (AddOnParent, AddOnParentLive)}
+    "ipvlan": (AddOnParent, AddOnParentLive), TAGGED: (AddTagged, AddTaggedLive)}
 # Types with an end on the host.
-PAIRED = ("veth",)
+PAIRED = ("veth", TAGGED)
 
 
 def host_end(container: str, one: Interface) -> str:
     """Name of an interface's end on the host, "" where its type has none."""
-    return host_name(container, one.name) if one.type in PAIRED else ""
+    return host_name(container, one.name) if sort(one) in PAIRED else ""
 
 
 def add_live(container: str, one: Interface, index: int, port: Member, path: str = "") -> AddLink:
     """What makes an interface of a running container."""
-    return ADD[one.type][1](target=container, path=path, interface=one, index=index, link=host_end(container, one),
-                            member=port)
+    return ADD[sort(one)][1](target=container, path=path, interface=one, index=index, link=host_end(container, one),
+                             member=port)
 
 
 def create_links(spec: Spec, networks: dict[str, Network]) -> list[Step]:
@@ -351,9 +326,9 @@ def create_links(spec: Spec, networks: dict[str, Network]) -> list[Step]:
     Args:
         networks: those that they join, by name.
     """
-    return [ADD[one.type][0](target=spec.name, path=f"interfaces[{i}]", interface=one, index=FIRST_INDEX + i,
-                             link=host_end(spec.name, one), member=member(one, networks))
-            for i, one in enumerate(spec.interfaces) if one.type in ADD]
+    return [ADD[sort(one)][0](target=spec.name, path=f"interfaces[{i}]", interface=one, index=FIRST_INDEX + i,
+                              link=host_end(spec.name, one), member=member(one, networks))
+            for i, one in enumerate(spec.interfaces) if sort(one) in ADD]
 
 
 def member(one: Interface, networks: dict[str, Network]) -> Member:
@@ -367,13 +342,20 @@ def member(one: Interface, networks: dict[str, Network]) -> Member:
 def take(spec: Spec) -> list[Step]:
     """Before the end of a container: the links whose place on a parent would stay taken for a while."""
     return [TakeLink(target=spec.name, path=f"interfaces[{i}]", interface=one)
-            for i, one in enumerate(spec.interfaces) if one.type in ON_PARENT]
+            for i, one in enumerate(spec.interfaces) if sort(one) in ON_PARENT]
 
 
 def remove(spec: Spec) -> list[Step]:
     """After it: what its interfaces have on the host."""
-    return [RemoveLink(target=spec.name, path=f"interfaces[{i}]", link=host_end(spec.name, one))
-            for i, one in enumerate(spec.interfaces) if one.type in PAIRED]
+    return [remove_end(spec.name, f"interfaces[{i}]", one) for i, one in enumerate(spec.interfaces)
+            if sort(one) in PAIRED] + host_access.remove(spec)
+
+
+def remove_end(container: str, path: str, one: Interface) -> Step:
+    """What removes an interface's end on the host, with all that leads to it."""
+    if emulated(one):
+        return RemoveTagged(target=container, path=path, link=host_end(container, one), interface=one)
+    return RemoveLink(target=container, path=path, link=host_end(container, one))
 
 
 def configure(spec: Spec) -> list[ChildStep]:
@@ -397,7 +379,7 @@ def parameters(one: Interface) -> tuple[tuple[str, str], ...]:
 
 def mark(container: str, one: Interface) -> str | None:
     """The alias of a link that has no end on the host to bear it."""
-    return alias(container, one.name) if one.type in ON_PARENT else None
+    return alias(container, one.name) if sort(one) in ON_PARENT else None
 
 
 def link_messages(one: Interface, index: int, mark: str | None = None) -> list[bytes]:

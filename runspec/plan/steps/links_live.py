@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from runspec.plan import rtnetlink, rtnetlink_links
 from runspec.plan.facts import Facts
-from runspec.plan.steps import hooks
+from runspec.plan.steps import hooks, host_access
 from runspec.plan.steps.base import Change, Step
 from runspec.plan.steps.host_links import JoinBridge, SetHostEnd, host_name, station
 from runspec.plan.steps.links import (
@@ -22,6 +22,7 @@ from runspec.plan.steps.links import (
 )
 from runspec.plan.steps.namespaces import is_new
 from runspec.plan.steps.process import ChangeInside
+from runspec.plan.steps.tagged import TagFrames, emulated, shown_kind
 from runspec.plan.view_kinds import (
     default_path,
     dropped,
@@ -55,7 +56,7 @@ def is_anew(one: Interface, link: Any, leaves: set[str]) -> bool:
         link: what bears the name inside, None where nothing does.
         leaves: the interface's keys that differ, "" for itself.
     """
-    if link is None or link.kind != one.type or leaves & {"", "type", *ANEW[one.type]}:
+    if link is None or link.kind != shown_kind(one) or leaves & {"", "type", *ANEW[one.type]}:
         return True
     # The kernel changes all modes of a macvlan but the one that takes the parent for itself.
     passthru = rtnetlink_links.MACVLAN["passthru"]
@@ -76,6 +77,7 @@ def change_links(spec: Spec, last: Spec | None, facts: Facts, changes: tuple[Cha
         if link.index == LOOPBACK or link.name in declared or link.index in lent(spec, last):
             continue
         if link.name in former:
+            steps += host_access.end(name, f"interfaces[{link.name}]", former[link.name])
             steps.append(_remove(name, f"interfaces[{link.name}]", former[link.name], link.index, facts))
         elif link.kind in MADE and not hooks.adds(spec):
             steps.append(inside(name, "interfaces", [rtnetlink.delete_link(link.index)], f"remove {link.name}"))
@@ -92,21 +94,29 @@ def change_links(spec: Spec, last: Spec | None, facts: Facts, changes: tuple[Cha
             host = host_name(name, one.name)
             if link is not None:
                 # Whatever bears the name inside, of any kind, makes room; a veth takes its host end along.
-                if one.name in former and link.kind == former[one.name].type:
-                    steps.append(_remove(name, mine[0], former[one.name], link.index, facts))
+                had = former.get(one.name)
+                if had is not None and link.kind == shown_kind(had):
+                    steps.append(_remove(name, mine[0], had, link.index, facts))
                 else:
                     steps.append(inside(name, mine[0], [rtnetlink.delete_link(link.index)], f"remove {one.name}"))
             if (link is not None and link.kind in PAIRED) or host in facts.host_links:
                 steps.append(RemoveLinkLive(target=name, path=mine[0], link=host))
             steps.append(add_live(name, one, index, member(one, facts.networks), mine[0]))
             steps.append(configured(name, mine[0], one, index, f"configure {one.name}"))
+            steps += host_access.change(spec, i, former.get(one.name), index)
             continue
         assert link is not None
         outside = {leaf for leaf in leaves if leaf == "network" or leaf.startswith("hostEnd.")}
         if outside:
             steps += _host_side(name, mine[0], one, facts, outside, former.get(one.name))
-        if leaves - outside:
-            steps.append(_inside(name, mine[0], one, link, facts, leaves - outside, former.get(one.name)))
+        within = leaves - outside - {"fallback", "hostAccess"}
+        if within:
+            steps.append(_inside(name, mine[0], one, link, facts, within, former.get(one.name)))
+        if emulated(one) and leaves & {"fallback", "mac", "up"}:
+            steps.append(TagFrames(target=name, path=mine[0], link=host_name(name, one.name), interface=one,
+                                   mac=one.mac or link.mac))
+        # Whatever changed, routes and neighbours follow it.
+        steps += host_access.change(spec, i, former.get(one.name), link.index)
     return steps
 
 

@@ -7,6 +7,7 @@ from runspec.plan.steps import (
     cgroup,
     gate,
     hooks,
+    host_access,
     host_links,
     intel_rdt,
     lease,
@@ -21,13 +22,14 @@ from runspec.plan.steps import (
     nft,
     process,
     rootfs,
+    tagged,
     terminal,
 )
 from runspec.spec import model
 from runspec.spec.frozen import Frozen
 
-MODULES = (attributes, cgroup, gate, hooks, host_links, intel_rdt, lease, limits, links, links_live, live, mounts,
-           names, namespaces, network, nft, process, rootfs, terminal)
+MODULES = (attributes, cgroup, gate, hooks, host_access, host_links, intel_rdt, lease, limits, links, links_live, live,
+           mounts, names, namespaces, network, nft, process, rootfs, tagged, terminal)
 
 
 def classes() -> dict[str, type]:

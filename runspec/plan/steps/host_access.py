@@ -1,0 +1,343 @@
+"""The host's way to macvlan and ipvlan links of containers, and theirs to it.
+
+The kernel keeps what such a link sends from the link that carries it, and the other way round. So the host gets one
+more link of the kind on the same parent, shared by all containers that ask for it, and a route through it to each of
+their addresses. It takes no address from anybody: it has none, asks for none and answers nobody. Who has which address
+is written down on both sides as neighbours that stay, so nothing of it is ever heard on the wire, and nobody else
+learns that the host can be reached by another MAC than the parent's.
+
+See: ip-link(8) "MACVLAN and MACVTAP Type Support", "IPVLAN and IPVTAP Type Support"; ip-neighbour(8).
+"""
+
+from __future__ import annotations
+
+from runspec import abi
+from runspec.errors import HostError
+from runspec.plan import rtnetlink, rtnetlink_host, rtnetlink_links
+from runspec.plan.host_view import HostView
+from runspec.plan.steps.base import FINISH, LIVE, HostStep, Step, Table
+from runspec.plan.steps.host_links import ENODEV, ESRCH, MARK, digest, parent_index
+from runspec.plan.steps.namespaces import inside
+from runspec.spec.model import Interface, Spec
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+ENOENT = 2
+KINDS = ("macvlan", "ipvlan")
+INFO = {"macvlan": rtnetlink_links.macvlan_info("bridge"), "ipvlan": rtnetlink_links.ipvlan_info("l2")}
+
+
+def asks(one: Interface) -> bool:
+    """Whether the host is to reach this link past its parent."""
+    return one.host_access and one.type in KINDS
+
+
+def link_name(parent: str, kind: str) -> str:
+    """The name of the host's own link: one for each parent and kind."""
+    return f"rs{digest(f'{parent}>{kind}'):013x}"
+
+
+def mark(parent: str, kind: str) -> str:
+    """Its alias: no container's name is empty."""
+    return f"{MARK}:{kind} on {parent}"
+
+
+def own_mac(parent: Any, kind: str) -> str:
+    """Its MAC, known before it is there; all ipvlans of a parent have the parent's."""
+    if kind == "ipvlan":
+        return str(parent.mac)
+    raw = (digest(f"{parent.name}>{kind}>mac") & 2**40 - 1).to_bytes(5, "big")
+    return f"02:{raw.hex(':')}"
+
+
+def plain(address: str) -> str:
+    """Without its prefix."""
+    return address.partition("/")[0]
+
+
+def of_host(rows: list[Any], parent: Any, family: bool) -> list[str]:
+    """The parent's addresses that the world may know it by, of IPv6 or not, with their prefixes."""
+    return [one.cidr for one in rows if one.index == parent.index and (":" in one.cidr) == family
+            and one.scope == abi.RT_SCOPE_UNIVERSE and not one.flags & (abi.IFA_F_TEMPORARY | abi.IFA_F_DEPRECATED)]
+
+
+def source(address: str, own: list[str]) -> str | None:
+    """The host's address that packets to a container's come from: one in its network, else the first."""
+    from runspec.spec import units
+    near = [one for one in own if units.within(plain(address), one)]
+    return plain((near or own)[0]) if own else None
+
+
+class Ways:
+    """What a container's interface needs so that host and container reach each other, on both sides.
+
+    Attributes:
+        routes: (address of the container, source of the host's packets or None).
+        neighbours: (address of the container, its MAC), for the host.
+        inside: (address of the host, its link's MAC), for the container.
+    """
+
+    __slots__ = ("inside", "neighbours", "routes")
+
+    def __init__(self, parent: Any, kind: str, addresses: tuple[str, ...], mac: str, rows: list[Any]) -> None:
+        own = {family: of_host(rows, parent, family) for family in (False, True)}
+        self.routes = [(plain(one), source(one, own[":" in one])) for one in addresses]
+        self.neighbours = [(plain(one), mac) for one in addresses]
+        self.inside = [(plain(one), own_mac(parent, kind)) for family in {":" in one for one in addresses}
+                       for one in own[family]]
+
+
+class LetHostIn(HostStep):
+    """Routes and neighbours between the host and a container's addresses; the host's link where it is missing.
+
+    Args:
+        interface: its name inside.
+        kind, parent: as the file asks for them.
+        addresses: in CIDR form, to be reached; none ends it all.
+        former: those that were reached before.
+        index: of the interface inside.
+    """
+
+    PHASE = LIVE
+    interface: str
+    kind: str
+    parent: str
+    addresses: tuple[str, ...]
+    former: tuple[str, ...] = ()
+    index: int
+
+    def apply(self, kernel: Any, run: Any) -> Any:
+        """Everything anew: what is right stays as it is."""
+        self.turn(kernel, run, self.addresses, self.former)
+
+    def undo(self, kernel: Any, run: Any, memo: Any) -> None:
+        """The former ones, where the parent is still there."""
+        try:
+            parent_of(kernel, self.parent)
+        except HostError:
+            return
+        self.turn(kernel, run, self.former, self.addresses)
+
+    def turn(self, kernel: Any, run: Any, wanted: tuple[str, ...], others: tuple[str, ...]) -> None:
+        """From some addresses to others.
+
+        Raises:
+            HostError: the parent is gone, or a link of that name is not ours.
+        """
+        parent, rows = parent_of(kernel, self.parent), kernel.rows("addresses", rtnetlink.dump_addresses())
+        ways = Ways(parent, self.kind, wanted, self.mac(kernel, run, parent) if wanted else "", rows)
+        gone = [plain(one) for one in others if plain(one) not in map(plain, wanted)]
+        with run.alone():
+            index = make(kernel, parent, self.kind) if wanted else found(kernel, parent, self.kind)
+            if index:
+                drop(kernel, index, gone)
+                for address, own in ways.routes:
+                    kernel.netlink(rtnetlink_host.put_host_route(address, index, own), f"route to {address}")
+                for address, mac in ways.neighbours:
+                    kernel.netlink(rtnetlink_host.put_neighbour(index, address, mac), f"neighbour {address}")
+                if not wanted:
+                    tidy(kernel, parent, self.kind, index)
+        self.tell(kernel, run, ways, parent, rows)
+
+    def mac(self, kernel: Any, run: Any, parent: Any) -> str:
+        """The MAC that the interface has inside."""
+        if self.kind == "ipvlan":
+            return str(parent.mac)
+        facts = run.link_inside(self, self.index)
+        if facts is None:
+            raise HostError(f"{self.interface} of {self.target} is not there", "its MAC is to be written down")
+        return str(facts["mac"])
+
+    def tell(self, kernel: Any, run: Any, ways: Ways, parent: Any, rows: list[Any]) -> None:
+        """Inside: who has the host's addresses; where nobody is to reach it any more, nobody."""
+        if not run.pid(self.target):
+            return
+        table, known = Table(("init",)), {address for address, _ in ways.inside}
+        inside(table, ("network",))
+        for address in (plain(one) for family in (False, True) for one in of_host(rows, parent, family)):
+            if address not in known:
+                table.add(abi.OP_IGNORE_NEXT)
+                table.add(abi.OP_NETLINK, s1=rtnetlink_host.delete_neighbour(self.index, address), c=ENOENT)
+        for address, mac in ways.inside:
+            if not self.addresses:
+                table.add(abi.OP_IGNORE_NEXT)       # on the way back its link may be gone
+            table.add(abi.OP_NETLINK, s1=rtnetlink_host.put_neighbour(self.index, address, mac))
+        run.inside(self, table)
+
+    def __str__(self) -> str:
+        if not self.addresses:
+            return f"let the host reach {self.interface} of {self.target} on {self.parent} no more"
+        return (f"let the host reach {', '.join(map(plain, self.addresses))} by a {self.kind} of its own on "
+                f"{self.parent}")
+
+
+class ShutHostOut(HostStep):
+    """Removes the host's routes to a container that ends, and its link after the last of them.
+
+    Args:
+        kind, parent: as they were applied.
+        addresses: those that were reached, in CIDR form.
+    """
+
+    PHASE = FINISH
+    kind: str
+    parent: str
+    addresses: tuple[str, ...]
+
+    def apply(self, kernel: Any, run: Any) -> Any:
+        """Gone already is as good; with the parent all goes."""
+        try:
+            parent = parent_of(kernel, self.parent)
+        except HostError:
+            return
+        with run.alone():
+            index = found(kernel, parent, self.kind)
+            if index:
+                drop(kernel, index, [plain(one) for one in self.addresses])
+                tidy(kernel, parent, self.kind, index)
+
+    def __str__(self) -> str:
+        return f"remove the host's routes to {', '.join(map(plain, self.addresses))} on {self.parent}"
+
+
+def parent_of(kernel: Any, text: str) -> Any:
+    """The link of the host that carries the others.
+
+    Raises:
+        HostError: there is none.
+    """
+    index = parent_index(kernel, text)
+    return next(link for link in kernel.rows("links", rtnetlink.dump_links()) if link.index == index)
+
+
+def found(kernel: Any, parent: Any, kind: str) -> int:
+    """The index of the host's own link, 0 where there is none.
+
+    Raises:
+        HostError: a link of that name is somebody else's.
+    """
+    name = link_name(parent.name, kind)
+    index = kernel.link_index(name)
+    if index is None:
+        return 0
+    if kernel.link_alias(name) != mark(parent.name, kind):
+        raise HostError(f"a link {name} is there already and is not runspec's",
+                        "runspec changes only links that carry its mark, ip-link(8) alias", "remove it")
+    return int(index)
+
+
+def make(kernel: Any, parent: Any, kind: str) -> int:
+    """The host's own link on a parent, made where it is missing and brought up; returns its index."""
+    name, index = link_name(parent.name, kind), found(kernel, parent, kind)
+    if not index:
+        index = rtnetlink.link_index(name)
+        kernel.netlink(
+            rtnetlink_host.silent_link(kind, parent.index, name, index,
+                                       own_mac(parent, kind) if kind == "macvlan" else None, INFO[kind])
+            + rtnetlink.set_link(index, alias=mark(parent.name, kind)) + rtnetlink_host.no_own_address(index),
+            f"{kind} {name} on {parent.name}")
+    # A router's advertisements are the parent's to hear: here they would make addresses and a second default route.
+    file = f"/proc/sys/net/ipv6/conf/{name}/accept_ra"
+    if kernel.exists(file):
+        kernel.write(file, "0")
+    kernel.netlink(rtnetlink.set_link(index, up=True), f"link {name}")
+    return index
+
+
+def drop(kernel: Any, index: int, addresses: list[str]) -> None:
+    """Routes to these and who has them."""
+    for address in addresses:
+        kernel.netlink(rtnetlink_host.delete_host_route(address, index), f"route to {address}", ignore=ESRCH)
+        kernel.netlink(rtnetlink_host.delete_neighbour(index, address), f"neighbour {address}", ignore=ENOENT)
+
+
+def tidy(kernel: Any, parent: Any, kind: str, index: int) -> None:
+    """Remove the host's own link once no route of ours leads through it."""
+    if not any(one.oif == index and one.protocol == rtnetlink.OURS
+               for one in kernel.rows("routes", rtnetlink.dump_routes())):
+        kernel.netlink(rtnetlink.delete_link(index), f"link {link_name(parent.name, kind)}", ignore=ENODEV)
+
+
+def create(spec: Spec, first: int) -> list[Step]:
+    """For a new container.
+
+    Args:
+        first: index inside of its first interface.
+    """
+    return [_step(spec, i, one, first + i) for i, one in enumerate(spec.interfaces)
+            if asks(one) and one.addresses]
+
+
+def remove(spec: Spec) -> list[Step]:
+    """For a container that ends."""
+    return [step for i, one in enumerate(spec.interfaces)
+            for step in end(spec.name, f"interfaces[{i}].hostAccess", one)]
+
+
+def end(container: str, path: str, one: Interface) -> list[Step]:
+    """For one interface that ends, as it was applied."""
+    return [ShutHostOut(target=container, path=path, kind=one.type, parent=one.parent or "",
+                        addresses=one.addresses)] if asks(one) and one.addresses else []
+
+
+def _step(spec: Spec, i: int, one: Interface, index: int,
+          former: tuple[str, ...] = (), addresses: tuple[str, ...] | None = None) -> LetHostIn:
+    return LetHostIn(target=spec.name, path=f"interfaces[{i}].hostAccess", interface=one.name, kind=one.type,
+                    parent=one.parent or "", index=index, former=former,
+                    addresses=one.addresses if addresses is None else addresses)
+
+
+def change(spec: Spec, i: int, former: Interface | None, index: int) -> list[Step]:
+    """For an interface of a running container, once all else of it is as the file asks.
+
+    Args:
+        i: its place in the spec.
+        former: as it was applied last, None for a new one.
+        index: that it has inside by then.
+    """
+    one, out = spec.interfaces[i], list[Step]()
+    had = former.addresses if former is not None and asks(former) else ()
+    moved = former is not None and had and (former.parent, former.type) != (one.parent, one.type)
+    if moved or (had and not asks(one)):
+        assert former is not None
+        out.append(_step(spec, i, former, index, had, ()))
+    if asks(one) and one.addresses:
+        out.append(_step(spec, i, one, index, () if moved else had))
+    return out
+
+
+# What the kernel shows of it
+
+def seen(one: Interface, former: Interface | None, link: Any, host: HostView, neighbours: list[Any]) -> tuple[str, ...]:
+    """The addresses by which host and container reach each other.
+
+    Args:
+        one: as the file asks for it; former: as it was applied last.
+        link: the interface as it is inside; neighbours: those that are known there.
+    """
+    asked = former if former is not None and asks(former) else one
+    parent = host.parent(asked.parent)
+    if parent is None:
+        return ()
+    own = host.named(link_name(parent.name, asked.type))
+    if own is None or not own.up or own.alias != mark(parent.name, asked.type):
+        return ()
+    every = dict.fromkeys((*one.addresses, *asked.addresses))
+    ways = Ways(parent, asked.type, tuple(every), link.mac, host.addresses)
+    routes = {(row.to.partition("/")[0], row.source) for row in host.ways
+              if row.oif == own.index and row.protocol == rtnetlink.OURS}
+    known = {(row.address, row.mac) for row in host.neighbours
+             if row.index == own.index and row.state & abi.NUD_PERMANENT}
+    within = {(row.address, row.mac) for row in neighbours if row.index == link.index and row.state & abi.NUD_PERMANENT}
+    told = {family: all(pair in within for pair in ways.inside if (":" in pair[0]) == family)
+            for family in (False, True)}
+    return tuple(sorted(plain(address) for address in every
+                        if (plain(address), source_of(ways, address) or "") in routes
+                        and (plain(address), link.mac) in known and told[":" in address]))
+
+
+def source_of(ways: Ways, address: str) -> str | None:
+    """The source of the host's packets to an address of the container."""
+    return dict(ways.routes)[plain(address)]

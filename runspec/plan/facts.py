@@ -36,6 +36,7 @@ class Facts:
         landlock: version of the kernel's interface, 0 without it or where nobody asked.
         resctrl: tasks and schemata of the class that its spec names, and the tasks of its monitoring group.
         host_links: name of a host link -> its master's name or "".
+        port_vlans: index of a port on the host -> VLAN -> its flags, where a network of its heeds tags.
         networks: name -> Network of each that its interfaces join, as it will be.
         ports: of a network: (name, alias, whether isolated) of each port of its bridge; filtering: whether it heeds
             VLAN tags.
@@ -55,8 +56,8 @@ class Facts:
         "forwarding", "fresh", "gid_map", "groups", "host_addresses", "host_links", "host_routes", "hostname",
         "id_status", "io_priority", "label", "landlock", "leases", "limits", "links", "membership", "memory_policy",
         "mounts", "named", "namespaces", "neighbours", "networks", "nics", "nodes", "oom_score_adj", "outside", "own",
-        "parents", "personality", "pid", "places", "ports", "present", "resctrl", "routes", "scheduler", "sources",
-        "start_time", "status", "sysctl", "timens_offsets", "uid_map", "wall")
+        "parents", "personality", "pid", "places", "port_vlans", "ports", "present", "resctrl", "routes", "scheduler",
+        "sources", "start_time", "status", "sysctl", "timens_offsets", "uid_map", "wall")
 
     def __init__(self, status: str) -> None:
         self.status = status
@@ -95,6 +96,7 @@ class Facts:
         self.networks: dict[str, Any] = {}
         self.ports: list[tuple[str, str, bool]] = []
         self.filtering = False
+        self.port_vlans: dict[int, dict[int, int]] = {}
         self.nics: dict[str, tuple[str, str]] = {}
         self.leases: dict[str, int] = {}
         self.beside: Any = None

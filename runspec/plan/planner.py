@@ -163,9 +163,9 @@ def network_steps(item: Item) -> list[Step]:
     wanted: Network = item.wanted
     if item.last is None or item.facts.status == "absent":
         return network.create(wanted)
-    if not item.changes:
+    if not item.changes and item.last == wanted:
         return []
-    return network.change(wanted, item.facts, item.changes)
+    return network.change(wanted, item.last, item.facts, item.changes)
 
 
 def container_steps(item: Item, host: Host) -> list[Step]:

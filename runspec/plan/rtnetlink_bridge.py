@@ -61,17 +61,29 @@ def _vlan(kind: int, index: int, vlan: int, flags: int) -> bytes:
     return _message(kind, _SET, index, attribute(abi.IFLA_AF_SPEC, inner), abi.AF_BRIDGE)
 
 
-def add_vlan(index: int, vlan: int) -> bytes:
+def add_vlan(index: int, vlan: int, flags: int = abi.BRIDGE_VLAN_INFO_PVID | abi.BRIDGE_VLAN_INFO_UNTAGGED) -> bytes:
     """A port carries this VLAN: what comes in untagged belongs to it, and it leaves untagged.
+
+    Args:
+        flags: BRIDGE_VLAN_INFO_PVID for the one, BRIDGE_VLAN_INFO_UNTAGGED for the other.
 
     See: bridge(8), "bridge vlan", pvid and untagged.
     """
-    return _vlan(abi.RTM_SETLINK, index, vlan, abi.BRIDGE_VLAN_INFO_PVID | abi.BRIDGE_VLAN_INFO_UNTAGGED)
+    return _vlan(abi.RTM_SETLINK, index, vlan, flags)
 
 
 def delete_vlan(index: int, vlan: int) -> bytes:
     """A port carries this VLAN no more."""
     return _vlan(abi.RTM_DELLINK, index, vlan, 0)
+
+
+def own_vlan(index: int, vlan: int, others: tuple[int, ...] = (1,)) -> bytes:
+    """A port carries this VLAN alone: messages for one send.
+
+    Args:
+        others: those that it carries; a new port the bridge's first one.
+    """
+    return add_vlan(index, vlan) + b"".join(delete_vlan(index, other) for other in others if other != vlan)
 
 
 def dump_vlans() -> bytes:

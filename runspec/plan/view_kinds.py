@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from runspec import abi
-from runspec.plan import rtnetlink
+from runspec.plan import ports, rtnetlink
 from runspec.plan.facts import Facts
 from runspec.plan.rtnetlink_links import IPVLAN, MACVLAN, PROTOCOLS
 from runspec.plan.steps.host_links import host_name
@@ -92,6 +92,7 @@ def expect_kind(container: str, one: Interface, facts: Facts, path: str, view: V
     if one.type == "veth":
         view[f"{path}.network"] = one.network or ABSENT
         expect_end(one, f"{path}.hostEnd", view)
+        ports.expect(one, facts, path, view)
     if one.type in ON_PARENT:
         view[f"{path}.parent"] = one.parent
     if one.type == "vlan" and one.vlan is not None:
@@ -149,6 +150,7 @@ def see_kind(container: str, one: Interface, link: Any, facts: Facts, path: str,
         view[f"{path}.mode"] = "bridge" if master is not ABSENT or not routed(one) else "routed"
         if end is not None:
             see_end(one, end, facts, f"{path}.hostEnd", view)
+            ports.see(one, end, facts, path, view)
     if one.type in ON_PARENT:
         view[f"{path}.parent"] = parent_seen(one, link, facts)
     if one.type in _MODES:

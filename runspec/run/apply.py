@@ -131,8 +131,7 @@ class Session:
         specs, lasts = bridges.inherit(specs, lasts, former, joined, observer)
         observer.wall = firewall.look(self.kernel, self.store, specs, wanted, lasts, gone)
         facts = observer.containers([(spec, lasts[spec.name], records[spec.name]) for spec in specs])
-        for found in facts:
-            found.networks = {name: bridges.measured(one, observer) for name, one in {**former, **joined}.items()}
+        bridges.tell(facts, {**former, **joined}, observer)
         self._sources(wanted, dict(zip((spec.name for spec in specs), facts, strict=True)))
         for spec, found in zip(specs, facts, strict=True):
             if found.status == "running":

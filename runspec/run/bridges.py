@@ -41,6 +41,16 @@ def inherit(specs: list[Spec], lasts: dict[str, Spec | None], former: dict[str, 
     return out, before
 
 
+def tell(facts: list[Facts], known: dict[str, Network], observer: Observer) -> None:
+    """Lets what was observed of containers hold their networks as well."""
+    if not known:
+        return
+    now = {name: measured(one, observer) for name, one in known.items()}
+    vlans = observer.port_vlans() if any(one.vlan_filtering for one in now.values()) else {}
+    for one in facts:
+        one.networks, one.port_vlans = now, vlans
+
+
 def measured(network: Network, observer: Observer) -> Network:
     """An external network with the mtu that its bridge has: no document says it."""
     if not network.external:

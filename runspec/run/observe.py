@@ -8,7 +8,7 @@ from errno import ESRCH
 from runspec import abi
 from runspec.errors import HostError, SyscallError
 from runspec.kernel import cgroupfs, netlink, netlink_bridge, netlink_host, procfs
-from runspec.plan import cgroup, rtnetlink, rtnetlink_host
+from runspec.plan import cgroup, rtnetlink, rtnetlink_bridge, rtnetlink_host
 from runspec.plan.facts import Facts
 from runspec.plan.host import Host
 from runspec.plan.steps import host_access, intel_rdt
@@ -155,6 +155,11 @@ class Observer:
     def host_routes(self) -> list[netlink.Route]:
         """Routes of the host's network namespace."""
         return [one for data in self.kernel.dump(rtnetlink.dump_routes()) for one in netlink.parse_routes(data)]
+
+    def port_vlans(self) -> dict[int, dict[int, int]]:
+        """Index -> VLAN -> flags of every port of a bridge."""
+        return {index: found for data in self.kernel.dump(rtnetlink_bridge.dump_vlans())
+                for index, found in netlink_bridge.parse_vlans(data).items()}
 
     def own_namespaces(self) -> dict[str, str]:
         """OCI kind -> identity of our own namespaces."""

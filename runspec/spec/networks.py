@@ -120,7 +120,8 @@ def _inherited(link: Interface, network: Network | None, routed: set[int]) -> In
         return link
     if link.mtu is None and network.mtu is not None:
         link = link.replace(mtu=network.mtu)
-    if not link.pooled or network.internal:
+    # The host itself is in the bridge's first VLAN alone.
+    if not link.pooled or network.internal or link.vlan is not None:
         return link
     hops = [hop for address in link.addresses if units.family(address) not in routed
             and (hop := own_address(network, address)) is not None]

@@ -49,7 +49,7 @@ def words(party: Party, where: Where) -> str:
 
 def conflicts(specs: Sequence[Spec], networks: Sequence[Network]) -> list[Finding]:
     """What two documents claim that one alone may have."""
-    return [*_subnets(networks), *_stations(specs, networks), *_parents(specs)]
+    return [*_subnets(networks), *_stations(specs, networks), *_parents(specs), *_tags(specs, networks)]
 
 
 def _subnets(networks: Sequence[Network]) -> list[Finding]:
@@ -177,3 +177,19 @@ def clash(parent: str, one: Interface, other: Interface) -> tuple[str, str, str,
         return (".vlan.id", f"VLAN {one.vlan.id} ({one.vlan.protocol}) of {parent} is asked for twice",
                 "a parent has one link for each tag, ip-link(8)", "use another id")
     return None
+
+
+def _tags(specs: Sequence[Spec], networks: Sequence[Network]) -> list[Finding]:
+    """VLANs on bridges that heed none."""
+    plain = {one.name: one for one in networks if not one.vlan_filtering}
+    return [Finding(what=f"the bridge of {network.name} heeds no VLAN tags", parties=(
+                        Party(kind="network", name=network.name, path="vlanFiltering"),
+                        Party(kind="container", name=one.name, path=f"interfaces[{index}].vlan",
+                              asks=f"VLAN {link.vlan.id}")),
+                    why="an external bridge is used as it is" if network.external else
+                        "its ports see each other whatever they are tagged, ip-link(8) vlan_filtering",
+                    fix="remove vlan" if network.external else f"add vlanFiltering: true to {network.name}, "
+                        "or remove vlan")
+            for one in specs for index, link in enumerate(one.interfaces)
+            if link.type == "veth" and link.vlan is not None
+            and (network := plain.get(link.network or "")) is not None]

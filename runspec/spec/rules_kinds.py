@@ -92,8 +92,13 @@ def _keys(faults: Faults, at: str, one: Interface) -> None:
     if one.type == "vlan" and one.vlan is None:
         faults.add(f"{at}.vlan", "missing", "a vlan's frames bear a tag, ip-link(8)", "add vlan: {id: 10}")
     if one.vlan is not None:
-        if one.type != "vlan":
-            faults.add(f"{at}.vlan", f"a {one.type} bears no tag", "only links of type vlan do, ip-link(8)",
+        if one.type == "veth" and one.mode == "bridge":
+            if one.vlan.protocol != "802.1Q":
+                faults.add(f"{at}.vlan.protocol", f"a bridge of runspec's heeds no tags of {one.vlan.protocol}",
+                           "its VLANs are those of 802.1Q, ip-link(8) vlan_protocol", "remove it")
+        elif one.type != "vlan":
+            faults.add(f"{at}.vlan", f"a {one.type} bears no tag",
+                       "links of type vlan do, and a veth's port of a bridge may have a VLAN, ip-link(8)",
                        "remove it, or write type: vlan")
         elif not 1 <= one.vlan.id <= 4094:
             faults.add(f"{at}.vlan.id", f"{one.vlan.id} is out of range", "it goes from 1 to 4094, IEEE 802.1Q",

@@ -267,3 +267,53 @@ def test_stations(one: dict[str, Any], two: dict[str, Any], said: str, cli: Cli,
     if two:
         cli("apply", write(LAN, box("one", **one), file="one.yaml"))
         assert "one (applied)" in cli("apply", write(box("two", **two), file="two.yaml"), status=2).stderr
+
+
+@requires("vlan_filtering")
+def test_vlans_of_ports(cli: Cli, write: Callable[..., Path], picture: Callable[[], Picture]) -> None:
+    """Two in one VLAN see each other, and neither sees a third in another; changed while they run."""
+    before = picture()
+    lan = LAN | {"vlanFiltering": True}
+    file = write(lan, box("one", vlan={"id": 10}), box("two", vlan={"id": 10}), box("three", vlan={"id": 20}),
+                 box("four"))
+    cli("apply", file)
+    assert cli("diff", file).stdout == ""
+    # In the order of their names: four .2, one .3, three .4, two .5.
+    assert reaches(cli, "one", "10.77.0.5") and not reaches(cli, "one", "10.77.0.4")
+    assert reaches(cli, "four", "10.77.0.1") and not reaches(cli, "four", "10.77.0.5")
+    told = json.loads(host(cli, "bridge", "-j", "vlan"))
+    ports = {one["ifname"]: [vlan["vlan"] for vlan in one["vlans"]] for one in told}
+    assert ports == {"lan0": [1], "one.eth0": [10], "two.eth0": [10], "three.eth0": [20], "four.eth0": [1]}
+    moved = write(lan, box("one", vlan={"id": 20}), box("two"))
+    assert "interfaces[0].vlan.id: 10 -> 20  edited, in place" in cli("diff", moved, status=1).stdout
+    cli("apply", moved)
+    assert cli("diff", moved).stdout == ""
+    assert reaches(cli, "one", "10.77.0.4") and not reaches(cli, "one", "10.77.0.5")
+    assert reaches(cli, "two", "10.77.0.1")
+    # Without the bridge's help a tag would be no border.
+    told = cli("apply", write(LAN), status=2).stderr
+    assert "the bridge of lan0 heeds no VLAN tags" in told and "one (applied) VLAN 20" in told
+    cli("destroy", "--yes", "one", "two", "three", "four", "lan0")
+    assert_nothing_leaked(before, picture)
+
+
+def test_vlans_need_a_bridge_that_heeds_them(cli: Cli, write: Callable[..., Path]) -> None:
+    """Told at the interface, before anything is made."""
+    file = write(LAN, box("one", vlan={"id": 10}))
+    told = cli("apply", file, status=2).stderr
+    assert told == (f"{file}:23:5: interfaces[0].vlan: the bridge of lan0 heeds no VLAN tags\n"
+                    f"  why: lan0 ({file}:1:1), one ({file}:23:5) VLAN 10; its ports see each other whatever they are "
+                    "tagged, ip-link(8) vlan_filtering\n  fix: add vlanFiltering: true to lan0, or remove vlan\n")
+
+
+def test_large_packets_follow_the_mtu(cli: Cli, write: Callable[..., Path]) -> None:
+    """Both ends of a link have it, and the bridge: a packet that fills it comes back, before and after a change."""
+    cli("apply", write(LAN | {"mtu": 1300}, box("one"), box("two")))
+    for size in (1300, 1500, 1400):
+        file = write(LAN | {"mtu": size}, box("one"), box("two"))
+        cli("apply", file)
+        assert cli("diff", file).stdout == ""
+        for address in ("10.77.0.1", "10.77.0.3"):
+            done = cli("exec", "one", "ping", "-c", "1", "-W", "2", "-s", str(size - 28), address, status=None)
+            assert done.returncode == 0, (size, address, done.stdout)
+        assert json.loads(host(cli, "ip", "-j", "link", "show", "dev", "one.eth0"))[0]["mtu"] == size

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from runspec.errors import HostError
 from runspec.plan import rtnetlink
-from runspec.plan.rtnetlink_bridge import set_port
+from runspec.plan.rtnetlink_bridge import add_vlan, delete_vlan, own_vlan, set_port
 from runspec.plan.steps.base import ATTACH, LIVE, HostStep
 from runspec.spec.frozen import Frozen
 from runspec.spec.model import Interface
@@ -54,11 +54,13 @@ class Member(Frozen):
     Args:
         isolated: from the others.
         foreign: the bridge is somebody else's; mtu: then what it has, and keeps with ports that have the same.
+        vlan: the only one that it carries, untagged; None for the bridge's own.
     """
 
     isolated: bool = False
     foreign: bool = False
     mtu: int | None = None
+    vlan: int | None = None
 
 
 class AddLink(HostStep):
@@ -131,9 +133,10 @@ class JoinBridge(HostStep):
         link: its name.
         bridge: the bridge's.
         isolated: from the bridge's other ports.
-        mac: that it is to have, None for the one it has.
+        mac, mtu: that it is to have, None for what it has.
+        vlan: the only one that it is to carry, None for the bridge's own.
         was: name of the bridge that it is a port of, "" for none.
-        was_isolated: from the other ports of that.
+        was_isolated: from the other ports of that; was_mtu, was_vlan: what it had there.
     """
 
     PHASE = LIVE
@@ -141,27 +144,67 @@ class JoinBridge(HostStep):
     bridge: str
     isolated: bool = False
     mac: str | None = None
+    mtu: int | None = None
+    vlan: int | None = None
     was: str = ""
     was_isolated: bool = False
+    was_mtu: int | None = None
+    was_vlan: int | None = None
 
     def apply(self, kernel: Any, run: Any) -> Any:
         """ip-link(8), master; one that is to be isolated is so before it is up again."""
-        self._join(kernel, index_of(kernel, self.link), index_of(kernel, self.bridge), self.isolated, self.mac)
+        self._join(kernel, index_of(kernel, self.link), index_of(kernel, self.bridge), self.isolated, self.mac,
+                   self.mtu, self.vlan)
 
     def undo(self, kernel: Any, run: Any, memo: Any) -> None:
         """A port of the former one, where both are still there."""
         index, master = kernel.link_index(self.link), kernel.link_index(self.was) if self.was else 0
         if index is not None and master is not None:
-            self._join(kernel, index, master, self.was_isolated, None)
+            self._join(kernel, index, master, self.was_isolated, None, self.was_mtu, self.was_vlan)
 
-    def _join(self, kernel: Any, index: int, master: int, isolated: bool, mac: str | None) -> None:
-        down = rtnetlink.set_link(index, up=False) if isolated or mac else b""
-        kernel.netlink(down + rtnetlink.set_link(index, master=master, mac=mac)
-                       + (set_port(index, True) if isolated else b"") + rtnetlink.set_link(index, up=True),
-                       f"link {self.link}")
+    def _join(self, kernel: Any, index: int, master: int, isolated: bool, mac: str | None, mtu: int | None,
+              vlan: int | None) -> None:
+        down = rtnetlink.set_link(index, up=False) if isolated or mac or vlan else b""
+        # The mtu first, or the bridge would take it for a moment.
+        kernel.netlink(down + (rtnetlink.set_link(index, mtu=mtu) if mtu else b"")
+                       + rtnetlink.set_link(index, master=master, mac=mac)
+                       + (set_port(index, True) if isolated else b"") + (own_vlan(index, vlan) if vlan else b"")
+                       + rtnetlink.set_link(index, up=True), f"link {self.link}")
 
     def __str__(self) -> str:
         return f"join {self.link} to {self.bridge}"
+
+
+class SetPortVlan(HostStep):
+    """Gives a port of a bridge one VLAN of its own, and no other.
+
+    Args:
+        link: the port; vlan: the number.
+        had: the VLANs that it carries, as (number, flags).
+    """
+
+    PHASE = LIVE
+    link: str
+    vlan: int
+    had: tuple[tuple[int, int], ...] = ()
+
+    def apply(self, kernel: Any, run: Any) -> Any:
+        """bridge(8), vlan."""
+        kernel.netlink(own_vlan(index_of(kernel, self.link), self.vlan, tuple(one for one, _ in self.had)),
+                       f"VLAN {self.vlan} of {self.link}")
+
+    def undo(self, kernel: Any, run: Any, memo: Any) -> None:
+        """Those that it had, where it is still there."""
+        index = kernel.link_index(self.link)
+        if index is None:
+            return
+        back = b"".join(add_vlan(index, one, flags) for one, flags in self.had)
+        if self.vlan not in dict(self.had):
+            back += delete_vlan(index, self.vlan)
+        kernel.netlink(back, f"VLANs of {self.link}")
+
+    def __str__(self) -> str:
+        return f"put {self.link} into VLAN {self.vlan}"
 
 
 class SetHostEnd(HostStep):
@@ -171,6 +214,7 @@ class SetHostEnd(HostStep):
         link: its name.
         addresses, routes: what it is to have, in CIDR form.
         had_addresses, had_routes: what it has.
+        mtu, had_mtu: None where it is as it should be.
         v4, v6: whether it is to forward what comes in.
     """
 
@@ -180,12 +224,16 @@ class SetHostEnd(HostStep):
     routes: tuple[str, ...] = ()
     had_addresses: tuple[str, ...] = ()
     had_routes: tuple[str, ...] = ()
+    mtu: int | None = None
+    had_mtu: int | None = None
     v4: bool = False
     v6: bool = False
 
     def apply(self, kernel: Any, run: Any) -> Any:
         """All of what is wanted: an end that was down has lost it."""
         index = index_of(kernel, self.link)
+        if self.mtu is not None:
+            kernel.netlink(rtnetlink.set_link(index, mtu=self.mtu), f"link {self.link}")
         _turn(kernel, index, self.link, self.had_addresses, self.had_routes, self.addresses, self.routes)
         forward(kernel, self.link, self.v4, self.v6)
 
@@ -193,10 +241,13 @@ class SetHostEnd(HostStep):
         """What it had, where it is still there."""
         index = kernel.link_index(self.link)
         if index is not None:
+            if self.had_mtu is not None:
+                kernel.netlink(rtnetlink.set_link(index, mtu=self.had_mtu), f"link {self.link}")
             _turn(kernel, index, self.link, self.addresses, self.routes, self.had_addresses, self.had_routes)
 
     def __str__(self) -> str:
-        more = [f"address {one}" for one in self.addresses] + [f"route {one}" for one in self.routes]
+        more = [f"mtu {self.mtu}"] * (self.mtu is not None)
+        more += [f"address {one}" for one in self.addresses] + [f"route {one}" for one in self.routes]
         return f"set {self.link} up" + (f" with {', '.join(more)}" if more else "")
 
 

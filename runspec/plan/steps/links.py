@@ -8,7 +8,7 @@ from time import sleep
 from runspec import abi
 from runspec.errors import HostError, SyscallError
 from runspec.plan import rtnetlink, rtnetlink_links
-from runspec.plan.rtnetlink_bridge import set_port
+from runspec.plan.rtnetlink_bridge import own_vlan, set_port
 from runspec.plan.steps import host_access
 from runspec.plan.steps.base import FINISH, LIVE, STOP, ChildStep, HostStep, Step, Table, own_procfs
 from runspec.plan.steps.host_links import (
@@ -75,7 +75,8 @@ class AddVeth(AddLink):
                     host_mac=station(self.link, 0xFE) if self.member.foreign else None, host_mtu=self.member.mtu)
                     + rtnetlink.set_link(index, alias=alias(self.target, one.name))
                     # The peer is still down: nothing passes before this.
-                    + (set_port(index, True) if self.member.isolated else b""), f"veth {self.link}")
+                    + (set_port(index, True) if self.member.isolated else b"")
+                    + (own_vlan(index, self.member.vlan) if self.member.vlan else b""), f"veth {self.link}")
                 break
             except SyscallError as error:
                 if error.errno not in (EEXIST, EBUSY) or kernel.link_index(self.link) is not None or attempt == 7:
@@ -336,7 +337,8 @@ def member(one: Interface, networks: dict[str, Network]) -> Member:
     network = networks.get(one.network or "")
     if network is None:
         return Member()
-    return Member(isolated=network.isolated, foreign=network.external, mtu=network.mtu if network.external else None)
+    return Member(isolated=network.isolated, foreign=network.external, mtu=network.mtu if network.external else None,
+                  vlan=one.vlan.id if one.vlan is not None else None)
 
 
 def take(spec: Spec) -> list[Step]:

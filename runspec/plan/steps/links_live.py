@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from runspec.plan import rtnetlink, rtnetlink_links
+from runspec.plan import ports, rtnetlink, rtnetlink_links
 from runspec.plan.facts import Facts
 from runspec.plan.steps import hooks, host_access
 from runspec.plan.steps.base import Change, Step
-from runspec.plan.steps.host_links import JoinBridge, SetHostEnd, host_name, station
+from runspec.plan.steps.host_links import JoinBridge, SetHostEnd, SetPortVlan, host_name, station
 from runspec.plan.steps.links import (
     PAIRED,
     RemoveInterface,
@@ -106,7 +106,8 @@ def change_links(spec: Spec, last: Spec | None, facts: Facts, changes: tuple[Cha
             steps += host_access.change(spec, i, former.get(one.name), index)
             continue
         assert link is not None
-        outside = {leaf for leaf in leaves if leaf == "network" or leaf.startswith("hostEnd.")}
+        outside = {leaf for leaf in leaves if leaf == "network" or leaf.startswith("hostEnd.")
+                   or (one.type == "veth" and leaf == "vlan.id")}
         if outside:
             steps += _host_side(name, mine[0], one, facts, outside, former.get(one.name))
         within = leaves - outside - {"fallback", "hostAccess"}
@@ -132,10 +133,19 @@ def _host_side(name: str, path: str, one: Interface, facts: Facts, leaves: set[s
     if "network" in leaves and one.network is not None:
         port = member(one, facts.networks)
         steps.append(JoinBridge(target=name, path=path, link=end, bridge=one.network, isolated=port.isolated,
-                                mac=station(end, 0xFE) if port.foreign else None, was=facts.host_links.get(end, ""),
-                                was_isolated=member(former or one, facts.networks).isolated))
-    if leaves - {"network"}:
+                                mac=station(end, 0xFE) if port.foreign else None, vlan=port.vlan,
+                                mtu=ports.mtu(one, facts) if port.foreign else None,
+                                was=facts.host_links.get(end, ""), was_mtu=facts.outside[end].mtu,
+                                was_isolated=member(former or one, facts.networks).isolated,
+                                was_vlan=member(former or one, facts.networks).vlan))
+    elif "vlan.id" in leaves:
+        steps.append(SetPortVlan(target=name, path=path, link=end,
+                                 vlan=one.vlan.id if one.vlan is not None else ports.DEFAULT,
+                                 had=tuple(sorted(facts.port_vlans.get(facts.outside[end].index, {}).items()))))
+    if leaves - {"network", "vlan.id"}:
         step, link = SetHostEnd(target=name, path=path, link=end), facts.outside[end]
+        if "hostEnd.mtu" in leaves:
+            step = step.replace(mtu=ports.mtu(one, facts), had_mtu=link.mtu)
         if routed(one):
             v4, v6 = families(one)
             step = step.replace(addresses=own_addresses(one), routes=own_routes(one), v4=v4, v6=v6,

@@ -38,9 +38,8 @@ class CreateBridge(HostStep):
 
     def apply(self, kernel: Any, run: Any) -> Any:
         """ip-link(8) type bridge."""
-        # The kernel heeds an alias only on a link that exists: both messages go in one call. And a bridge takes
-        # the mtu of its smallest port until somebody gives it another than it has.
-        first = None if self.mtu is None else self.mtu + (1 if self.mtu < 1500 else -1)
+        # The kernel heeds an alias only on a link that exists: both messages go in one call.
+        first = None if self.mtu is None else beside(self.mtu)
         # Without an Ethernet address of its own it takes the lowest of its ports, another as these come and go,
         # and containers would go on sending to the former one, arp(7).
         kernel.netlink(rtnetlink.create_bridge(self.target, first, mac=station(self.target))
@@ -54,6 +53,37 @@ class CreateBridge(HostStep):
 
     def __str__(self) -> str:
         return f"create bridge {self.target}"
+
+
+def beside(mtu: int) -> int:
+    """Another mtu: a bridge takes that of its smallest port until somebody gives it one that it does not have."""
+    return mtu + (1 if mtu < 1500 else -1)
+
+
+class SetBridge(HostStep):
+    """Brings a bridge up and gives it its mtu, which it keeps whatever its ports have.
+
+    Args:
+        mtu: in bytes, None for the one it has; was: that, and was_up: whether it was up.
+    """
+
+    PHASE = PREPARE
+    mtu: int | None = None
+    was: int
+    was_up: bool
+
+    def apply(self, kernel: Any, run: Any) -> Any:
+        """ip-link(8)."""
+        first = rtnetlink.set_link(self.target, mtu=beside(self.mtu)) if self.mtu is not None else b""
+        kernel.netlink(first + rtnetlink.set_link(self.target, up=True, mtu=self.mtu), f"bridge {self.target}")
+
+    def undo(self, kernel: Any, run: Any, memo: Any) -> None:
+        """As it was, where it is still there."""
+        kernel.netlink(rtnetlink.set_link(self.target, up=self.was_up, mtu=self.was if self.mtu is not None else None),
+                       f"bridge {self.target}", ignore=ENODEV)
+
+    def __str__(self) -> str:
+        return f"bring {self.target} up" + (f" with mtu {self.mtu}" if self.mtu else "")
 
 
 class SetPort(HostStep):
@@ -127,8 +157,12 @@ def create(wanted: Network) -> list[Step]:
     return [step.replace(early=True) for step in steps]
 
 
-def change(wanted: Network, facts: Facts, changes: tuple[Change, ...]) -> list[Step]:
-    """A network changed in place."""
+def change(wanted: Network, last: Network, facts: Facts, changes: tuple[Change, ...]) -> list[Step]:
+    """A network changed in place.
+
+    Args:
+        last: as it was applied.
+    """
     name, paths = wanted.name, {one.path for one in changes}
     steps: list[Step] = []
     have = addresses_of(facts, facts.links[0].index)
@@ -138,8 +172,11 @@ def change(wanted: Network, facts: Facts, changes: tuple[Change, ...]) -> list[S
     steps += [AddHostAddress(target=name, path=f"addresses[{i}]", address=address, kept=address in have)
               for i, address in enumerate(wanted.addresses)
               if "addresses" in paths and (steps or address not in have)]
-    if paths & {"mtu", "up"}:
-        steps.append(SetHostLink(target=name, path="mtu", mtu=wanted.mtu or 1500))
+    # One that it has by chance, from its ports, is not its own yet.
+    resize = not wanted.external and ("mtu" in paths or wanted.mtu != last.mtu)
+    if resize or "up" in paths:
+        steps.append(SetBridge(target=name, path="mtu" if resize else "up", was=facts.links[0].mtu,
+                               was_up=facts.links[0].up, mtu=(wanted.mtu or 1500) if resize else None))
     if "vlanFiltering" in paths:
         steps.append(SetFiltering(target=name, path="vlanFiltering", filtering=wanted.vlan_filtering))
     if "isolated" in paths:

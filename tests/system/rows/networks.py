@@ -33,6 +33,16 @@ def filtering(live: Live) -> int:
         "vlan_filtering"])
 
 
+def vlans(live: Live) -> list[tuple[int, bool]]:
+    """(number, whether untagged both ways) of each VLAN of the port."""
+    [port] = json.loads(live.host("bridge", "-j", "vlan", "show", "dev", "row.eth0"))
+    return [(one["vlan"], set(one.get("flags", ())) == {"PVID", "Egress Untagged"}) for one in port["vlans"]]
+
+
+def outer(live: Live) -> int:
+    return int(json.loads(live.host("ip", "-j", "link", "show", "dev", "row.eth0"))[0]["mtu"])
+
+
 def record(key: str) -> Callable[[Live], Any]:
     return lambda live: json.loads(live.host("cat", "/run/runspec/state/networks/row0/record.json"))["spec"].get(key)
 
@@ -60,6 +70,11 @@ ROWS = (
     row("vlanFiltering", link(), link(), (BRIDGE, lan(vlanFiltering=True)), filtering, (0, 1),
         host("ip", "link", "set", "row0", "type", "bridge", "vlan_filtering", "0"), both=True,
         needs=(*NEEDS, "vlan_filtering")),
+    row("interfaces[].vlan.id", link(vlan={"id": 10}), link(vlan={"id": 20}),
+        (lan(vlanFiltering=True), lan(vlanFiltering=True)), vlans, ([(10, True)], [(20, True)]),
+        host("bridge", "vlan", "add", "dev", "row.eth0", "vid", "30"), both=True, needs=(*NEEDS, "vlan_filtering")),
+    row("interfaces[].hostEnd", link(mtu=1400), link(mtu=1500), (BRIDGE, BRIDGE), outer, (1400, 1500),
+        host("ip", "link", "set", "row.eth0", "mtu", "1300"), "interfaces[0].hostEnd.mtu"),
     row("internal", {}, {}, (BRIDGE, lan(internal=True)), record("internal"), (None, True),
         "the rules of nftables are walked with ports"),
     row("nat", {}, {}, (BRIDGE, lan(nat=True)), record("nat"), (None, True),

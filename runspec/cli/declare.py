@@ -148,7 +148,7 @@ def apply(words: Words, kernel: Kernel, store: Store) -> int:
     wanted = saved.wanted if saved is not None else request(words, store, Machine(kernel, build=True))
     try:
         with Session.lock(kernel, store, ids_of(wanted)) as locks:
-            session = Session(kernel, store)
+            session = Session(kernel, store, locks)
             work = session.look(wanted, [])
             work.notes += locks.notes
             if work.plan.steps and saved is not None:

@@ -123,8 +123,8 @@ def create(words: Words, kernel: Kernel, store: Store, name: str) -> int:
     ids = [("container", name), *(("network", one.network) for one in spec.interfaces if one.network),
            *(("container", one.container) for one in spec.linux.namespaces if one.container)]
     try:
-        with Session.lock(kernel, store, ids):
-            session = Session(kernel, store)
+        with Session.lock(kernel, store, ids) as locks:
+            session = Session(kernel, store, locks)
             work = session.look([wanted], [])
             session.perform(work, [wanted])
             tell(words, work.notes)

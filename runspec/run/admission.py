@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from runspec.run import claims
 from runspec.spec import from_yaml
 from runspec.spec.model import Network, Spec
 from runspec.spec.rules_admission import Capacity, check
@@ -40,10 +41,12 @@ def judge(kernel: Kernel, store: Store, host: Host, wanted: list[Wanted],
         leaving: (kind, name) that go away.
     """
     given = {(one.kind, one.model.name): one for one in wanted}
-    models: list[Spec | Network] = []
+    claimed = {("network" if isinstance(one, Network) else "container", one.name): one for one in claims.read(store)}
+    under_way = frozenset(claimed) - frozenset(given)
+    models: list[Spec | Network] = [claimed[one] for one in sorted(under_way)]
     for kind in ("network", "container"):
         for name in store.names(kind):
-            if (kind, name) not in given and (kind, name) not in leaving:
+            if (kind, name) not in given and (kind, name) not in leaving and (kind, name) not in claimed:
                 record = store.load(kind, name)
                 if record is not None:
                     models.append(from_tree(Spec, record.spec) if kind == "container"
@@ -58,14 +61,16 @@ def judge(kernel: Kernel, store: Store, host: Host, wanted: list[Wanted],
         if one.refused:
             last = ours[-1]
             faults.append(from_yaml.fault(given[last.kind, last.name].marks, last.path, one.what,
-                                          one.reason(lambda party: place(given, party)), one.fix))
+                                          one.reason(lambda party: place(given, party, under_way)), one.fix))
         else:
             warnings.append(warning(one))
     return from_yaml.in_file_order(faults, list(dict.fromkeys(one.at.file for one in faults if one.at))), warnings
 
 
-def place(given: dict[tuple[str, str], Wanted], party: Party) -> str:
-    """`a.yaml:7:3`, `applied` for what no file of the request holds."""
+def place(given: dict[tuple[str, str], Wanted], party: Party, under_way: frozenset[tuple[str, str]]) -> str:
+    """`a.yaml:7:3`, `applied` for what no file of the request holds, `being applied` for what another run does."""
+    if (party.kind, party.name) in under_way:
+        return "being applied"
     one = given.get((party.kind, party.name))
     mark = from_yaml.find(one.marks, party.path)[1] if one is not None else None
     return str(mark) if mark is not None else "applied"

@@ -12,7 +12,7 @@ from runspec.plan.planner import Item, make_plan, remnants, start as make_start
 from runspec.plan.steps.base import Change, Plan
 from runspec.plan.steps.cgroup import groups
 from runspec.plan.values import ABSENT
-from runspec.run import abilities, abilities_resources, admission, bridges, conflicts, firewall, pool
+from runspec.run import abilities, abilities_resources, admission, bridges, claims, conflicts, firewall, pool
 from runspec.run.engine import Run, perform, recover
 from runspec.run.filters import Filters
 from runspec.run.images import Images
@@ -81,10 +81,14 @@ class Work:
 
 
 class Session:
-    """One verb's dealings with the machine."""
+    """One verb's dealings with the machine.
 
-    def __init__(self, kernel: Kernel, store: Store) -> None:
-        self.kernel, self.store = kernel, store
+    Args:
+        held: the locks of a verb that will do what it plans; None for one that only looks.
+    """
+
+    def __init__(self, kernel: Kernel, store: Store, held: Locks | None = None) -> None:
+        self.kernel, self.store, self.held = kernel, store, held
         self.host: Host = read_host(kernel)
         self.probes = Probes(kernel, self.host)
         self.filters = Filters(kernel)
@@ -297,9 +301,20 @@ class Session:
 
         What is applied already was admitted then: nothing is summed up where nothing is edited.
         """
-        if all(one.model == (lasts.get(one.model.name) if isinstance(one.model, Spec) else self._applied(one.model))
-               for one in wanted):
+        edited = [one.model for one in wanted if one.model != (
+            lasts.get(one.model.name) if isinstance(one.model, Spec) else self._applied(one.model))]
+        if not edited:
             return []
+        asked = [one for one in edited if claims.scarce(one)]
+        if not asked or self.held is None:
+            return self._admit(wanted, gone)
+        with claims.Gate(self.store) as gate:
+            gate.sweep()
+            warnings = self._admit(wanted, gone)
+            self.held.keep(*gate.claim(asked))
+        return warnings
+
+    def _admit(self, wanted: list[Wanted], gone: list[tuple[str, str]]) -> list[str]:
         faults, warnings = admission.judge(self.kernel, self.store, self.host, wanted, frozenset(gone))
         if faults:
             raise source.join(faults)

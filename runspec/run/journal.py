@@ -221,7 +221,7 @@ def begin(store: Store, ids: list[tuple[str, str]]) -> Journal:
         journal = Journal(store, name, fd)
         try:
             # Between making and locking it, another run may have taken it for a dead one's.
-            if not _lock(fd) or not _same(store, fd, path):
+            if not hold(fd) or not _same(store, fd, path):
                 os.close(fd)
                 continue
             head = {"begin": sorted(set(ids)), "version": VERSION, "boot_id": boot, "pid": os.getpid()}
@@ -251,7 +251,7 @@ def open_journals(store: Store, take: bool = True) -> list[Journal]:
             if error.errno == errno.ENOENT:
                 continue
             raise
-        if (_lock(fd) if take else _free(fd)) and _same(store, fd, path):
+        if (hold(fd) if take else unheld(fd)) and _same(store, fd, path):
             out.append(Journal(store, file[:-len(".jsonl")], fd))
         else:
             os.close(fd)
@@ -279,7 +279,7 @@ def _same(store: Store, fd: int, path: str) -> bool:
 # Open file description locks, fcntl(2): held by the descriptor as flock's are, but they can also
 # be asked about without being taken, so that `diff` never makes a dead journal look alive.
 
-def _lock(fd: int) -> bool:
+def hold(fd: int) -> bool:
     import fcntl
     try:
         fcntl.fcntl(fd, _F_OFD_SETLK, pack(_FLOCK, _F_WRLCK, 0, 0, 0, 0))
@@ -290,7 +290,7 @@ def _lock(fd: int) -> bool:
         raise SyscallError("fcntl", "journal", error.errno or errno.EIO) from None
 
 
-def _free(fd: int) -> bool:
+def unheld(fd: int) -> bool:
     import fcntl
     answer = fcntl.fcntl(fd, _F_OFD_GETLK, pack(_FLOCK, _F_WRLCK, 0, 0, 0, 0))
     return bool(unpack(_FLOCK, answer)[0] == _F_UNLCK)

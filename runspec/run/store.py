@@ -133,14 +133,25 @@ class Locks:
     def __init__(self, kernel: Kernel, shared: bool) -> None:
         self._kernel, self._shared = kernel, shared
         self._held: list[tuple[int, str]] = []
+        self._files: list[tuple[int, str]] = []
         self.notes: tuple[str, ...] = ()        # what the user should hear of what was put right before
 
     def add(self, fd: int, path: str) -> None:
         """Take over one lock on a directory."""
         self._held.append((fd, path))
 
+    def keep(self, fd: int, path: str) -> None:
+        """Take over a locked file, which goes with the locks."""
+        self._files.append((fd, path))
+
     def close(self) -> None:
         """Give all up; a directory that got no Record goes with its lock."""
+        while self._files:
+            fd, path = self._files.pop()
+            try:
+                self._kernel.remove_file(path)
+            finally:
+                self._kernel.close(fd)
         while self._held:
             fd, path = self._held.pop()
             try:
@@ -245,7 +256,10 @@ class Store:
                     except StateError:
                         continue        # somebody is at work in it
         self._ready = False
-        for path in (*(f"{self.root}/{room}" for room in (*ROOMS, "leases", "names")), self.root):
+        if self.kernel.list_dir(f"{self.root}/claims"):
+            from runspec.run import claims
+            claims.sweep(self)
+        for path in (*(f"{self.root}/{room}" for room in (*ROOMS, "leases", "names", "claims")), self.root):
             try:
                 self.kernel.remove_dir(path)
             except SyscallError as error:

@@ -317,3 +317,15 @@ def test_large_packets_follow_the_mtu(cli: Cli, write: Callable[..., Path]) -> N
             done = cli("exec", "one", "ping", "-c", "1", "-W", "2", "-s", str(size - 28), address, status=None)
             assert done.returncode == 0, (size, address, done.stdout)
         assert json.loads(host(cli, "ip", "-j", "link", "show", "dev", "one.eth0"))[0]["mtu"] == size
+
+
+def test_of_two_runs_at_once_one_gets_it(cli: Cli, write: Callable[..., Path]) -> None:
+    """Networks of other names with one subnet share no lock but that of admission."""
+    files = [write(LAN | {"name": f"lan{i}", "addresses": ["10.77.0.1/24"]}, file=f"lan{i}.yaml") for i in range(6)]
+    for _ in range(3):
+        running = [cli.popen("apply", file) for file in files]
+        said = [one.communicate()[1] for one in running]
+        assert sorted(one.returncode for one in running) == [0] + [2] * 5, said
+        assert all("10.77.0.0/24 and 10.77.0.0/24 overlap" in one for one in said if one)
+        [name] = [one["ifname"] for one in json.loads(host(cli, "ip", "-j", "link")) if one["ifname"] != "lo"]
+        cli("destroy", "--yes", name)

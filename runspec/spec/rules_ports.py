@@ -59,7 +59,7 @@ def check_ports(faults: Faults, spec: Spec) -> None:
         for _, other in good[:number]:
             if clash(one, other):
                 same = (one.host, one.host_ip) == (other.host, other.host_ip)
-                faults.add(f"ports[{index}]", f"{text(one)} is {'given twice' if same else f'within {text(other)}'}",
+                faults.add(f"ports[{index}]", f"{text(one)} {'is given twice' if same else f'overlaps {text(other)}'}",
                            "a port of the host leads to one place", "remove one, or choose another port")
                 break
 

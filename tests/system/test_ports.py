@@ -5,144 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 from conftest import Cli, Netns, assert_nothing_leaked, requires
 from machine import Picture
+from neighbour import HOST, HOST6, LAN, LAN6, SERVER, Asked, World, box, bridge
 
 pytestmark = requires("root", "busybox", "bridge", "veth", "ip", "nft", "nsenter")
-
-# Answers at each port, TCP and UDP of both families, with its name, the port and who asks.
-SERVER = """
-import selectors, socket, sys
-name, watch = sys.argv[1], selectors.DefaultSelector()
-for port in map(int, sys.argv[2:]):
-    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
-        one = socket.socket(socket.AF_INET6, kind)
-        one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        one.bind(("::", port))
-        if kind == socket.SOCK_STREAM:
-            one.listen(64)
-        watch.register(one, selectors.EVENT_READ)
-print("ready", flush=True)
-while True:
-    for key, _ in watch.select():
-        one = key.fileobj
-        if one.type == socket.SOCK_STREAM:
-            peer, at = one.accept()
-            word = peer.sendall
-        else:
-            _, at = one.recvfrom(64)
-            word = lambda data, one=one, at=at: one.sendto(data, at)
-        word(f"{name} {one.getsockname()[1]} {at[0].removeprefix('::ffff:')}".encode())
-        if one.type == socket.SOCK_STREAM:
-            peer.close()
-"""
-# Asks each (protocol, address, port); an answer, or the word for none.
-CLIENT = """
-import json, socket, sys
-out = []
-for protocol, address, port in json.loads(sys.argv[1]):
-    one = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET,
-                        socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM)
-    one.settimeout(float(sys.argv[2]))
-    try:
-        one.connect((address, port))
-        if protocol == "udp":
-            one.send(b"?")
-        out.append(one.recv(64).decode())
-    except ConnectionRefusedError:
-        out.append("refused")
-    except OSError as error:
-        out.append("nothing")
-print(json.dumps(out))
-"""
-HOST, LAN, HOST6, LAN6 = "192.0.2.1", "192.0.2.2", "2001:db8:9::1", "2001:db8:9::2"
-Asked = tuple[str, str, int]
-
-
-def box(name: str, last: int, ports: list[Any], serves: tuple[int, ...] = (80,), network: str = "lan0",
-        **more: Any) -> dict[str, Any]:
-    link = {"name": "eth0", "type": "veth", "network": network, "addresses": [f"10.77.0.{last}/24", f"fd77::{last}/64"],
-            "gateway": ["10.77.0.1", "fd77::1"]}
-    return {"apiVersion": "runspec/v1", "name": name, "root": {"image": "host"}, "interfaces": [link],
-            "process": {"args": ["/usr/bin/python3", "-c", SERVER, name, *map(str, serves)]}, "ports": ports, **more}
-
-
-def bridge(**keys: Any) -> dict[str, Any]:
-    return {"apiVersion": "runspec/v1", "kind": "Network", "name": "lan0", "type": "bridge",
-            "addresses": ["10.77.0.1/24", "fd77::1/64"], **keys}
-
-
-class World:
-    """A host with a neighbour: two namespaces and the wire between them."""
-
-    def __init__(self, folder: Path) -> None:
-        self.host, self.lan, self.folder = Netns(), Netns(), folder
-        self.cli = Cli(self.host, Path("/run/runspec/state"))
-        for where in (self.host, self.lan):
-            self.sh(where, "for i in all default; do echo 0 >/proc/sys/net/ipv6/conf/$i/accept_dad; done")
-        self.sh(self.host, f"ip link add eth9 type veth peer name eth0 netns {self.lan.pid};"
-                           f"ip addr add {HOST}/24 dev eth9; ip addr add {HOST6}/64 dev eth9; ip link set eth9 up")
-        self.sh(self.lan, f"ip addr add {LAN}/24 dev eth0; ip addr add {LAN6}/64 dev eth0; ip link set eth0 up;"
-                          f"ip route add 10.77.0.0/24 via {HOST}; ip route add fd77::/64 via {HOST6}")
-
-    def sh(self, where: Netns, text: str) -> str:
-        done = where.run("sh", "-ec", text)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    def write(self, *documents: dict[str, Any]) -> Path:
-        file = self.folder / "ports.yaml"
-        file.write_text(yaml.safe_dump_all(documents, sort_keys=False))
-        return file
-
-    def apply(self, *documents: dict[str, Any]) -> Path:
-        file = self.write(*documents)
-        self.cli("apply", "--yes", file)
-        assert self.cli("diff", file).stdout == ""
-        for one in documents:
-            if one.get("kind") != "Network":
-                self.ready(one)
-        return file
-
-    def ready(self, one: dict[str, Any]) -> None:
-        """Its server waits at its last port."""
-        port, pid = f"{int(one['process']['args'][-1]):04X}", self.pid(one["name"])
-        for _ in range(600):
-            if f":{port} " in Path(f"/proc/{pid}/net/udp6").read_text():
-                return
-            threading.Event().wait(0.05)
-        raise AssertionError(f"{one['name']} serves nothing")
-
-    def pid(self, name: str) -> int:
-        return int(json.loads(self.cli("state", name).stdout)["pid"])
-
-    def ask(self, where: Netns | int, *asked: Asked, patience: float = 3.0) -> list[str]:
-        """What each answers, asked from a namespace of ours or a container's init."""
-        words = [sys.executable, "-c", CLIENT, json.dumps(asked), str(patience)]
-        if isinstance(where, int):
-            done = subprocess.run(["nsenter", f"--net=/proc/{where}/ns/net", *words], capture_output=True, text=True,
-                                  check=False)
-        else:
-            done = where.run(*words)
-        assert done.returncode == 0, done.stderr
-        return list(json.loads(done.stdout))
-
-    def ruleset(self) -> str:
-        return self.sh(self.host, "nft list ruleset")
-
-    def close(self) -> None:
-        self.cli.sweep()
-        self.cli("destroy", "--yes", "lan0", status=None)
-        self.host.close()
-        self.lan.close()
-
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
@@ -150,6 +21,81 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     yield one
     one.close()
 
+
+# -- nat and internal ---------------------------------------------------------------------------------------------
+
+def test_nat(world: World) -> None:
+    """What leaves bears the host's address; from elsewhere comes what answers or is published, and nothing else."""
+    server = world.lan.popen(sys.executable, "-c", SERVER, "lan", "7000")
+    try:
+        assert server.stdout is not None and server.stdout.readline() == "ready\n"
+        inner = box("inner", 21, ["0.0.0.0:8085:80"], net=78)
+        file = world.apply(bridge(78, nat=True), inner)
+        pid = world.pid("inner")
+        out: tuple[Asked, ...] = (("tcp", LAN, 7000), ("udp", LAN, 7000), ("tcp", LAN6, 7000))
+        into: tuple[Asked, ...] = (("tcp", "10.78.0.21", 80), ("udp", "10.78.0.21", 80), ("tcp", "fd78::21", 80))
+        assert world.ask(pid, *out) == [f"lan 7000 {HOST}", f"lan 7000 {HOST}", f"lan 7000 {HOST6}"]
+        assert world.ask(world.lan, *into, patience=0.5) == ["nothing"] * 3
+        assert world.ask(world.lan, ("tcp", HOST, 8085)) == [f"inner 80 {LAN}"]
+        assert world.ask(world.host, *into) == ["inner 80 10.78.0.1", "inner 80 10.78.0.1", "inner 80 fd78::1"]
+
+        world.sh(world.host, "nft flush ruleset; sysctl -w net.ipv4.ip_forward=0")
+        told = json.loads(world.cli("diff", "-o", "json", file, status=1).stdout)["changes"]
+        assert {(one["target"], one["path"], one["class"]) for one in told} == {
+            ("lan1", "nat", "inPlace"), ("inner", "ports", "inPlace"), ("inner", "ports[0]", "inPlace")}
+        world.apply(bridge(78, nat=True), inner)
+        assert world.pid("inner") == pid
+        assert world.ask(pid, *out) == [f"lan 7000 {HOST}", f"lan 7000 {HOST}", f"lan 7000 {HOST6}"]
+
+        world.apply(bridge(78), inner)
+        assert world.pid("inner") == pid
+        assert world.ask(pid, *out[:2]) == ["lan 7000 10.78.0.21"] * 2
+        assert world.ask(world.lan, *into[:2]) == [f"inner 80 {LAN}"] * 2
+    finally:
+        server.kill()
+        server.communicate()
+    world.cli("destroy", "--yes", "inner", "lan1")
+
+
+def test_internal(world: World) -> None:
+    """Whoever forwards, nothing goes in or out but what is the host's own; siblings see each other."""
+    before = world.ruleset()
+    world.sh(world.host, "sysctl -w net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1")
+    server = world.lan.popen(sys.executable, "-c", SERVER, "lan", "7000")
+    try:
+        assert server.stdout is not None and server.stdout.readline() == "ready\n"
+        boxes = box("inner", 21, ["8085:80"], net=78), box("other", 22, [], net=78)
+        file = world.apply(bridge(78), *boxes)
+        pid = world.pid("inner")
+        into: tuple[Asked, ...] = (("tcp", "10.78.0.21", 80), ("tcp", "fd78::21", 80))
+        out: tuple[Asked, ...] = (("tcp", LAN, 7000), ("udp", LAN, 7000), ("tcp", LAN6, 7000))
+        assert world.ask(world.lan, *into) == [f"inner 80 {LAN}", f"inner 80 {LAN6}"]
+        assert world.ask(pid, *out) == ["lan 7000 10.78.0.21"] * 2 + ["lan 7000 fd78::21"]
+        for lose in (False, True):
+            if lose:
+                world.sh(world.host, "nft flush ruleset")
+                told = json.loads(world.cli("diff", "-o", "json", file, status=1).stdout)["changes"]
+                assert ("lan1", "internal", "inPlace") in {(one["target"], one["path"], one["class"]) for one in told}
+            world.apply(bridge(78, internal=True), *boxes)
+            assert world.pid("inner") == pid
+            assert world.ask(world.lan, *into, patience=0.5) == ["nothing"] * 2
+            assert world.ask(pid, *out, patience=0.5) == ["nothing"] * 3
+            assert world.ask(pid, ("tcp", "10.78.0.22", 80), ("tcp", "fd78::22", 80)) == [
+                "other 80 10.78.0.21", "other 80 fd78::21"]
+            assert world.ask(world.host, *into, ("tcp", "127.0.0.1", 8085)) == [
+                "inner 80 10.78.0.1", "inner 80 fd78::1", "inner 80 10.78.0.1"]
+        said = world.cli("apply", world.write(bridge(78, internal=True), box("inner", 21, ["0.0.0.0:8085:80"], net=78)),
+                         status=2).stderr
+        assert "ports[0]: 0.0.0.0:8085/tcp would not be reached: network lan1 is internal\n" in said
+    finally:
+        server.kill()
+        server.communicate()
+        world.sh(world.host, "sysctl -w net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0")
+    world.cli("destroy", "--yes", "inner", "other", "lan1")
+    assert world.ruleset() == before
+
+
+# -- ports --------------------------------------------------------------------------------------------------------
 
 @pytest.fixture(scope="module")
 def pair(world: World) -> Iterator[World]:

@@ -43,10 +43,6 @@ def outer(live: Live) -> int:
     return int(json.loads(live.host("ip", "-j", "link", "show", "dev", "row.eth0"))[0]["mtu"])
 
 
-def record(key: str) -> Callable[[Live], Any]:
-    return lambda live: json.loads(live.host("cat", "/run/runspec/state/networks/row0/record.json"))["spec"].get(key)
-
-
 ROWS = (
     row("interfaces[].pooled", link(addresses=["10.77.9.40/24"]), AUTO, (BRIDGE, lan(pool={"range": "10.77.9.8/30"})),
         addresses, (["10.77.9.40/24"], ["10.77.9.8/24"]), net("ip", "addr", "del", "10.77.9.8/24", "dev", "eth0"),
@@ -75,8 +71,4 @@ ROWS = (
         host("bridge", "vlan", "add", "dev", "row.eth0", "vid", "30"), both=True, needs=(*NEEDS, "vlan_filtering")),
     row("interfaces[].hostEnd", link(mtu=1400), link(mtu=1500), (BRIDGE, BRIDGE), outer, (1400, 1500),
         host("ip", "link", "set", "row.eth0", "mtu", "1300"), "interfaces[0].hostEnd.mtu"),
-    row("internal", {}, {}, (BRIDGE, lan(internal=True)), record("internal"), (None, True),
-        "the rules of nftables are walked with ports"),
-    row("nat", {}, {}, (BRIDGE, lan(nat=True)), record("nat"), (None, True),
-        "the rules of nftables are walked with ports"),
 )

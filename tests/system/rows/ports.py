@@ -1,4 +1,4 @@
-"""Published ports, as nftables of the host has them."""
+"""Published ports, nat and internal networks, as nftables of the host has them."""
 
 from __future__ import annotations
 
@@ -32,6 +32,13 @@ def leads(live: Live) -> list[str]:
                      for one in (key["elem"]["val"], value)]
             out.append(" to ".join(words))
     return sorted(out)
+
+
+def member(name: str) -> Callable[[Live], list[str]]:
+    """The elements of one of our sets."""
+    return lambda live: [text(element["elem"]["val"]) for row in json.loads(
+        live.host("nft", "-j", "list", "ruleset"))["nftables"] if row.get("set", {}).get("name") == name
+        for element in row["set"].get("elem", ())]
 
 
 def host(*words: str) -> Callable[[Live], None]:
@@ -76,4 +83,14 @@ ROWS = (
         lambda live: live.host("cat", "/proc/sys/net/ipv4/conf/row0/route_localnet").strip(), ("1", "1"),
         host("sh", "-c", "echo 0 >/proc/sys/net/ipv4/conf/row0/route_localnet"), (*NEEDS, "nft"), "ports",
         also=(BRIDGE, BRIDGE), both=False),
+    Row("nat", {}, {}, member("nat4"), ([], ["10.77.9.0/24"]), FLUSH, (*NEEDS, "nft"), "nat",
+        also=(BRIDGE, BRIDGE | {"nat": True})),
+    Row("nat", {}, {}, member("nat4"), (["10.77.9.0/24"], []), "the row above has it", (*NEEDS, "nft"), "nat",
+        also=(BRIDGE | {"nat": True}, BRIDGE), both=False),
+    Row("internal", {}, {}, member("internal"), ([], ["row0"]),
+        host("nft", "delete", "element", "inet", "runspec", "internal", "{ row0 }"), (*NEEDS, "nft"), "internal",
+        also=(BRIDGE, BRIDGE | {"internal": True})),
+    Row("internal", {}, {}, member("internal"), (["row0"], ["row0"]),
+        host("nft", "flush", "chain", "inet", "runspec", "forward"), (*NEEDS, "nft"), "internal",
+        also=(BRIDGE | {"internal": True},) * 2, both=False),
 )

@@ -77,6 +77,12 @@ ROWS: dict[str, tuple[list[Edit], list[str]]] = {
           "            _socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, fileno=control)\n"
           "        self._control.bind(f\"\\0runspec-{pid}\")\n")],
         [DUTIES + "test_no_abstract_socket"]),
+    "Kubernetes CVE-2020-8558: nobody else sends to the host's loopback": (
+        [("plan/nft.py", "ip daddr 127.0.0.0/8 drop", "ip daddr 127.0.0.0/8 accept")],
+        ["system/test_ports.py::test_loopback_of_the_host_is_nobody_elses"]),
+    "behind nat, what is not published is not reached from elsewhere": (
+        [("plan/nft.py", '"unasked": "oifname @hidden drop"', '"unasked": "oifname @hidden accept"')],
+        ["system/test_ports.py::test_nat"]),
     "bubblewrap CVE-2017-5226: exec has a session of its own": (
         [("plan/steps/exec_.py", "    add(abi.OP_SETSID)\n", "")], [DUTIES + "test_sessions_of_their_own"]),
     "LXC CVE-2016-10124: init has a session of its own": (

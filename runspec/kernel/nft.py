@@ -129,7 +129,7 @@ def parse_table(data: bytes) -> dict[str, Any]:
                     if isinstance(key, dict) and "elem" in key:
                         key, said = key["elem"]["val"], key["elem"].get("comment", "")
                     elements[one["name"], _words(key)] = _words(value) if value != "" else "", said
-    except (ValueError, KeyError, TypeError) as error:
+    except (AttributeError, ValueError, KeyError, TypeError) as error:
         raise HostError("nft lists what cannot be read", str(error), "see `nft -j list table inet runspec`") from None
     return {"sets": frozenset(sets), "chains": chains, "elements": elements,
             "rules": {chain: tuple(found) for chain, found in rules.items()}}

@@ -47,9 +47,8 @@ for _kind, _name in _ADDRESS.items():
 CHAINS: dict[str, tuple[tuple[str, str, int] | None, dict[str, str]]] = {
     "guard": (("filter", "prerouting", -300), {
         # What is published at 127.0.0.1 is for the host alone, and route_localnet lets such packets in;
-        # a neighbour may send one to our MAC. Nor may one claim to come from there.
-        "to-loopback": 'iifname != "lo" ip daddr 127.0.0.0/8 drop',
-        "from-loopback": 'iifname != "lo" ip saddr 127.0.0.0/8 drop'}),
+        # a neighbour may send one to our MAC. (One that claims to come from there is a martian to the kernel.)
+        "to-loopback": 'iifname != "lo" ip daddr 127.0.0.0/8 drop'}),
     "forward": (("filter", "forward", 0), {
         "inside": "iifname . oifname @inside accept",
         "from-internal": "iifname @internal drop",

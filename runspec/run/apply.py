@@ -12,7 +12,7 @@ from runspec.plan.planner import Item, make_plan, remnants, start as make_start
 from runspec.plan.steps.base import Change, Plan
 from runspec.plan.steps.cgroup import groups
 from runspec.plan.values import ABSENT
-from runspec.run import abilities, abilities_resources, admission, bridges, claims, conflicts, firewall, pool
+from runspec.run import abilities, abilities_resources, admission, bridges, claims, conflicts, firewall, listeners, pool
 from runspec.run.engine import Run, perform, recover
 from runspec.run.filters import Filters
 from runspec.run.images import Images
@@ -288,7 +288,7 @@ class Session:
                      *Leases(self.kernel, self.store).refusals(one.model),
                      *abilities.parents(self.kernel, one.model, made)]
             if one.model != lasts.get(one.model.name):
-                found += firewall.taken(self.kernel, one.model, lasts.get(one.model.name))
+                found += listeners.taken(self.kernel, one.model, lasts.get(one.model.name))
                 said = {path for path, _, _, _ in found}
                 found += [row for row in abilities.lacking(self.probes, one.model) if row[0] not in said]
             faults += [from_yaml.fault(one.marks, path, what, why, fix) for path, what, why, fix in found]

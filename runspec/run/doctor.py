@@ -6,7 +6,7 @@ import os
 
 from runspec.errors import RunspecError
 from runspec.plan import needs
-from runspec.run import abilities, admission
+from runspec.run import abilities, admission, doctor_firewall, listeners
 from runspec.run.observe import read_host
 from runspec.run.probes import BASE, Answer, Probes, bad
 from runspec.spec import rules_host
@@ -105,9 +105,12 @@ def rows_of(probes: Probes, kernel: Kernel, one: Wanted, made: frozenset[str] = 
     """
     model = one.model
     rows = [_row(probes, path, word) for path, words in needs.needs(model) for word in words]
+    rows += [Row(path, "a way through the host's own firewall", "", Answer(ok, "" if ok is False else why, why, fix))
+             for path, ok, why, fix in doctor_firewall.judged(kernel, model)]
     if not isinstance(model, Spec):
         return rows
     refusals = abilities.every(kernel, probes.host, model) + abilities.parents(kernel, model, made)
+    refusals += listeners.taken(kernel, model, None)
     refusals += [(path, what, fault.why, fault.fix) for fault in rules_host.check_host(model, one.marks)
                  for path, _, what in (fault.what.partition(": "),)]
     for path, what, why, fix in refusals:

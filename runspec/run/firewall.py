@@ -209,9 +209,14 @@ class Firewall:
     def _read(self) -> Knobs:
         text = self.kernel.try_read(self._file)
         try:
-            tree = jsonlite.loads(text) if text is not None else {}
+            if text is None:
+                return {}
+            tree = jsonlite.loads(text)
+            knobs: Knobs = dict(tree["knobs"])
+            if any(set(one) != {"was", "is", "users", "also"} for one in knobs.values()):
+                raise ValueError("keys")
             # After a reboot the kernel has its own values again.
-            return dict(tree["knobs"]) if tree and tree["boot"] == boot_id(self.kernel) else {}
+            return knobs if tree["boot"] == boot_id(self.kernel) else {}
         except (ValueError, KeyError, TypeError):
             raise HostError(f"{self._file} is damaged", "it says what kernel parameters were before runspec set them",
                             "remove it; `sysctl net.ipv4.ip_forward` and the like stay as they are") from None
@@ -252,74 +257,6 @@ def look(kernel: Kernel, store: Store, specs: Iterable[Spec], wanted: Iterable[W
         if record is not None and any(record.spec.get(word) for word in ("ports", "nat", "internal")):
             models.append(from_tree(Network, record.spec) if kind == "network" else from_tree(Spec, record.spec))
     return Firewall(kernel, store).look([*models, *networks])
-
-
-# -- who has a port already -----------------------------------------------------------------------------------
-
-def listening(kernel: Kernel) -> list[tuple[str, str, int, int]]:
-    """(protocol, address, port, inode) of every socket of the host that waits for others, proc(5) /proc/net/tcp."""
-    out = []
-    for protocol, waits in (("tcp", "0A"), ("udp", "07")):
-        for more in ("", "6"):
-            for line in (kernel.try_read(f"/proc/net/{protocol}{more}") or b"").decode("ascii").splitlines()[1:]:
-                words = line.split()
-                address, _, port = words[1].partition(":")
-                if words[3] == waits:
-                    out.append((protocol, _address(address), int(port, 16), int(words[9])))
-    return out
-
-
-def _address(text: str) -> str:
-    """The kernel prints an address as words of the machine's own byte order."""
-    from socket import AF_INET, AF_INET6, inet_ntop
-    from sys import byteorder
-
-    raw = bytes.fromhex(text)
-    if byteorder == "little":
-        raw = b"".join(raw[i:i + 4][::-1] for i in range(0, len(raw), 4))
-    if raw[:12] == b"\0" * 10 + b"\xff\xff":
-        raw = raw[12:]
-    return inet_ntop(AF_INET if len(raw) == 4 else AF_INET6, raw)
-
-
-def holder(kernel: Kernel, inode: int) -> str:
-    """`nginx, process 812`: who has a socket open; "" where nobody tells."""
-    for pid in kernel.list_dir("/proc"):
-        if not pid.isdecimal():
-            continue
-        try:
-            files = kernel.list_dir(f"/proc/{pid}/fd")
-        except OSError:
-            continue
-        if any(kernel.read_link(f"/proc/{pid}/fd/{fd}") == f"socket:[{inode}]" for fd in files):
-            name = (kernel.try_read(f"/proc/{pid}/comm") or b"").decode("utf-8", "replace").strip()
-            return f"{name}, process {pid}"
-    return ""
-
-
-def taken(kernel: Kernel, spec: Spec, last: Spec | None) -> list[tuple[str, str, str, str]]:
-    """(path, what, why, fix) for each port that a socket of the host has, but those that are published already."""
-    from runspec.spec import rules_ports
-    from runspec.spec.read_ports import span
-
-    fresh = [(index, one) for index, one in enumerate(spec.ports) if last is None or one not in last.ports]
-    out: list[tuple[str, str, str, str]] = []
-    found = listening(kernel) if fresh else []
-    for index, one in fresh:
-        first, end = span(one.host)
-        kind, wide = rules_ports.family(one), one.host_ip in rules_ports.ANY.values()
-        for protocol, address, port, inode in found:
-            # A socket at :: takes IPv4 as well, unless it says otherwise, ipv6(7) IPV6_V6ONLY.
-            meets = address in ("::", one.host_ip) or (kind == 4 and address == "0.0.0.0") or (
-                wide and (":" in address) == (kind == 6))
-            if protocol == one.protocol and first <= port <= end and meets:
-                who = holder(kernel, inode)
-                out.append((f"ports[{index}]", f"{port}/{protocol} is taken on this host",
-                            f"a socket waits at {f'[{address}]' if ':' in address else address}:{port}"
-                            + (f": {who}" if who else "") + ", and would hear nothing any more",
-                            "choose another port, or end that program"))
-                break
-    return out
 
 
 def usable(kernel: Kernel) -> tuple[str, str] | None:

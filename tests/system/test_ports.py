@@ -358,3 +358,68 @@ def test_killed_anywhere(alone: World) -> None:
         alone.cli("apply", one)
         assert alone.cli("diff", one).stdout == "", f"killed before {calls[number - 1]}, the {number}th"
     assert alone.ruleset().count(": 10.77.0.11 . 80") == 1
+
+
+# -- the doctor on the host's own firewall --------------------------------------------------------------------------
+
+LEADS, BACK = "ports[1]", "ports[0]"        # published for all, and for the host alone
+LOST = "unless a rule before it lets it through"
+
+
+def chain(table: str, name: str, hook: str, policy: str, *rules: str) -> str:
+    """A base chain as nft's commands; a rule that begins with a chain's name and a colon is in that one."""
+    lines = [f"add table {table}",
+             f"add chain {table} {name} {{ type filter hook {hook} priority 0; policy {policy}; }}"]
+    lines += [f"add chain {table} {one.partition(':')[0]}" for one in rules if one.startswith("deeper:")]
+    return "\n".join([*lines, *(f"add rule {table} deeper {one[7:]}" if one.startswith("deeper:")
+                                else f"add rule {table} {name} {one}" for one in rules), ""])
+
+
+@pytest.mark.parametrize(("rules", "says"), [
+    ("", {}),
+    (chain("ip filter", "FORWARD", "forward", "drop"), {
+        LEADS: ("fails", "table ip filter, chain FORWARD: its policy is drop",
+                "iptables -I FORWARD -o lan0 -m conntrack --ctstate DNAT -j ACCEPT"),
+        "nat": ("fails", "table ip filter, chain FORWARD: its policy is drop",
+                "iptables -I FORWARD -i lan0 -m conntrack --ctstate NEW -j ACCEPT")}),
+    # What Docker leaves on a host: each kind of packet has its own way through, or none.
+    (chain("ip filter", "FORWARD", "forward", "drop", "oifname docker0 accept", "iifname docker0 accept",
+           "oifname lan0 ct state new ct status dnat accept"), {
+        LEADS: ("unknown", LOST, "-i lan0 "), "nat": ("unknown", LOST, "")}),
+    (chain("ip filter", "FORWARD", "forward", "drop", "oifname lan0 ct status dnat accept",
+           "ct state established,related accept", "iifname lan0 accept"), {}),
+    (chain("ip filter", "FORWARD", "forward", "accept", "ip daddr 10.77.0.0/16 tcp dport 80 reject"), {
+        LEADS: ("fails", "table ip filter, chain FORWARD: rule ", "")}),
+    (chain("ip filter", "FORWARD", "forward", "accept", "ip daddr 10.99.0.0/16 drop", "tcp dport { 22, 443 } drop",
+           'oifname "eth*" ip saddr 10.99.0.0/16 drop', "udp dport 80 drop"), {}),
+    (chain("ip filter", "FORWARD", "forward", "accept", "deeper: ct state new counter drop",
+           "oifname lan0 tcp dport 1-1024 jump deeper"), {
+        LEADS: ("fails", "table ip filter, chain deeper: rule ", "")}),
+    (chain("ip filter", "FORWARD", "forward", "drop", "iifname eth9 accept"), {
+        LEADS: ("fails", "its policy is drop", "-i lan0 "), "nat": ("fails", "its policy is drop", "")}),
+    (chain("inet fw", "in", "input", "drop"), {
+        BACK: ("fails", "table inet fw, chain in: its policy is drop",
+               "nft insert rule inet fw in iifname lan0 ct state established,related accept")}),
+    (chain("inet fw", "in", "input", "drop", "iif lo accept", "deeper: tcp dport 22 accept",
+           "ct state vmap { established : accept, related : accept, invalid : drop }", "jump deeper"), {
+        BACK: ("unknown", LOST, "")}),
+    (chain("inet fw", "in", "input", "drop", "ct state established,related accept", "tcp dport 22 accept"), {}),
+    (chain("ip6 filter", "FORWARD", "forward", "drop"), {
+        "nat": ("fails", "table ip6 filter, chain FORWARD: its policy is drop", "ip6tables -I FORWARD -i lan0 ")}),
+    ("add table ip n\nadd chain ip n c { type nat hook postrouting priority 0; policy drop; }\n", {}),
+])
+def test_doctor_names_who_drops(rules: str, says: dict[str, tuple[str, str, str]], alone: World) -> None:
+    """Table, chain and rule of the host's own firewall, and a rule that helps: of what would not get through."""
+    file = alone.write(bridge(nat=True), box("one", 11, ["8080:80", "0.0.0.0:8081:80"]))
+    done = alone.host.run("nft", "-f", "-", input=rules)
+    assert done.returncode == 0, done.stderr
+    done = alone.cli("doctor", "-o", "json", file, status=None)
+    rows = {row["path"]: row for document in json.loads(done.stdout)["documents"] for row in document["rows"]
+            if row["need"] == "a way through the host's own firewall"}
+    assert set(rows) == {LEADS, BACK, "nat"}
+    assert {key: row["status"] for key, row in rows.items() if row["status"] != "good"} == {
+        key: answer for key, (answer, _, _) in says.items()}
+    for key, (_, why, fix) in says.items():
+        assert why in rows[key]["why"] and fix in rows[key]["fix"]
+    assert done.returncode == (2 if any(answer == "fails" for answer, _, _ in says.values()) else 0)
+    alone.sh(alone.host, "nft flush ruleset")

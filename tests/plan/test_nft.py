@@ -1,0 +1,153 @@
+"""The table's text: what containers and networks are in it, and which transaction leads there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from runspec.plan import nft
+from runspec.spec.model import Interface, Linux, Namespace, Network, Port, Process, Root, Spec
+from runspec.spec.read_ports import parse_port
+
+NET = (Namespace(type="network"),)
+
+
+def box(*ports: str, addresses: tuple[str, ...] = ("10.77.0.11/24", "fd77::11/64"), name: str = "a",
+        **link: Any) -> Spec:
+    link = {"name": "eth0", "type": "veth", "network": "lan0", **link}
+    return Spec(name=name, root=Root(path="/r"), process=Process(args=("x",)), linux=Linux(namespaces=NET),
+                interfaces=(Interface(addresses=addresses, **link),), ports=tuple(map(parse_port, ports)))
+
+
+def lan(**keys: Any) -> Network:
+    return Network(name="lan0", addresses=("10.77.0.1/24", "fd77::1/64", "fe80::1/64"), **keys)
+
+
+def whole(elements: dict[tuple[str, str], tuple[str, str]] | None = None, **more: Any) -> nft.Table:
+    """Our table as it should be."""
+    values: dict[str, Any] = {
+        "sets": frozenset(nft.SETS), "elements": elements or {},
+        "chains": {name: None if hook is None else (*hook, "accept") for name, (hook, _) in nft.CHAINS.items()},
+        "rules": {name: tuple(nft.comment(word, rule) for word, rule in rules.items())
+                  for name, (_, rules) in nft.CHAINS.items()}}
+    return nft.Table(**{**values, **more})
+
+
+@pytest.mark.parametrize(("port", "says"), [
+    ("8080:80", [("ports4", "tcp . 127.0.0.1 . 8080", "10.77.0.11 . 80")]),
+    ("0.0.0.0:53:53/udp", [("ports4", "udp . 0.0.0.0/0 . 53", "10.77.0.11 . 53")]),
+    ("[::]:8080:80", [("ports6", "tcp . ::/0 . 8080", "fd77::11 . 80")]),
+    ("[2001:db8::1]:8080:80", [("ports6", "tcp . 2001:db8::1 . 8080", "fd77::11 . 80")]),
+    ("8000-8999:8000-8999", [("ranges4", "tcp . 127.0.0.1 . 8000-8999", "10.77.0.11")]),
+    ("8000-8001:80-81", [("ports4", "tcp . 127.0.0.1 . 8000", "10.77.0.11 . 80"),
+                         ("ports4", "tcp . 127.0.0.1 . 8001", "10.77.0.11 . 81")]),
+])
+def test_port(port: str, says: list[nft.Element]) -> None:
+    """One element for a port, one for a range that stays what it is, one for each port that becomes another."""
+    spec = box(port)
+    assert list(nft.port_elements(spec, spec.ports[0])) == says
+    assert nft.elements(spec)[:-1] == tuple(says) and nft.elements(spec)[-1][0].startswith("hairpin")
+
+
+@pytest.mark.parametrize(("spec", "address"), [
+    (box("1:1"), "10.77.0.11"),
+    (box("1:1", addresses=("fd77::11/64", "10.77.0.12/24", "10.77.0.13/24")), "10.77.0.12"),
+    (box("1:1", network=None, mode="routed", addresses=("10.9.0.2/32",)), "10.9.0.2"),
+    (box("1:1", network=None, type="macvlan", parent="eth0"), None),
+    (box("1:1", addresses=()), None),
+])
+def test_which_address(spec: Spec, address: str | None) -> None:
+    """The first of its family where the host is on the other end."""
+    found = nft.port_elements(spec, spec.ports[0])
+    assert (found[0][2].partition(" . ")[0] if found else None) == address
+
+
+def test_hairpin() -> None:
+    """Of the whole network towards the one address; a routed end is alone on its link."""
+    assert nft.elements(box("1:1"))[-1] == ("hairpin4", "10.77.0.0/24 . 10.77.0.11", "")
+    assert nft.elements(box("1:1", network=None, mode="routed", addresses=("10.9.0.2/32",)))[-1] == (
+        "hairpin4", "10.9.0.2 . 10.9.0.2", "")
+
+
+def test_network() -> None:
+    """Subnets, not the link-local one; nothing where nothing is asked."""
+    assert nft.elements(lan()) == ()
+    assert nft.elements(lan(internal=True)) == (("inside", "lan0 . lan0", ""), ("internal", "lan0", ""))
+    assert nft.elements(lan(nat=True)) == (
+        ("inside", "lan0 . lan0", ""), ("hidden", "lan0", ""), ("nat4", "10.77.0.0/24", ""),
+        ("own4", "10.77.0.0/24 . lan0", ""), ("nat6", "fd77::/64", ""), ("own6", "fd77::/64 . lan0", ""))
+
+
+@pytest.mark.parametrize(("model", "bridged", "says"), [
+    (box(), True, []), (lan(internal=True), True, []),
+    (box("1:1"), False, ["net/ipv4/conf/lan0/route_localnet"]),
+    (box("1:1"), True, ["net/ipv4/conf/lan0/route_localnet", "hairpin of a.eth0"]),
+    (box("192.0.2.1:1:1"), False, ["net/ipv4/ip_forward"]),
+    (box("0.0.0.0:1:1"), False, ["net/ipv4/ip_forward", "net/ipv4/conf/lan0/route_localnet"]),
+    (box("[::]:1:1"), False, ["net/ipv6/conf/all/forwarding"]),
+    (box("1:1", network=None, mode="routed"), True, ["net/ipv4/conf/a.eth0/route_localnet"]),
+    (lan(nat=True), False, ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"]),
+])
+def test_knobs(model: Spec | Network, bridged: bool, says: list[str]) -> None:
+    assert nft.knobs(model, bridged) == dict.fromkeys(says, "1")
+
+
+# -- transactions -------------------------------------------------------------------------------------------------
+
+MINE = nft.elements(box("8080:80"))
+HAVE = {(name, key): (value, "a") for name, key, value in MINE}
+
+
+def test_nothing_to_do() -> None:
+    assert nft.batch(None, {"a": ()}) == ""
+    assert nft.batch(whole(HAVE), {"a": MINE}) == ""
+    assert nft.batch(whole(HAVE), {"b": ()}) == ""
+
+
+def test_from_nothing() -> None:
+    """The table and the elements in one text."""
+    text = nft.batch(None, {"a": MINE})
+    assert text.startswith("table inet runspec {\n") and "delete" not in text
+    assert text.endswith('add element inet runspec ports4 { tcp . 127.0.0.1 . 8080 comment "a" : 10.77.0.11 . 80 }\n'
+                         'add element inet runspec hairpin4 { 10.77.0.0/24 . 10.77.0.11 comment "a" }\n')
+
+
+def test_only_what_differs() -> None:
+    """What goes before what comes, of these owners alone."""
+    text = nft.batch(whole({**HAVE, ("ports4", "tcp . 127.0.0.1 . 1"): ("10.77.0.12 . 1", "b")}),
+                     {"a": nft.elements(box("8080:81"))})
+    assert text == ("delete element inet runspec ports4 { tcp . 127.0.0.1 . 8080 }\n"
+                    'add element inet runspec ports4 { tcp . 127.0.0.1 . 8080 comment "a" : 10.77.0.11 . 81 }\n')
+
+
+def test_the_last_takes_the_table_along() -> None:
+    assert nft.batch(whole(HAVE), {"a": ()}) == "delete table inet runspec\n"
+    others = {**HAVE, ("nat4", "10.9.0.0/24"): ("", "network n")}
+    assert "delete table" not in nft.batch(whole(others), {"a": ()})
+
+
+@pytest.mark.parametrize("table", [
+    whole(HAVE, rules={}), whole(HAVE, sets=frozenset(nft.SETS) - {"own6"}), whole(HAVE, chains={}),
+    whole(HAVE, rules={**whole().rules, "guard": ()}),
+    whole(HAVE, rules={**whole().rules, "guard": (*whole().rules["guard"], "")}),
+    whole(HAVE, rules={**whole().rules, "leaving": whole().rules["leaving"][::-1]}),
+    whole(HAVE, chains={**whole().chains, "guard": ("filter", "prerouting", 0, "accept")}),
+])
+def test_a_damaged_table_is_made_anew(table: nft.Table) -> None:
+    """With everybody's elements."""
+    assert nft.damage(table)
+    text = nft.batch(table, {"network lan0": nft.elements(lan(internal=True))})
+    assert text.startswith("delete table inet runspec\ntable inet runspec {\n")
+    assert 'ports4 { tcp . 127.0.0.1 . 8080 comment "a" :' in text
+    assert 'add element inet runspec inside { "lan0" . "lan0" comment "network lan0" }\n' in text
+
+
+def test_an_owner_of_many_letters() -> None:
+    """A comment has at most 128 bytes, and two owners never the same."""
+    long = [nft.owner(box(name=f"{'x' * 1000}{i}")) for i in range(2)]
+    assert long[0] != long[1] and max(map(len, long)) <= 128
+
+
+def test_port_model() -> None:
+    assert parse_port("8080:80") == Port(host="8080", container="80", host_ip="127.0.0.1", protocol="tcp")

@@ -222,21 +222,22 @@ def targets(words: Words, store: Store) -> tuple[list[tuple[str, str]], list[str
     gone: list[tuple[str, str]] = []
     unknown: list[str] = []
     faults: list[SpecError] = []
+    known = {kind: set(store.names(kind)) for kind in ("container", "network")}
     if files:
         for model, _ in read_specs(files):
             kind = "container" if isinstance(model, Spec) else "network"
-            if model.name in store.names(kind):
+            if model.name in known[kind]:
                 gone.append((kind, model.name))
             else:
                 unknown.append(model.name)
     for word in words.operands:
         if word in files:
             continue
-        kinds = [kind for kind in ("container", "network") if word in store.names(kind)]
+        kinds = [kind for kind, names in known.items() if word in names]
         gone += [(kind, word) for kind in kinds]
         if not kinds:
             faults.append(SpecError(f"{word}: no container, network or file of this name",
-                                    fix=render.near(word, store.names("container") + store.names("network"))))
+                                    fix=render.near(word, sorted(set().union(*known.values())))))
     if faults:
         raise source.join(faults)
     return list(dict.fromkeys(gone)), unknown

@@ -237,8 +237,12 @@ def link_facts(links: list[Link], addresses: list[Address], which: int | str) ->
                           and a.flags & abi.IFA_F_PERMANENT and a.scope == abi.RT_SCOPE_UNIVERSE]}
 
 
-def parse_routes(data: bytes) -> list[Route]:
-    """The routes of an RTM_GETROUTE answer, every table and type; those with several next hops show none."""
+def parse_routes(data: bytes, ordinary: bool = False) -> list[Route]:
+    """The routes of an RTM_GETROUTE answer; those with several next hops show none.
+
+    Args:
+        ordinary: unicast ones alone; two thirds of a namespace's are of the kernel's own local table.
+    """
     out = []
     for kind, start, end in messages(data):
         if kind != abi.RTM_NEWROUTE:
@@ -246,7 +250,8 @@ def parse_routes(data: bytes) -> list[Route]:
         if end - start < 12:
             raise _broken()
         family, bits, _, _, table, protocol, scope, shape, flags = _ROUTE.unpack_from(data, start)
-        if family not in (abi.AF_INET, abi.AF_INET6) or flags & abi.RTM_F_CLONED:
+        if family not in (abi.AF_INET, abi.AF_INET6) or flags & abi.RTM_F_CLONED or (
+                ordinary and shape != abi.RTN_UNICAST):
             continue
         has = attributes(data, start + 12, end).get
         to, gateway, via = has(abi.RTA_DST), has(abi.RTA_GATEWAY), has(abi.RTA_VIA)

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
 INFINITY = 2**64 - 1
 
 # proc(5)'s words for getrlimit(2)'s names.
@@ -98,24 +94,25 @@ def parse_mountinfo(data: bytes) -> list[Mount]:
 
     See: proc_pid_mountinfo(5).
     """
+    plain = b"\\" not in data
     out = []
-    for line in data.split(b"\n"):
-        words = line.split(b" ")
+    for line in data.decode("utf-8", "surrogateescape").split("\n"):
+        words = line.split(" ")
         # The separator comes after any number of optional fields; a path cannot be it, blanks are escaped.
         try:
-            end = words.index(b"-", 6)
+            end = words.index("-", 6)
             fstype, source, options = words[end + 1:end + 4]
             number, parent = int(words[0]), int(words[1])
         except ValueError:
             continue
-        out.append(Mount(number, parent, words[2].decode(), unescape(words[3]), unescape(words[4]),
-                         _words(words[5].split(b",")), _words(words[6:end]), fstype.decode(),
-                         unescape(source), _words(options.split(b","))))
+        root, point, own, more, last = words[3], words[4], words[5].split(","), words[6:end], options.split(",")
+        if not plain:
+            root, point, source, *rest = (unescape(one.encode("utf-8", "surrogateescape"))
+                                          for one in (root, point, source, *own, *last))
+            own, last = rest[:len(own)], rest[len(own):]
+        out.append(Mount(number, parent, words[2], root, point, tuple(filter(None, own)), tuple(filter(None, more)),
+                         fstype, source, tuple(filter(None, last))))
     return out
-
-
-def _words(words: Iterable[bytes]) -> tuple[str, ...]:
-    return tuple(unescape(word) for word in words if word)
 
 
 def parse_status(data: bytes) -> Status:

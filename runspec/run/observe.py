@@ -396,6 +396,6 @@ def take(facts: Facts, what: str, data: bytes, error: int) -> None:
     elif what == "@neighbours":
         facts.neighbours += netlink_host.parse_neighbours(data)
     elif what == "@routes":
-        facts.routes += netlink.parse_routes(data)
+        facts.routes += netlink.parse_routes(data, ordinary=True)
     elif not error:
         facts.sysctl[what] = data.decode("utf-8", "replace").strip()

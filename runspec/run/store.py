@@ -206,6 +206,7 @@ class Store:
     def __init__(self, kernel: Kernel, root: str = ROOT) -> None:
         self.kernel, self.root = kernel, root
         self._ready = False
+        self._read: dict[str, tuple[bytes, Record]] = {}
         self._check()
 
     def _check(self) -> bool:
@@ -331,6 +332,10 @@ class Store:
         text = self.kernel.try_read(path)
         if text is None:
             return None
+        # One verb asks for a Record several times, with and without its lock; judging the text again says nothing new.
+        before = self._read.get(path)
+        if before is not None and before[0] == text:
+            return before[1]
         try:
             record = parse_record(text)
             if (record.kind, record.name) != (kind, name):
@@ -340,6 +345,7 @@ class Store:
                              fix=f"`runspec delete --force {name}` removes it, found by its control groups") from None
         except StateError as error:
             raise StateError(f"{kind} {name}: {error.what}", why=path, fix=error.fix) from None
+        self._read[path] = text, record
         return record
 
     def text(self, kind: str, name: str) -> bytes | None:
@@ -361,7 +367,9 @@ class Store:
 
     def save(self, record: Record) -> None:
         """Write a Record, whole or not at all; its lock must be held."""
-        self.kernel.replace_file(f"{self.path(record.kind, record.name)}/{_RECORD}", record_text(record))
+        path, text = f"{self.path(record.kind, record.name)}/{_RECORD}", record_text(record)
+        self.kernel.replace_file(path, text)
+        self._read[path] = text.encode(), record
 
     def remove(self, kind: str, name: str) -> bool:
         """Forget a container or network; its lock must be held. False where there was nothing."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from _operator import attrgetter
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,6 +30,8 @@ class _Meta(type):
         space["__slots__"] = tuple(own)
         cls = super().__new__(mcs, name, bases, space)
         cls.FIELDS, cls.DEFAULTS = fields, defaults  # type: ignore[attr-defined]
+        # All fields at once, in C: two hundred containers are compared with two hundred.
+        cls.VALUES = staticmethod(attrgetter(*fields) if fields else type)  # type: ignore[attr-defined]
         return cls
 
 
@@ -51,11 +55,11 @@ class Frozen(metaclass=_Meta):
         raise AttributeError(f"{type(self).__name__}.{name} is frozen")
 
     def __eq__(self, other: object) -> bool:
-        return self is other or (type(self) is type(other) and all(
-            getattr(self, f) == getattr(other, f) for f in fields_of(type(self))))
+        return self is other or (type(self) is type(other)
+                                 and bool(self.VALUES(self) == self.VALUES(other)))  # type: ignore[attr-defined]
 
     def __hash__(self) -> int:
-        return hash((type(self), *(getattr(self, f) for f in fields_of(type(self)))))
+        return hash((type(self), self.VALUES(self)))  # type: ignore[attr-defined]
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{f}={v!r}" for f, v in items(self) if v != type(self).DEFAULTS.get(f))  # type: ignore[attr-defined]

@@ -196,9 +196,18 @@ def meet(key: tuple[str, str, str], other: tuple[str, str, str]) -> bool:
 
 def device_lines(rules: tuple[DeviceRule, ...]) -> tuple[str, ...]:
     """What devices.list says after these rules; as "deny ..." what it hides, exceptions from allowing all."""
+    # Most containers have the rules of the one before them.
+    if _LAST_LINES and (rules is _LAST_LINES[0][0] or rules == _LAST_LINES[0][0]):
+        return _LAST_LINES[0][1]
     allow, exceptions, _ = device_state(rules)
     lines = tuple(sorted(f"{key} {access}" for key, access in exceptions.items()))
-    return (ALL, *(f"deny {line}" for line in lines)) if allow else lines
+    if allow:
+        lines = (ALL, *(f"deny {line}" for line in lines))
+    _LAST_LINES[:] = [(rules, lines)]
+    return lines
+
+
+_LAST_LINES: list[tuple[tuple[DeviceRule, ...], tuple[str, ...]]] = []
 
 
 def number(value: int | None) -> str:

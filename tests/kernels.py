@@ -27,9 +27,9 @@ HERE = Path(__file__).parent
 IN_VM = bool(os.environ.get("RUNSPEC_VM"))
 # Emulation makes Python 15 times slower; every timeout of a test is multiplied by this.
 SLOWER = 15 if IN_VM else 1
-TOOLS = ("buildah", "busybox", "crun", "gcc", "ip", "nft", "nsenter", "ping", "podman", "runc", "skopeo", "strace",
-         "umoci", "unshare")
-LINKS = ("bridge", "dummy", "ipvlan", "macvlan", "veth", "vlan")
+TOOLS = ("buildah", "busybox", "crun", "gcc", "ip", "iperf3", "nft", "nsenter", "ping", "podman", "runc",
+         "skopeo", "strace", "tc", "umoci", "unshare")
+LINKS = ("bridge", "dummy", "ifb", "ipvlan", "macvlan", "veth", "vlan")
 
 
 def cgroup_mounts() -> list[tuple[str, str, str]]:

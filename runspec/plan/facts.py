@@ -49,15 +49,17 @@ class Facts:
         former: name of an interface -> as it was applied last.
         forwarding: name of a host link -> whether it forwards what comes in, of IPv4 and of IPv6.
         wall: what was seen of the firewall, None where nobody asked.
+        traffic: queueing disciplines and filters inside, host_traffic: on the host; where limits or marks are asked.
     """
 
     __slots__ = (
         "addresses", "beside", "device_tag", "domainname", "elsewhere", "files", "filtering", "filters", "former",
-        "forwarding", "fresh", "gid_map", "groups", "host_addresses", "host_links", "host_routes", "hostname",
-        "id_status", "io_priority", "label", "landlock", "leases", "limits", "links", "membership", "memory_policy",
-        "mounts", "named", "namespaces", "neighbours", "networks", "nics", "nodes", "oom_score_adj", "outside", "own",
-        "parents", "personality", "pid", "places", "port_vlans", "ports", "present", "resctrl", "routes", "scheduler",
-        "sources", "start_time", "status", "sysctl", "timens_offsets", "uid_map", "wall")
+        "forwarding", "fresh", "gid_map", "groups", "host_addresses", "host_links", "host_routes", "host_traffic",
+        "hostname", "id_status", "io_priority", "label", "landlock", "leases", "limits", "links", "membership",
+        "memory_policy", "mounts", "named", "namespaces", "neighbours", "networks", "nics", "nodes", "oom_score_adj",
+        "outside", "own", "parents", "personality", "pid", "places", "port_vlans", "ports", "present", "resctrl",
+        "routes", "scheduler", "sources", "start_time", "status", "sysctl", "timens_offsets", "traffic", "uid_map",
+        "wall")
 
     def __init__(self, status: str) -> None:
         self.status = status
@@ -108,3 +110,5 @@ class Facts:
         self.former: dict[str, Any] = {}
         self.forwarding: dict[str, tuple[bool, bool]] = {}
         self.wall: Any = None
+        self.traffic: list[Any] = []
+        self.host_traffic: list[Any] = []

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from runspec.plan import traffic
 from runspec.plan.steps import landlock
 from runspec.spec.fields import pattern
 from runspec.spec.frozen import Frozen, items, key
-from runspec.spec.model import IDMapping, Network, Spec
+from runspec.spec.model import IDMapping, Network, Qos, Spec
 from runspec.spec.model_net import ON_PARENT
 from runspec.spec.mount_options import parse
 from runspec.spec.tree import PAIRS
@@ -38,6 +39,7 @@ KINDS: dict[str, tuple[str, str, bool]] = {
     "driver": ("links of type {}", "", True),
     "classifier": ("programs on links", "CONFIG_NET_CLS_BPF and CONFIG_NET_SCH_INGRESS", True),
     "interface": ("the host's interface {}", "", False),
+    "traffic": ("traffic control by {}", "", True),
     "landlock": ("Landlock version {}", "CONFIG_SECURITY_LANDLOCK", False),
     "lsm": ("{}", "", False),
     "seccomp": ("seccomp with {}", "CONFIG_SECCOMP_FILTER", True),
@@ -72,6 +74,9 @@ OPTIONS = {
     "knob:blockIO.throttle": "CONFIG_BLK_DEV_THROTTLING",
     "link:bridge": "CONFIG_BRIDGE", "link:veth": "CONFIG_VETH", "driver:vlan": "CONFIG_VLAN_8021Q",
     "driver:macvlan": "CONFIG_MACVLAN", "driver:ipvlan": "CONFIG_IPVLAN",
+    "traffic:htb": "CONFIG_NET_SCH_HTB", "traffic:tbf": "CONFIG_NET_SCH_TBF",
+    "traffic:clsact": "CONFIG_NET_SCH_INGRESS", "traffic:ifb": "CONFIG_IFB",
+    "traffic:redirect": "CONFIG_NET_CLS_U32 and CONFIG_NET_ACT_MIRRED", "traffic:bpf": "CONFIG_NET_CLS_BPF",
     "lsm:AppArmor": "CONFIG_SECURITY_APPARMOR", "lsm:SELinux": "CONFIG_SECURITY_SELINUX",
 }
 # Control files that are there only where the kernel was built or booted so: (v1 controller, file, v2 file).
@@ -144,6 +149,21 @@ def _seccomp(one: Any, spec: Spec) -> tuple[str, ...]:
     actions = ({"SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO"} if isinstance(one, str)
                else {one.default_action, *(rule.action for rule in one.syscalls)})
     return tuple(f"seccomp:{word}" for word in sorted(actions))
+
+
+def _qos(value: Qos, spec: Spec) -> tuple[str, ...]:
+    one = next(one for one in spec.interfaces if one.qos is value)
+    words: list[str] = []
+    for way in traffic.WAYS:
+        asked = traffic.way(value, way)
+        bucket = traffic.bucket(asked, one.mtu)
+        if bucket is not None:
+            words += ["traffic:htb", *["traffic:tbf"] * bucket.apart]
+            if (way == "egress") == traffic.outside(one):
+                words += ["traffic:clsact", "traffic:ifb", "traffic:redirect"]
+        if traffic.program(asked) is not None:
+            words += ["traffic:clsact", "traffic:bpf"]
+    return tuple(dict.fromkeys(words))
 
 
 def _landlock(one: Any, spec: Spec) -> tuple[str, ...]:
@@ -227,6 +247,7 @@ ROWS: dict[str, Words] = {
     "interfaces[].fallback": ("classifier:",),
     "interfaces[].network": ("link:bridge",),
     "ports": ("nft:",),
+    "interfaces[].qos": _qos,
     # A Network's own.
     "type": lambda value, network: ("capability:CAP_NET_ADMIN", f"link:{value}"),
     "internal": ("nft:",),
@@ -246,6 +267,8 @@ NOTHING = frozenset((
     "interfaces[].addresses", "interfaces[].pooled", "interfaces[].gateway", "interfaces[].routes",
     "interfaces[].parent", "interfaces[].mode", "interfaces[].vlan", "interfaces[].vlan.id",
     "interfaces[].vlan.protocol", "interfaces[].sysctl", "interfaces[].hostAccess", "interfaces[].hostEnd", "hosts",
+    *(f"interfaces[].qos.{way}.{name}" for way in ("egress", "ingress")
+      for name in ("rate", "ceil", "burst", "priority", "dscp")),
     "dns", "dns.nameservers", "dns.search", "dns.options", "extraHosts", "up", "addresses", "mtu",
     "pool.range", "pool.exclude", "isolated", "external"))
 

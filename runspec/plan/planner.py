@@ -23,6 +23,7 @@ from runspec.plan.steps import (
     process,
     rootfs,
     terminal,
+    traffic,
 )
 from runspec.plan.steps.base import Change, Plan, Step
 from runspec.plan.view_links import FIRST_INDEX
@@ -187,7 +188,7 @@ def remains(item: Item) -> list[Step]:
     """What must go before a container is made anew: its processes, its links, its groups."""
     name, spec = item.name, item.last
     steps: list[Step] = [*lease.back(spec), *links.take(spec), groups.KillContainer(target=name, groups=item.groups),
-                         *links.remove(spec)]
+                         *links.remove(spec), *traffic.remove(spec)]
     steps += [*returned(item), groups.RemoveCgroup(target=name, groups=item.groups), *intel_rdt.leave(spec),
               *hooks.stopped(spec, bundle(item))]
     # All before anything new is prepared under the same names.
@@ -206,7 +207,8 @@ def remove_container(item: Item) -> list[Step]:
     """Plans towards nothing."""
     spec = item.last
     steps: list[Step] = [*lease.back(spec), *links.take(spec),
-                         groups.KillContainer(target=item.name, groups=item.groups), *links.remove(spec)]
+                         groups.KillContainer(target=item.name, groups=item.groups), *links.remove(spec),
+                         *traffic.remove(spec)]
     steps += [*returned(item), groups.RemoveCgroup(target=item.name, groups=item.groups)]
     overlay = spec.root.overlay
     if overlay is not None and overlay.upper and item.data:
@@ -231,8 +233,8 @@ def create(item: Item, host: Host) -> list[Step]:
     steps: list[Step] = list(directories(spec))
     steps.append(groups.make_step(name, host, path))
     steps += group_writes(item, host, {}, fresh=True)
-    awaited = [*links.create_links(spec, item.facts.networks), *lease.lend(spec, item.facts.nics),
-               *intel_rdt.join(spec)]
+    awaited = [*links.create_links(spec, item.facts.networks), *traffic.create_outside(spec),
+               *lease.lend(spec, item.facts.nics), *intel_rdt.join(spec)]
     if item.bundle:
         steps.append(gate.MakeGate(target=name))
     steps += id_maps(spec)
@@ -247,7 +249,7 @@ def create(item: Item, host: Host) -> list[Step]:
     steps += host_access.create(spec, FIRST_INDEX)
     steps += rootfs.plan(spec, host, item.image, kinds(item.facts), bundle(item), item.names)
     steps += process.plan(spec, item.facts, bundle(item), item.seccomp, bool(item.bundle))
-    steps += [*hooks.create(spec, bundle(item)), *terminal.send(spec, item.console)]
+    steps += [*hooks.create(spec, bundle(item)), *terminal.send(spec, item.console), *traffic.create_inside(spec)]
     if item.bundle:
         steps.append(gate.HoldInit(target=name))
         if item.pid_file:
@@ -303,7 +305,7 @@ def restart(item: Item, host: Host) -> list[Step]:
               *hooks.started(spec, bundle(item))]
     # Links live in the kept namespace: what differs there is changed in place, once the new init is up.
     late = links_live.change_links(spec, item.last, item.facts, item.changes)
-    return [*steps, *late]
+    return [*steps, *late, *traffic.change(spec, item.last, item.facts, item.changes, late)]
 
 
 def change_live(item: Item, host: Host) -> list[Step]:
@@ -344,7 +346,8 @@ def change_live(item: Item, host: Host) -> list[Step]:
     steps += live.steps(name, spec, item.last, item.facts, host, item.changes)
     steps += names.change(name, item.names, item.shown, live.kinds(item.facts), spec.root.readonly,
                           {path: reason(item, path) for path in ("hosts", "dns") if path in paths})
-    steps += links_live.change_links(spec, item.last, item.facts, item.changes)
+    made = links_live.change_links(spec, item.last, item.facts, item.changes)
+    steps += [*made, *traffic.change(spec, item.last, item.facts, item.changes, made)]
     steps.append(process.SaveRecord(target=name))
     return steps
 

@@ -11,6 +11,7 @@ from runspec import abi
 from runspec.plan.rtnetlink import attribute
 
 _HEAD = struct.Struct("=IHHII")
+_LINK = struct.Struct("=BxHiII")                # ifinfomsg: family, type, index, flags, change
 _TC = struct.Struct("=BxxxiIII")                # tcmsg: family, index, handle, parent, info
 _RATE = struct.Struct("=BBHhHI")                # tc_ratespec: cell log, link layer, overhead, cell align, mpu, rate
 _TBF = struct.Struct("=III")                    # behind two rates: limit, buffer, mtu
@@ -63,6 +64,20 @@ def ticks(rate: int, size: int) -> int:
     return min(size * 1_000_000_000 // rate // TICK, 0xFFFFFFFF)
 
 
+# Links
+
+
+def create_ifb(name: str, index: int) -> bytes:
+    """A link that gives back what is sent into it, when its own queueing discipline lets it go.
+
+    See: ip-link(8), "ifb".
+    """
+    head = _LINK.pack(0, 0, index, 0, 0)
+    body = attribute(abi.IFLA_IFNAME, name.encode() + b"\0") + attribute(
+        abi.IFLA_LINKINFO, attribute(abi.IFLA_INFO_KIND, b"ifb"))
+    return _HEAD.pack(_HEAD.size + len(head) + len(body), abi.RTM_NEWLINK, _NEW, 1, 0) + head + body
+
+
 # Queueing disciplines
 
 
@@ -76,14 +91,12 @@ def delete_clsact(index: int) -> bytes:
     return _tc(abi.RTM_DELQDISC, _SET, index, CLSACT_HANDLE, abi.TC_H_CLSACT, 0, _kind("clsact"))
 
 
-def put_tbf(index: int, number: int, rate: int, burst: int, limit: int, parent: int = ROOT) -> bytes:
-    """A token bucket filter, new or in the place of what is there; of an equal handle, changed with its queue kept.
+def put_tbf(index: int, parent: int, number: int, rate: int, burst: int, limit: int) -> bytes:
+    """A token bucket filter; it takes packets of many segments apart that are longer than its bucket.
 
     Args:
-        number: its handle.
         rate: bytes/s.
-        burst: bytes of its bucket.
-        limit: bytes that may wait.
+        burst, limit: bytes of its bucket, and those that may wait.
 
     See: tc-tbf(8).
     """
@@ -94,7 +107,7 @@ def put_tbf(index: int, number: int, rate: int, burst: int, limit: int, parent: 
 
 
 def put_htb(index: int, number: int, default: int) -> bytes:
-    """The root of a tree of token buckets.
+    """The root of a tree of token buckets, new or in the place of a discipline with another handle.
 
     Args:
         default: minor number of the class for what no filter names.
@@ -102,7 +115,7 @@ def put_htb(index: int, number: int, default: int) -> bytes:
     See: tc-htb(8).
     """
     options = attribute(abi.TCA_HTB_INIT, _HTB_GLOBAL.pack(3, 10, default, 0, 0))
-    return _tc(abi.RTM_NEWQDISC, _NEW, index, number, ROOT, 0, _kind("htb") + attribute(abi.TCA_OPTIONS, options))
+    return _tc(abi.RTM_NEWQDISC, _PUT, index, number, ROOT, 0, _kind("htb") + attribute(abi.TCA_OPTIONS, options))
 
 
 def put_class(index: int, parent: int, number: int, rate: int, ceil: int, burst: int, ceil_burst: int,
@@ -172,6 +185,11 @@ def put_bpf(index: int, parent: int, order: int, name: str, fd: int = -1, direct
                + attribute(abi.TCA_BPF_FLAGS, _U32.pack(abi.TCA_BPF_FLAG_ACT_DIRECT if direct else 0)))
     return _filter(_PUT, abi.RTM_NEWTFILTER, index, parent, order, number,
                    _kind("bpf") + attribute(abi.TCA_OPTIONS, options))
+
+
+def with_descriptor(message: bytes, fd: int) -> bytes:
+    """A message of put_bpf with the program's descriptor in the process that sends it."""
+    return message[:FD_OFFSET] + struct.pack("=i", fd) + message[FD_OFFSET + 4:]
 
 
 def put_redirect(index: int, parent: int, order: int, to: int) -> bytes:

@@ -15,6 +15,7 @@ from runspec.plan.steps.intel_rdt import expect_class, see_class
 from runspec.plan.steps.namespaces import is_new
 from runspec.plan.steps.process import mask
 from runspec.plan.steps.rootfs import base_dir, layer_dir
+from runspec.plan.traffic import expect_traffic, see_traffic
 from runspec.plan.values import ABSENT, UNKNOWN
 from runspec.plan.view_attributes import RECORDED as ATTRIBUTES, expect_attributes, see_attributes
 from runspec.plan.view_links import interface_view, links_seen, see_devices
@@ -52,6 +53,7 @@ def expected(spec: Spec, host: Host, facts: Facts) -> View:
     view.update(cgroup.expected(spec.linux.resources, host))
     interface_view(spec, facts, view)
     expect_ports(spec, view)
+    expect_traffic(spec, view)
     return view
 
 
@@ -73,6 +75,7 @@ def seen(spec: Spec, last: Spec | None, host: Host, facts: Facts, before: View) 
     see_seccomp(spec, facts, told, before)
     told.update(cgroup.seen(spec.linux.resources, last.linux.resources if last else None, host, facts))
     links_seen(spec, last, facts, told)
+    see_traffic(spec, last, facts, told)
     see_devices(spec, last, facts, told)
     see_ports(spec, last, facts.wall, told)
     if adds(spec):

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 # Interfaces get fixed indexes inside, so that their addresses can be packed before they exist;
 # lower ones may be taken by what the kernel puts into every new namespace (lo, tunl0, sit0).
 FIRST_INDEX = 11
+# Inside, an ifb's index is so far above that of the link whose traffic goes through it.
+SHAPERS = 1 << 20
 LOOPBACK = 1
 
 
@@ -51,6 +53,11 @@ def interface_view(spec: Spec, facts: Facts, view: dict[str, Any]) -> None:
         view[f"{path}.routes"] = tuple(sorted(plain(route) for route in one.routes))
 
 
+def shapes(link: Any) -> bool:
+    """Whether a link inside is one through which runspec holds the traffic of another, see plan/traffic.py."""
+    return bool(link.kind == "ifb" and link.index > SHAPERS)
+
+
 def plain(route: Route) -> tuple[str, str, int]:
     """A route as it compares."""
     return route.to, route.via or "", route.metric or 0
@@ -81,7 +88,7 @@ def links_seen(spec: Spec, last: Spec | None, facts: Facts, view: dict[str, Any]
     view.update((f"interfaces[{name}]", name) for name in sorted(gone))
     view["interfaces"] = tuple(sorted(link.name for link in facts.links if link.index != LOOPBACK
                                       and link.name not in declared | gone and link.kind in MADE
-                                      and link.index not in lent(spec, last)))
+                                      and link.index not in lent(spec, last) and not shapes(link)))
     for i, one in enumerate(spec.interfaces):
         path, link = f"interfaces[{i}]", here.get(one.name)
         view[path] = one.name if link is not None else ABSENT

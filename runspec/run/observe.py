@@ -8,7 +8,8 @@ from errno import ESRCH
 from runspec import abi
 from runspec.errors import HostError, SyscallError
 from runspec.kernel import cgroupfs, netlink, netlink_bridge, netlink_host, procfs
-from runspec.plan import cgroup, rtnetlink, rtnetlink_bridge, rtnetlink_host
+from runspec.kernel.traffic import Qdisc, parse_classes, parse_filters, parse_qdiscs
+from runspec.plan import cgroup, rtnetlink, rtnetlink_bridge, rtnetlink_host, tc, traffic
 from runspec.plan.facts import Facts
 from runspec.plan.host import Host
 from runspec.plan.steps import host_access, intel_rdt
@@ -18,14 +19,17 @@ from runspec.plan.steps.host_links import forwarding_files, host_name, parent_in
 from runspec.plan.steps.namespaces import KINDS, inside, is_new
 from runspec.plan.steps.process import sysctl_path
 from runspec.plan.view_kinds import default_path, dropped, parameter_path, routed
+from runspec.plan.view_links import shapes
 from runspec.run import observe_host
 from runspec.run.store import status
-from runspec.spec.model import Network, Spec
+from runspec.spec.model import Interface, Network, Spec
 from runspec.spec.model_net import ON_PARENT
 from runspec.spec.mount_options import parse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from runspec.kernel import Kernel
     from runspec.plan.view_nft import Wall
     from runspec.run.store import Record, Store
@@ -55,6 +59,7 @@ class Observer:
         self._link_data: list[bytes] = []
         self._exists: dict[str, bool] = {}
         self._filters: int | None = None
+        self._qdiscs: dict[int, list[Qdisc]] | None = None
 
     def containers(self, wanted: list[tuple[Spec, Spec | None, Record | None]]) -> list[Facts]:
         """Facts about each (spec, spec applied last, Record), in order."""
@@ -78,7 +83,7 @@ class Observer:
                 self._leases(facts, specs)
             found.append(facts)
         for i in range(0, len(running), VISITS):
-            self._inside(running[i:i + VISITS])
+            self._inside(running[i:i + VISITS], self._visit)
         if running:
             by_index = {link.index: link for link in self.host_links()}
             names = {link.name: by_index[link.master].name if link.master in by_index else ""
@@ -89,6 +94,12 @@ class Observer:
             beside = observe_host.look(self.kernel, [spec for _, specs in running for spec in specs])
             for facts, _ in running:
                 facts.beside = beside
+            for facts, specs in running:
+                self._traffic(facts, specs)
+            held = [one for one in running if one[0].status == "running"
+                    and any(held_links(spec, False) for spec in one[1])]
+            for i in range(0, len(held), VISITS):
+                self._inside(held[i:i + VISITS], self._visit_traffic)
         return found
 
     def _leases(self, facts: Facts, specs: list[Spec]) -> None:
@@ -329,7 +340,7 @@ class Observer:
 
     # -- a running container, seen from inside --
 
-    def _inside(self, visits: list[tuple[Facts, list[Spec]]]) -> None:
+    def _inside(self, visits: list[tuple[Facts, list[Spec]]], visit: Callable[..., None]) -> None:
         table = Table(tuple(f"init{i}" for i in range(len(visits))))
         takers: dict[int, tuple[Facts, str]] = {}
         slots: list[int] = []
@@ -341,7 +352,7 @@ class Observer:
                     pidfd = os.pidfd_open(os.getpid())
                 slots.append(pidfd)
                 if facts.status == "running":
-                    self._visit(table, i, facts, specs, takers)
+                    visit(table, i, facts, specs, takers)
             for report in self.kernel.run_table(table.ops, tuple(slots)):
                 facts, what = takers[report.index]
                 take(facts, what, report.data, report.error)
@@ -352,7 +363,7 @@ class Observer:
             if len(visits) == 1:
                 visits[0][0].status = "stopped"
             for one in visits if len(visits) > 1 else ():
-                self._inside([one])
+                self._inside([one], visit)
         finally:
             for fd in slots:
                 self.kernel.close(fd)
@@ -384,6 +395,53 @@ class Observer:
                 takers[len(table.ops)] = (facts, "@neighbours")
                 table.add(abi.OP_DUMP, s1=rtnetlink_host.dump_neighbours())
 
+    # -- limits and marks of links: only where somebody asks for them --
+
+    def _traffic(self, facts: Facts, specs: list[Spec]) -> None:
+        """Those held at their ends on the host."""
+        for name in dict.fromkeys(one.name for spec in specs for one in held_links(spec, True)):
+            end = facts.outside.get(host_name(specs[0].name, name))
+            if end is not None:
+                ifb = facts.outside.get(traffic.shaper(specs[0].name, name))
+                facts.host_traffic += [*self._host_qdiscs(end.index), *self._host_qdiscs(ifb.index if ifb else 0), *(
+                    row for hook in (tc.INGRESS_HOOK, tc.EGRESS_HOOK)
+                    for data in self.kernel.dump(tc.dump_filters(end.index, hook)) for row in parse_filters(data)), *(
+                    row for index in (end.index, ifb.index if ifb else 0) if index
+                    for data in self.kernel.dump(tc.dump_classes(index)) for row in parse_classes(data))]
+
+    def _host_qdiscs(self, index: int) -> list[Qdisc]:
+        """Of one link; those of all are read once."""
+        if self._qdiscs is None:
+            self._qdiscs = {}
+            for data in self.kernel.dump(tc.dump_qdiscs()):
+                for one in parse_qdiscs(data):
+                    self._qdiscs.setdefault(one.index, []).append(one)
+        return self._qdiscs.get(index, [])
+
+    def _visit_traffic(self, table: Table, i: int, facts: Facts, specs: list[Spec],
+                       takers: dict[int, tuple[Facts, str]]) -> None:
+        """Those held inside, whose indexes are known by now."""
+        if facts.namespaces["network"] == facts.own["network"]:
+            return
+        table.named["init"] = table.named[f"init{i}"]
+        inside(table, ("network",))
+        table.add(abi.OP_RESET_SOCKET)
+        takers[len(table.ops)] = (facts, "@qdiscs")
+        table.add(abi.OP_DUMP, s1=tc.dump_qdiscs())
+        names = {one.name for spec in specs for one in held_links(spec, False)}
+        for link in facts.links:
+            if link.name in names or shapes(link):
+                takers[len(table.ops)] = (facts, "@classes")
+                table.add(abi.OP_DUMP, s1=tc.dump_classes(link.index))
+            for hook in (tc.INGRESS_HOOK, tc.EGRESS_HOOK) if link.name in names else ():
+                takers[len(table.ops)] = (facts, "@filters")
+                table.add(abi.OP_DUMP, s1=tc.dump_filters(link.index, hook))
+
+
+def held_links(spec: Spec, outside: bool) -> list[Interface]:
+    """The interfaces whose traffic is held, at their ends on the host or inside."""
+    return [one for one in spec.interfaces if one.qos is not None and traffic.outside(one) == outside]
+
 
 def take(facts: Facts, what: str, data: bytes, error: int) -> None:
     """Put one answer of the looking process where it belongs."""
@@ -397,5 +455,11 @@ def take(facts: Facts, what: str, data: bytes, error: int) -> None:
         facts.neighbours += netlink_host.parse_neighbours(data)
     elif what == "@routes":
         facts.routes += netlink.parse_routes(data, ordinary=True)
+    elif what == "@qdiscs":
+        facts.traffic += parse_qdiscs(data)
+    elif what == "@classes":
+        facts.traffic += parse_classes(data)
+    elif what == "@filters":
+        facts.traffic += parse_filters(data)
     elif not error:
         facts.sysctl[what] = data.decode("utf-8", "replace").strip()

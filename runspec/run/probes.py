@@ -7,7 +7,7 @@ from errno import EOPNOTSUPP
 
 from runspec import abi
 from runspec.errors import HostError, RunspecError, SyscallError
-from runspec.plan import needs, rtnetlink, rtnetlink_bridge, rtnetlink_links, tag_bpf, tc
+from runspec.plan import needs, rtnetlink, rtnetlink_bridge, rtnetlink_links, tag_bpf, tc, tc_bpf
 from runspec.plan.steps.base import Table
 from runspec.plan.steps.namespaces import KINDS
 from runspec.run import busybox, firewall, tools
@@ -194,6 +194,31 @@ class Probes:
         except SyscallError as error:
             return bad(f"a program on a link's ingress cannot be had: {error.what}, tc-bpf(8)",
                        f"use a kernel with {needs.option('classifier:')}, or one with CONFIG_VLAN_8021Q")
+        return good()
+
+    def _traffic(self, word: str) -> Answer:
+        link, peer = 11, 12
+        acts = {"clsact": [tc.put_clsact(link)], "tbf": [tc.put_tbf(link, tc.ROOT, tc.handle(1), 125_000, 1514, 15140)],
+                "htb": [tc.put_htb(link, tc.handle(1), 1)], "ifb": [tc.create_ifb("probe0", peer)],
+                "redirect": [tc.put_clsact(link), tc.put_redirect(link, tc.INGRESS_HOOK, 1, link)],
+                "bpf": [tc.put_clsact(link)]}[word]
+        table = Table(("program",))
+        fd = -1
+        try:
+            fd = self.kernel.load_classifier(tc_bpf.mark(dscp=0, priority=0), "runspec_probe") if word == "bpf" else (
+                self.kernel.open("/dev/null"))
+            table.add(abi.OP_NETLINK, s1=rtnetlink.create_veth("probe", None, "peer", index=link, peer_index=peer + 1))
+            for message in acts:
+                table.add(abi.OP_NETLINK, s1=message)
+            if word == "bpf":
+                table.add(abi.OP_NETLINK, s1=tc.put_bpf(link, tc.INGRESS_HOOK, 1, "probe"), slot=0, a=tc.FD_OFFSET)
+            self.kernel.run_table(table.ops, (fd,), flags=abi.CLONE_NEWNET)
+        except SyscallError as error:
+            return bad(f"it cannot be set on a link: {os.strerror(error.errno or 0)}, tc(8)",
+                       f"use a kernel with {needs.OPTIONS[f'traffic:{word}']}")
+        finally:
+            if fd >= 0:
+                self.kernel.close(fd)
         return good()
 
     def _interface(self, name: str) -> Answer:

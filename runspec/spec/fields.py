@@ -183,6 +183,10 @@ ROWS = (
     Field("interfaces[].fallback", IN_PLACE, "filters of the parent, rtnetlink(7)", "tc-bpf(8)"),
     Field("interfaces[].hostAccess", IN_PLACE, "routes and neighbours, rtnetlink(7) on both sides", "ip-neighbour(8)"),
     Field("interfaces[].sysctl", IN_PLACE, "/proc/sys inside", "ip-sysctl.rst"),
+    Field("interfaces[].qos", IN_PLACE, "rtnetlink(7)", "tc(8)"),
+    *(Field(f"interfaces[].qos.{way}.{name}", IN_PLACE, "rtnetlink(7)", man) for way in ("egress", "ingress")
+      for name, man in (("rate", "tc-htb(8)"), ("ceil", "tc-htb(8)"), ("burst", "tc-htb(8)"),
+                        ("priority", "socket(7), SO_PRIORITY"), ("dscp", "RFC 2474"))),
     Field("ports", IN_PLACE, "nftables of the host", "nft(8)"),
     *(Field(f"ports[].{name}", IN_PLACE, "nftables of the host", "nft(8)")
       for name in ("host", "container", "hostIP", "protocol")),

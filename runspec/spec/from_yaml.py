@@ -17,6 +17,7 @@ from runspec.spec import (
     read_resources,
     read_root,
     read_seccomp,
+    read_traffic,
     units,
 )
 from runspec.spec.frozen import first_difference
@@ -290,7 +291,8 @@ class Reader:
             mac=self.value(one, at, "mac", units.parse_mac), mtu=one.get("mtu"),
             addresses=() if one.get("addresses") == "auto" else self.list_of(one, at, "addresses", units.parse_cidr),
             pooled=one.get("addresses") == "auto",
-            gateway=self.list_of(one, at, "gateway", units.parse_address), routes=routes)
+            gateway=self.list_of(one, at, "gateway", units.parse_address), routes=routes,
+            qos=read_traffic.qos(self, one.get("qos"), f"{at}.qos"))
 
     def spec(self) -> Spec:
         tree = self.tree

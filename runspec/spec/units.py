@@ -20,6 +20,13 @@ PERIOD = 100_000                        # µs, the kernel's own default of cpu.m
 
 _SIZES = {"": 1, "k": 1000, "K": 1000, "M": 1000**2, "G": 1000**3, "T": 1000**4, "P": 1000**5, "E": 1000**6,
           "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40, "Pi": 1 << 50, "Ei": 1 << 60}
+# tc(8): bits by powers of 1000 or 1024, and where it ends with `bps` bytes.
+_RATES = {f"{prefix}{unit}": scale * bits
+          for prefix, scale in {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "t": 1000**4,
+                                "ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30, "ti": 1 << 40}.items()
+          for unit, bits in (("bit", 1), ("bps", 8))} | {"": 1}
+_DSCP = {"be": 0, "ef": 46, "va": 44, "le": 1, **{f"cs{n}": n * 8 for n in range(8)},
+         **{f"af{n}{drop}": n * 8 + drop * 2 for n in range(1, 5) for drop in range(1, 4)}}
 _TIMES = {"": 1, "us": 1, "ms": 1000, "s": 1_000_000}
 _SIZE_WHY = "a size is a number of bytes, with K M G T P E for powers of 1000 or Ki Mi Gi Ti Pi Ei of 1024"
 
@@ -90,6 +97,47 @@ def parse_size(value: object) -> int:
     if rest:
         raise SpecError(f"{shown(value)} is no whole number of bytes", _SIZE_WHY, "use a smaller unit")
     return size
+
+
+def parse_rate(value: object) -> int:
+    """Turns `10mbit`, `1.5gbit`, `500kbps` or a number into bit/s.
+
+    Raises:
+        SpecError: the text is no rate, or no whole number of bits.
+
+    See: tc(8), "RATES".
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    text = str(value)
+    number, unit = _split(text)
+    try:
+        rate, rest = _scaled(number, _RATES[unit.lower()])
+    except (KeyError, ValueError):
+        raise SpecError(f"{shown(value)} is no rate",
+                        "a rate is a number of bit/s, with kbit mbit gbit tbit for powers of 1000, kibit ... of 1024, "
+                        "or kbps mbps ... for bytes, tc(8)", "write it like 10mbit") from None
+    if rest:
+        raise SpecError(f"{shown(value)} is no whole number of bits", "a rate is a number of bit/s, tc(8)",
+                        "use a smaller unit")
+    return rate
+
+
+def parse_dscp(value: object) -> int:
+    """Turns `ef`, `af41`, `cs6` or a number into the six bits that mark a packet.
+
+    Raises:
+        SpecError: no such name, or out of range.
+
+    See: RFC 2474, RFC 4594.
+    """
+    why = "a mark is one of be le va ef, af11 to af43, cs0 to cs7, or a number from 0 to 63, RFC 2474"
+    text = str(value).lower()
+    if not isinstance(value, int) and text in _DSCP:
+        return _DSCP[text]
+    if isinstance(value, bool) or not (_digits(text) and len(text) < 3 and int(text) < 64):
+        raise SpecError(f"{shown(value)} is no mark of packets", why, "write ef, or 46")
+    return int(text)
 
 
 def _is_number(text: str) -> bool:

@@ -18,7 +18,9 @@ from pyroute2.netlink.rtnl import marshal
 from runspec import abi
 from runspec.errors import SyscallError
 from runspec.kernel import Kernel
+from runspec.kernel.traffic import parse_classes, parse_filters, parse_qdiscs
 from runspec.plan import rtnetlink, tc, tc_bpf
+from runspec.plan.bpf import tags
 from runspec.plan.tc_bpf import BYTE, R0, R1, R6, R7, Assembler
 
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -34,12 +36,9 @@ def decode(message: bytes) -> tuple[Any, dict[str, Any]]:
 
 
 def test_disciplines() -> None:
-    one, options = decode(tc.put_tbf(7, tc.handle(1), MBIT, 3200, 20_000))
-    assert (one["event"], one["index"], one["handle"], one["parent"]) == ("RTM_NEWQDISC", 7, 0x10000, 0xFFFFFFFF)
-    assert one["header"]["flags"] == 0x505 and one.get_attr("TCA_KIND") == "tbf"
-    parms = options["TCA_TBF_PARMS"]
-    assert (parms["rate"], parms["limit"], parms["buffer"]) == (MBIT, 20_000, 400_000)
     one, options = decode(tc.put_htb(7, tc.handle(1), 0xFFFF))
+    assert (one["event"], one["index"], one["handle"], one["parent"]) == ("RTM_NEWQDISC", 7, 0x10000, 0xFFFFFFFF)
+    assert one["header"]["flags"] == 0x505 and one.get_attr("TCA_KIND") == "htb"
     assert options["TCA_HTB_INIT"]["defcls"] == 0xFFFF and options["TCA_HTB_INIT"]["version"] == 3
     one, options = decode(tc.put_class(7, tc.handle(1, 1), tc.handle(1, 9), MBIT, 4 * MBIT, 1600, 3200, 3))
     assert (one["event"], one["handle"], one["parent"]) == ("RTM_NEWTCLASS", 0x10009, 0x10001)
@@ -58,10 +57,11 @@ def test_disciplines() -> None:
 
 def test_rate_beyond_32_bits() -> None:
     rate = 50_000_000_000 // 8
-    message = tc.put_tbf(7, tc.handle(1), rate, 1 << 20, 1 << 22)
+    message = tc.put_class(7, tc.handle(1), tc.handle(1, 1), rate, 2 * rate, 1 << 20, 1 << 22)
     _, options = decode(message)
-    assert options["TCA_TBF_PARMS"]["rate"] == 0xFFFFFFFF
-    assert rtnetlink.attribute(abi.TCA_TBF_RATE64, struct.pack("=Q", rate)) in message
+    assert options["TCA_HTB_PARMS"]["rate"] == options["TCA_HTB_PARMS"]["ceil"] == 0xFFFFFFFF
+    assert rtnetlink.attribute(abi.TCA_HTB_RATE64, struct.pack("=Q", rate)) in message
+    assert rtnetlink.attribute(abi.TCA_HTB_CEIL64, struct.pack("=Q", 2 * rate)) in message
 
 
 def test_filters() -> None:
@@ -108,12 +108,6 @@ def index(name: str) -> int:
 @requires("root")
 def test_kernel_takes_disciplines(kernel: Kernel) -> None:
     a = index("v0")
-    for rate in (MBIT, 5 * MBIT):       # made, then changed with its handle and its queue kept
-        kernel.netlink(tc.put_tbf(a, tc.handle(1), rate, 3200, 20_000), "tbf")
-        (tbf,) = show("qdisc", "show", "dev", "v0")
-        assert (tbf["kind"], tbf["handle"], tbf["options"]["rate"], tbf["options"]["burst"]) == (
-            "tbf", "1:", rate, "3200b/1")
-    kernel.netlink(tc.delete_root(a), "root")
     kernel.netlink(tc.put_htb(a, tc.handle(1), 9)
                    + tc.put_class(a, tc.handle(1), tc.handle(1, 1), MBIT, MBIT, 3200, 3200)
                    + tc.put_class(a, tc.handle(1, 1), tc.handle(1, 9), MBIT // 4, MBIT, 1600, 3200, 3)
@@ -123,6 +117,16 @@ def test_kernel_takes_disciplines(kernel: Kernel) -> None:
     assert "parent 1:1 leaf 2: prio 3 rate 500Kbit ceil 1Mbit burst 1600b cburst 3200b" in leaf_class()
     (queue,) = (one for one in show("qdisc", "show", "dev", "v0") if one["kind"] == "bfifo")
     assert queue["parent"] == "1:9"
+    data = b"".join(kernel.dump(tc.dump_classes(a)))
+    ticks = tc.ticks(MBIT, 3200)
+    assert {one.handle: tuple(one[2:]) for one in parse_classes(data)} == {
+        tc.handle(1, 1): (0xFFFFFFFF, MBIT, MBIT, ticks, ticks, 0),
+        tc.handle(1, 9): (tc.handle(1, 1), MBIT // 2, MBIT, tc.ticks(MBIT // 2, 1600), ticks, 3)}
+    data = b"".join(kernel.dump(tc.dump_qdiscs()))
+    assert [tuple(one[1:]) for one in parse_qdiscs(data) if one.index == a] == [
+        (tc.handle(1), 0xFFFFFFFF, "htb", 0), (tc.handle(2), tc.handle(1, 9), "bfifo", 30_000)]
+    kernel.netlink(tc.delete_class(a, tc.handle(1, 9)) + tc.delete_root(a), "root")
+    assert not parse_classes(b"".join(kernel.dump(tc.dump_classes(a))))
 
 
 def leaf_class() -> str:
@@ -203,6 +207,10 @@ def test_kernel_takes_filters(kernel: Kernel) -> None:
     shown = [one for one in show("filter", "show", "dev", "v1", "ingress") if "options" in one]
     (bpf,) = (one for one in shown if one["kind"] == "bpf")
     assert bpf["options"]["bpf_name"] == "runspec:test" and bpf["options"]["direct-action"] is True
+    first, second = parse_filters(b"".join(kernel.dump(tc.dump_filters(b, tc.INGRESS_HOOK))))
+    assert (first.order, first.kind, first.name) == (1, "bpf", "runspec:test")
+    assert first.tag in tags(tc_bpf.mark(priority=6, group=9, dscp=46))
+    assert (second.order, second.kind, second.to) == (2, "u32", i)
     kernel.netlink(tc.delete_filters(b, tc.INGRESS_HOOK, 1), "filter")
     assert "bpf" not in {one["kind"] for one in show("filter", "show", "dev", "v1", "ingress")}
     kernel.netlink(tc.delete_clsact(b), "clsact")

@@ -37,7 +37,7 @@ from runspec.plan.view_kinds import (
     parameter_path,
     routed,
 )
-from runspec.plan.view_links import FIRST_INDEX, LOOPBACK, MADE, addresses_of, lent, onlink_of, plain, routes_of
+from runspec.plan.view_links import FIRST_INDEX, LOOPBACK, MADE, addresses_of, lent, onlink_of, plain, routes_of, shapes
 from runspec.spec.model import Interface, Route, Spec
 
 TYPE_CHECKING = False
@@ -66,7 +66,7 @@ def is_anew(one: Interface, link: Any, leaves: set[str]) -> bool:
 def change_links(spec: Spec, last: Spec | None, facts: Facts, changes: tuple[Change, ...]) -> list[Step]:
     """Interfaces of a running container, in place."""
     name = spec.name
-    paths = [one.path for one in changes if one.path.startswith("interfaces")]
+    paths = [one.path for one in changes if one.path.startswith("interfaces") and ".qos." not in one.path]
     if not paths or not is_new(spec, "network"):
         return []
     steps: list[Step] = []
@@ -74,7 +74,7 @@ def change_links(spec: Spec, last: Spec | None, facts: Facts, changes: tuple[Cha
     declared = {one.name for one in spec.interfaces}
     former = {one.name: one for one in last.interfaces} if last is not None else {}
     for link in facts.links:
-        if link.index == LOOPBACK or link.name in declared or link.index in lent(spec, last):
+        if link.index == LOOPBACK or link.name in declared or link.index in lent(spec, last) or shapes(link):
             continue
         if link.name in former:
             steps += host_access.end(name, f"interfaces[{link.name}]", former[link.name])

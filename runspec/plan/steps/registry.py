@@ -24,12 +24,13 @@ from runspec.plan.steps import (
     rootfs,
     tagged,
     terminal,
+    traffic,
 )
 from runspec.spec import model
 from runspec.spec.frozen import Frozen
 
 MODULES = (attributes, cgroup, gate, hooks, host_access, host_links, intel_rdt, lease, limits, links, links_live, live,
-           mounts, names, namespaces, network, nft, process, rootfs, tagged, terminal)
+           mounts, names, namespaces, network, nft, process, rootfs, tagged, terminal, traffic)
 
 
 def classes() -> dict[str, type]:

@@ -1,0 +1,307 @@
+"""What limits and marks of links do to real traffic: rates by iperf3(1), marks in captures, changes under a stream.
+
+The rates are the feature's own promise, measured; nothing here is timed for its speed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import Cli, Netns, assert_nothing_leaked, requires
+
+from runspec import abi
+from runspec.kernel import Kernel
+from runspec.plan import tc
+from runspec.plan.tc_bpf import R1, R2, WORD, Assembler
+
+pytestmark = requires("root", "busybox", "bridge", "veth", "ifb", "ip", "tc", "nsenter", "iperf3")
+HOST, GUEST, HOST6, GUEST6 = "10.92.0.1", "10.92.0.2", "fd92::1", "fd92::2"
+NETWORK = {"apiVersion": "runspec/v1", "kind": "Network", "name": "qos0", "type": "bridge",
+           "addresses": [f"{HOST}/24", f"{HOST6}/64"]}
+MBIT = 1_000_000
+NEAR = 0.1          # of a rate, how far a measurement may be off
+
+
+class Held:
+    """One container on one bridge, whose limits change while it runs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.netns = Netns()
+        self.cli = Cli(self.netns, Path("/run/runspec/state"))
+        self.file = folder / "qos.yaml"
+        # Whether an address is still being tried is of no interest.
+        self.netns.run("sh", "-c", "for i in all default; do echo 0 >/proc/sys/net/ipv6/conf/$i/accept_dad; done")
+        self.before = self.cli.picture()
+        self.apply({})
+        self.pid = int(json.loads(self.cli("state", "held").stdout)["pid"])
+        self.server = subprocess.Popen(["nsenter", "-t", str(self.pid), "-n", "iperf3", "-s"],
+                                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        end = time.monotonic() + 10
+        while not self.inside("ss", "-Hltn", "sport", "=", ":5201") and time.monotonic() < end:
+            time.sleep(0.01)
+
+    def apply(self, qos: dict[str, Any]) -> None:
+        link = {"name": "eth0", "type": "veth", "network": "qos0", "addresses": [f"{GUEST}/24", f"{GUEST6}/64"],
+                "qos": qos}
+        spec = {"apiVersion": "runspec/v1", "name": "held", "root": {"image": "busybox"},
+                "process": {"args": ["/bin/sleep", "100000"]}, "interfaces": [link]}
+        self.file.write_text(yaml.safe_dump_all([NETWORK, spec]))
+        self.cli("apply", "--yes", self.file)
+        assert self.cli("diff", self.file).stdout == ""
+
+    def inside(self, *words: str) -> str:
+        return subprocess.run(["nsenter", "-t", str(self.pid), "-n", *words], check=True, capture_output=True,
+                              text=True).stdout
+
+    def rate(self, *words: str) -> tuple[float, float]:
+        """bit/s that arrive, after the first moment's rush: as a program counts them, and with headers."""
+        for _ in range(3):
+            found = self._rate(*words)
+            if found is not None:
+                return found
+        raise AssertionError("iperf3 found no end")
+
+    def _rate(self, *words: str) -> tuple[float, float] | None:
+        """None where iperf3's own talk, which is held as well, came too late for it."""
+        run = self.netns.popen("iperf3", "-J", "-c", GUEST, "-t", "2", "-O", "1", *words)
+        time.sleep(1.2)
+        before, first = self.passed("-R" in words), time.monotonic()
+        time.sleep(1.5)
+        after, last = self.passed("-R" in words), time.monotonic()
+        out, _ = run.communicate(timeout=60)
+        end = json.loads(out)["end"]
+        sums = end.get("sum_received") or end.get("sum")
+        return (float(sums["bits_per_second"]), (after - before) * 8 / (last - first)) if sums else None
+
+    def passed(self, leaving: bool) -> int:
+        """Bytes that arrived behind what holds them: at the host's bridge, or inside."""
+        show = ("ip", "-j", "-s", "link", "show", "dev")
+        text = self.netns.run(*show, "qos0").stdout if leaving else self.inside(*show, "eth0")
+        return int(json.loads(text)[0]["stats64"]["rx"]["bytes"])
+
+    def end(self) -> None:
+        self.server.kill()
+        self.server.wait()
+        self.cli("destroy", "--yes", self.file)
+        assert_nothing_leaked(self.before, self.cli.picture)
+        self.netns.close()
+
+
+@pytest.fixture(scope="module")
+def held(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Held]:
+    one = Held(tmp_path_factory.mktemp("qos"))
+    yield one
+    one.end()
+
+
+def near(found: float, rate: float) -> bool:
+    return abs(found - rate) <= NEAR * rate
+
+
+def roughly(found: float, rate: float) -> bool:
+    """What a program counted within seconds that it was not woken at: one lost packet keeps all behind it back."""
+    return abs(found - rate) <= 0.25 * rate
+
+
+@pytest.mark.parametrize("rate", [1, 10, 100])
+def test_tcp_is_held_both_ways(held: Held, rate: int) -> None:
+    held.apply({"ingress": {"rate": f"{rate}mbit"}, "egress": {"rate": rate * MBIT}})
+    for words in ((), ("-R",)):
+        found, line = held.rate(*words)
+        assert near(line, rate * MBIT) and roughly(found, rate * MBIT), (words, found, line)
+
+
+def test_udp_is_held_both_ways(held: Held) -> None:
+    held.apply({"ingress": {"rate": "5mbit"}, "egress": {"rate": "10mbit"}})
+    for words, rate in ((("-u", "-b", "20M", "-l", "1400"), 5), (("-u", "-b", "20M", "-l", "1400", "-R"), 10)):
+        found, line = held.rate(*words)
+        assert near(line, rate * MBIT) and roughly(found, rate * MBIT), (words, found, line)
+
+
+def test_a_ceiling_is_the_limit(held: Held) -> None:
+    held.apply({"ingress": {"rate": "2mbit", "ceil": "8mbit"}})
+    assert near(held.rate()[1], 8 * MBIT)
+
+
+def test_a_running_stream_follows_within_a_second(held: Held) -> None:
+    """One connection all the time; from one second after the new rate was asked for it has that."""
+    held.apply({"egress": {"rate": "40mbit"}})
+    seen: list[tuple[float, int]] = []
+    with socket_in(held.pid, "0.0.0.0") as door:
+        door.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 200_000)      # what waits there arrives later
+        door.listen()
+        client = held.netns.popen(sys.executable, "-c", "import socket, sys, time\n"
+                                  f"s = socket.create_connection(('{GUEST}', {door.getsockname()[1]}))\n"
+                                  "print('up', flush=True)\nseen = []\nwhile data := s.recv(1 << 16):\n"
+                                  "    seen.append(f'{time.monotonic()} {len(data)}')\nprint(*seen, sep='\\n')")
+        stream, _ = door.accept()
+        assert client.stdout is not None and client.stdout.readline() == "up\n"
+        writer = subprocess.Popen([sys.executable, "-c", "import os\nwhile True: os.write(1, bytes(1 << 16))"],
+                                  stdout=stream, stderr=subprocess.DEVNULL)
+        time.sleep(0.7)
+        first = time.monotonic()
+        held.apply({"egress": {"rate": "8mbit"}})
+        time.sleep(2)
+        writer.kill()
+        writer.wait()
+        stream.close()
+        out, _ = client.communicate(timeout=10)
+        for line in out.splitlines():
+            at, size = line.split()
+            seen.append((float(at), int(size)))
+    after = sum(size for at, size in seen if first + 1 <= at < first + 2) * 8
+    before = sum(size for at, size in seen if first - 0.5 <= at < first) * 8 * 2
+    assert near(before, 40 * MBIT) and near(after, 8 * MBIT), (before, after)
+
+
+class socket_in:
+    """A TCP socket that was opened in the network namespace of a process."""
+
+    def __init__(self, pid: int, address: str) -> None:
+        libc = ctypes.CDLL(None, use_errno=True)
+        here, there = os.open("/proc/thread-self/ns/net", os.O_RDONLY), os.open(f"/proc/{pid}/ns/net", os.O_RDONLY)
+        assert libc.setns(there, abi.CLONE_NEWNET) == 0
+        try:
+            self.socket = socket.socket()
+            self.socket.bind((address, 0))
+        finally:
+            assert libc.setns(here, abi.CLONE_NEWNET) == 0
+            os.close(here)
+            os.close(there)
+
+    def __enter__(self) -> socket.socket:
+        return self.socket
+
+    def __exit__(self, *_: object) -> None:
+        self.socket.close()
+
+
+# Prints the second byte of IPv4's header, or IPv6's traffic class, of UDP packets to port 9 that pass a link; and
+# whether the header's checksum is right.
+WATCH = """
+import socket, struct, sys
+sees = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+sees.bind((sys.argv[1], 3))
+sees.settimeout(20)
+print("ready", flush=True)
+left = int(sys.argv[2])
+while left:
+    data, where = sees.recvfrom(2000)
+    packet, kind = data[14:], data[12:14].hex()
+    if where[2] == 4 or not (kind == "0800" and packet[9] == 17 or kind == "86dd" and packet[6] == 17):
+        continue
+    at = 20 if kind == "0800" else 40
+    if struct.unpack("!H", packet[at + 2:at + 4])[0] != 9:
+        continue
+    left -= 1
+    total = sum(struct.unpack("!10H", packet[:20]))
+    good = kind != "0800" or total % 0xFFFF == 0
+    print(packet[1] if kind == "0800" else (packet[0] << 4 | packet[1] >> 4) & 255, good, flush=True)
+"""
+SEND = """
+import socket, sys
+for text in sys.argv[2:]:
+    tos = int(text)
+    six = ":" in sys.argv[1]
+    s = socket.socket(socket.AF_INET6 if six else socket.AF_INET, socket.SOCK_DGRAM)
+    s.setsockopt(*((socket.IPPROTO_IPV6, socket.IPV6_TCLASS) if six else (socket.IPPROTO_IP, socket.IP_TOS)), tos)
+    s.sendto(b"x", (sys.argv[1], 9))
+"""
+
+
+@pytest.mark.both
+def test_packets_are_marked_both_ways(held: Held) -> None:
+    """IPv4 and IPv6, whatever the sender wrote there; the two bits of congestion notification stay."""
+    held.apply({"egress": {"dscp": "ef"}, "ingress": {"dscp": "af41", "rate": "100mbit"}})
+    sent = [0, 1, 2, 3, 0xFF]
+    inside = ["nsenter", "-t", str(held.pid), "-n"]
+    for watch, send, address, dscp in (
+            (held.netns.enter(), inside, HOST, 46), (held.netns.enter(), inside, HOST6, 46),
+            (inside, held.netns.enter(), GUEST, 34), (inside, held.netns.enter(), GUEST6, 34)):
+        link = "qos0" if dscp == 46 else "eth0"
+        sees = subprocess.Popen([*watch, sys.executable, "-c", WATCH, link, str(len(sent))], stdout=subprocess.PIPE,
+                                text=True)
+        assert sees.stdout is not None and sees.stdout.readline() == "ready\n"
+        subprocess.run([*send, sys.executable, "-c", SEND, address, *map(str, sent)], check=True)
+        out, _ = sees.communicate(timeout=60)
+        assert out.splitlines() == [f"{dscp << 2 | tos & 3} True" for tos in sent], (address, out)
+
+
+@pytest.mark.both
+def test_priority_goes_with_the_packets(held: Held) -> None:
+    """The host's bridge sees packets of this priority: a program there lets no others pass."""
+    held.apply({"egress": {"priority": 5}})
+    out = Assembler()
+    out.load(WORD, R2, R1, abi.SKB_PRIORITY)
+    out.branch(abi.BPF_JEQ, R2, 5, "pass")
+    out.leave(abi.TC_ACT_SHOT)
+    out.label("pass")
+    out.leave(abi.TC_ACT_OK)
+    libc = ctypes.CDLL(None, use_errno=True)
+    here = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    there = os.open(f"/proc/{held.netns.pid}/ns/net", os.O_RDONLY)
+    assert libc.setns(there, abi.CLONE_NEWNET) == 0
+    try:
+        kernel = Kernel()
+        index = kernel.link_index("qos0")
+        assert index is not None
+        fd = kernel.load_classifier(out.code(), "runspec_test")
+        kernel.netlink(tc.put_clsact(index) + tc.put_bpf(index, tc.INGRESS_HOOK, 1, "test", fd), "filter")
+        os.close(fd)
+        assert kernel._route is not None
+        kernel._route.close()
+    finally:
+        assert libc.setns(here, abi.CLONE_NEWNET) == 0
+        os.close(here)
+        os.close(there)
+    reached = ("ping", "-c", "1", "-W", "5", HOST)
+    try:
+        assert " 0% packet loss" in held.inside(*reached)
+        held.apply({"egress": {"priority": 4}})
+        with pytest.raises(subprocess.CalledProcessError):
+            held.inside("ping", "-c", "1", "-W", "1", HOST)
+        held.apply({"egress": {"priority": 5, "rate": "10mbit"}})     # through the ifb as well
+        assert " 0% packet loss" in held.inside(*reached)
+    finally:
+        held.netns.run("tc", "qdisc", "del", "dev", "qos0", "clsact")
+
+
+def test_what_the_container_may_do_inside_changes_nothing(held: Held) -> None:
+    """A veth is held at its other end: its root may have every right on its own."""
+    held.apply({"egress": {"rate": "4mbit"}, "ingress": {"rate": "4mbit"}})
+    subprocess.run(["nsenter", "-t", str(held.pid), "-n", "tc", "qdisc", "replace", "dev", "eth0", "root", "pfifo",
+                    "limit", "10000"], check=True)
+    try:
+        assert near(held.rate("-R")[1], 4 * MBIT)
+    finally:
+        held.inside("tc", "qdisc", "del", "dev", "eth0", "root")
+
+
+def test_nothing_is_left_of_one_that_died(held: Held, tmp_path: Path) -> None:
+    """The ifb outlives the container's namespace; the next apply, or destroy, finds it."""
+    before = held.netns.run("ip", "-br", "link").stdout
+    file = tmp_path / "dead.yaml"
+    file.write_text(yaml.safe_dump({
+        "apiVersion": "runspec/v1", "name": "dead", "root": {"image": "busybox"},
+        "process": {"args": ["/bin/sleep", "100000"]},
+        "interfaces": [{"name": "eth0", "type": "veth", "network": "qos0", "qos": {"egress": {"rate": "1mbit"}}}]}))
+    for _ in range(2):
+        held.cli("apply", "--yes", file)
+        assert held.cli("diff", file).stdout == ""
+        os.kill(int(json.loads(held.cli("state", "dead").stdout)["pid"]), 9)
+        end = time.monotonic() + 10
+        while "dead.eth0" in held.netns.run("ip", "link").stdout and time.monotonic() < end:
+            time.sleep(0.01)
+    held.cli("destroy", "--yes", "dead")
+    assert held.netns.run("ip", "-br", "link").stdout == before

@@ -347,7 +347,7 @@ def wait_for_end(pidfds: list[int], seconds: float) -> bool:
 # -- tree ---------------------------------------------------------------------------------------------
 
 def show_tree(words: Words, kernel: Kernel, store: Store) -> int:
-    """`tree`: the host's PID 1, the containers that run, their processes, cores and roots."""
+    """`tree`: the host's PID 1, the containers that run, their processes, cores, roots and links."""
     from runspec.cli import picture
 
     host = plain((kernel.try_read("/proc/1/comm") or b"init").decode("utf-8", "surrogateescape").strip())
@@ -360,10 +360,10 @@ def show_tree(words: Words, kernel: Kernel, store: Store) -> int:
                  for one in tasks_of(kernel, pids_of(kernel, record))]
         mounts = kernel.try_read(f"/proc/{record.pid}/mountinfo") or b""
         root = picture.root_text(mounts.decode("utf-8", "surrogateescape"))
-        share = share_of(kernel, record)
+        share, links = share_of(kernel, record), picture.links_text(record.spec.get("interfaces", ()))
         nodes.append(picture.Node(f"runspec:{record.name}", picture.forest(found, record.pid),
-                                  [share, *([f"root {root}"] if root else [])]))
-        trees.append({"id": record.name, "pid": record.pid, "cpu": share, "root": root,
+                                  [share, f"root {root}" if root else "", links]))
+        trees.append({"id": record.name, "pid": record.pid, "cpu": share, "root": root, "links": links,
                       "processes": picture.proc_tree(found, record.pid)})
     if words.json:
         print(jsonlite.dumps({"pid": 1, "comm": host, "containers": trees}, sort=True))

@@ -148,6 +148,17 @@ def root_text(mountinfo: str) -> str:
     return plain(found)
 
 
+def links_text(interfaces: Sequence[dict[str, Any]]) -> str:
+    """The interfaces of a Record, each with its type and what it is on: `eth0 macvlan (vepa) on eth1`."""
+    words = []
+    for one in interfaces:
+        mode, vlan = one.get("mode"), one.get("vlan")
+        more = f" ({vlan['protocol']} {vlan['id']})" if vlan else f" ({mode})" if mode and one["type"] != "veth" else ""
+        where = one.get("parent") or one.get("network")
+        words.append(f"{one['name']} {one['type']}{more} " + (f"on {where}" if where else "routed"))
+    return plain(", ".join(words))
+
+
 def proc_tree(processes: Iterable[Proc], init: int) -> list[dict[str, Any]]:
     """The same processes as plain data for JSON, in the order of the picture's rows."""
     return [{"pid": one.pid, "pidInside": one.inside, "ppid": one.ppid, "comm": one.comm}

@@ -132,8 +132,12 @@ class Firewall:
         found = self._holders(self._read())
         return {owner: found.get(owner, {}) for owner in owners}
 
-    def hold(self, wanted: Mapping[str, Mapping[str, str]]) -> None:
-        """Hold these parameters for these owners and nothing else; what nobody holds is given back."""
+    def hold(self, wanted: Mapping[str, Mapping[str, str]], lenient: bool = False) -> None:
+        """Hold these parameters for these owners and nothing else; what nobody holds is given back.
+
+        Args:
+            lenient: those of links that are not there are left out.
+        """
         lock = self._lock()
         try:
             knobs, self._ports = self._read(), None
@@ -144,6 +148,8 @@ class Firewall:
                     if owner in knobs[path]["users"] and path not in asked:
                         self._release(knobs, path, owner)
                 for path, value in asked.items():
+                    if lenient and self._value(path) is None:
+                        continue
                     self._take(knobs, path, value, owner)
         finally:
             self._unlock(lock)

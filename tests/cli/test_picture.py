@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runspec.cli.picture import Node, Proc, draw, forest, parse_cpus, root_text, share_text
+from runspec.cli.picture import Node, Proc, draw, forest, links_text, parse_cpus, root_text, share_text
 
 
 def scene(name: str, init: int, share: str, root: str = "") -> Node:
@@ -74,3 +74,14 @@ def test_parse_cpus() -> None:
 )
 def test_root(line: str, root: str) -> None:
     assert root_text(line + "\n") == root
+
+
+def test_links() -> None:
+    assert links_text([
+        {"name": "eth0", "type": "veth", "mode": "bridge", "network": "lan0"},
+        {"name": "eth1", "type": "veth", "mode": "routed"}, {"name": "eth2", "type": "physical", "parent": "mac:02:0a"},
+        {"name": "eth3", "type": "macvlan", "mode": "vepa", "parent": "nic0"},
+        {"name": "eth4", "type": "vlan", "parent": "nic0", "vlan": {"id": 10, "protocol": "802.1ad"}}]) == (
+        "eth0 veth on lan0, eth1 veth routed, eth2 physical on mac:02:0a, eth3 macvlan (vepa) on nic0, "
+        "eth4 vlan (802.1ad 10) on nic0")
+    assert links_text([]) == ""

@@ -100,8 +100,9 @@ RESTART = (("/bin/sleep, \"100000\"", "/bin/sleep, \"200000\""), ("size=1m", "si
 RECREATE = (("boottime: {secs: 1000}", "boottime: {secs: 2000}"),
             ("hostID: 100000", "hostID: 200000"))
 
-# Verb -> (edits of the file, whether all runs already, words before the file or names).
-CASES: dict[str, tuple[tuple[tuple[str, str], ...], bool, tuple[str, ...]]] = {
+# Edits of the file, whether all runs already, words before the file or names.
+Case = tuple[tuple[tuple[str, str], ...], bool, tuple[str, ...]]
+CASES: dict[str, Case] = {
     "apply": ((), False, ("apply", "--yes")),
     "in-place": (IN_PLACE, True, ("apply", "--yes")),
     "restart": (RESTART, True, ("apply", "--yes")),
@@ -119,10 +120,12 @@ SEED = int(os.environ.get("RUNSPEC_SEED", "20260"))
 class Sweep:
     """A machine that is brought to a case's beginning, hit, and looked at, again and again."""
 
-    def __init__(self, cli: Cli, folder: Path) -> None:
+    def __init__(self, cli: Cli, folder: Path, spec: str = SPEC, names: tuple[str, ...] = NAMES,
+                 cases: dict[str, Case] = CASES) -> None:
         self.cli, self.verbs = cli, Verbs(cli)
+        self.spec, self.names, self.cases = spec, names, cases
         self.base, self.edited = folder / "base.yaml", folder / "edited.yaml"
-        self.base.write_text(SPEC)
+        self.base.write_text(spec)
         # The image, the state directory's rooms and the lasting overlay's parent stay by design.
         self.verbs("apply", self.base)
         self.verbs("destroy", "--yes", "--data", self.base)
@@ -135,22 +138,22 @@ class Sweep:
 
     def begin(self, case: str) -> list[str]:
         """Bring the machine there; returns the words of the verb to be hit."""
-        edits, running, words = CASES[case]
-        text = SPEC
+        edits, running, words = self.cases[case]
+        text = self.spec
         for old, new in edits:
             assert old in text
             text = text.replace(old, new)
         self.edited.write_text(text)
         if running:
             self.verbs("apply", self.base)
-        return [*words, *(NAMES if words[0] == "stop" else [str(self.edited)])]
+        return [*words, *(self.names if words[0] == "stop" else [str(self.edited)])]
 
     def end(self, apply_first: bool = True) -> None:
         """After the hit: the next apply converges, and destroy leaves nothing."""
         if apply_first:
             self.verbs("apply", "--yes", self.edited)
             self.verbs("diff", self.edited)
-            for name in NAMES:
+            for name in self.names:
                 state = json.loads(self.verbs("state", name))
                 assert state["status"] == "running"
                 assert json.loads(self.verbs("ps", "-o", "json", name)) == [state["pid"]]

@@ -13,7 +13,9 @@ from machine import Picture
 FILES = sorted((CHECKOUT / "specs").glob("*.yaml"))
 # What a file needs beside the usual.
 MORE = {"accounts": ("user_namespace",), "clock": ("time_namespace",), "legacy32": ("legacy32",),
-        "phone": ("partition",), "phone-v1": ("rt_group",)}
+        "one-wire": ("macvlan",), "phone": ("partition",), "phone-v1": ("rt_group",)}
+# Links of the host that a file builds on.
+PARENTS = {"one-wire": ("nic0",)}
 
 
 @requires("root", "busybox", "bridge", "veth", "ip", "nsenter", "overlay")
@@ -23,6 +25,9 @@ MORE = {"accounts": ("user_namespace",), "clock": ("time_namespace",), "legacy32
 def test_whole_life(cli: Cli, picture: Callable[[], Picture], name: str) -> None:
     """Valid, planned, applied, no difference, nothing to do, gone without a trace."""
     path = CHECKOUT / f"specs/{name}.yaml"
+    for link in PARENTS.get(name, ()):
+        cli.netns.run("ip", "link", "add", link, "type", "veth", "peer", "name", f"{link}.peer")
+        assert cli.netns.run("ip", "link", "set", link, "up").returncode == 0
     first = path.read_text().splitlines()[0]
     assert first.startswith("# ") and len(first) > 40
     start = cli if IN_VM else cli.cold

@@ -102,9 +102,10 @@ def test_one_after_the_other(cli: Cli, picture: Callable[[], Picture]) -> None:
 
 PICTURE = re.compile(r"""
 \A(?P<host>[^\n]+)\(1\)─┬─runspec:foo1───init\((\d+)\)\(1\)─┬─(sh|syslogd)\((\d+)\)\((\d+)\)
-\s+25%\ of\ core\ 0\s+root\ (\S+)\n
+\s+25%\ of\ core\ 0\s+root\ (\S+)\s+eth0\ veth\ on\ lan0\n
 \s+│\s+└─(sh|syslogd)\((\d+)\)\((\d+)\)\n
-\s+└─runspec:foo2───init\((\d+)\)\(1\)─┬─(sh|syslogd)\((\d+)\)\((\d+)\)\s+75%\ of\ core\ 0\s+root\ (\S+)\n
+\s+└─runspec:foo2───init\((\d+)\)\(1\)─┬─(sh|syslogd)\((\d+)\)\((\d+)\)
+\s+75%\ of\ core\ 0\s+root\ (\S+)\s+eth0\ veth\ on\ lan0\n
 \s+└─(sh|syslogd)\((\d+)\)\((\d+)\)\n\Z""", re.VERBOSE)
 
 

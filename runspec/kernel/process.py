@@ -415,6 +415,10 @@ class Processes:
 
         That is the path by which mountinfo names a mount at its end.
         """
+        return self._resolved(pid, path) or None
+
+    def _resolved(self, pid: int, path: str) -> str | None:
+        """The same, "" for the root itself."""
         root = fd = -1
         try:
             root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -422,7 +426,7 @@ class Processes:
             top, found = (os.readlink(f"/proc/self/fd/{one}").rstrip("/") for one in (root, fd))
             if not os.fstat(fd).st_nlink:
                 found = found.removesuffix(" (deleted)")    # a mount of a file that was removed elsewhere
-            return found[len(top):] if found.startswith(top + "/") else None
+            return found[len(top):] if f"{found}/".startswith(top + "/") else None
         except OSError:
             return None
         finally:
@@ -443,6 +447,23 @@ class Processes:
             raise SyscallError("openat", f"/proc/{pid}/mountinfo", error.errno or errno.EIO) from None
         place = self.place_inside(pid, path) or path
         return [one.id for one in found if one.mount_point == place]
+
+    def exact_place(self, pid: int, path: str) -> str:
+        """Where a path of a process's root lies once the links before its last name are followed."""
+        parent, _, name = path.rpartition("/")
+        found = self._resolved(pid, parent) if parent else ""
+        return f"{parent if found is None else found}/{name}"
+
+    def mounts_on(self, pid: int, path: str) -> tuple[str, list[int]]:
+        """The exact place of a path that a process sees, and the ids of the mounts there, the topmost last."""
+        from runspec.kernel import procfs
+        place = self.exact_place(pid, path)
+        try:
+            with open(f"/proc/{pid}/mountinfo", "rb", buffering=0) as file:
+                found = procfs.parse_mountinfo(file.read())
+        except OSError as error:
+            raise SyscallError("openat", f"/proc/{pid}/mountinfo", error.errno or errno.EIO) from None
+        return place, [one.id for one in found if one.mount_point == place]
 
     def get_rlimit(self, pid: int, limit: int) -> tuple[int, int]:
         """(soft, hard) of a live process; -1 is RLIM_INFINITY."""

@@ -128,6 +128,16 @@ class World:
         extra = (found for pair in one.extra for found in self.extra(one, pair))
         return tuple(dict.fromkeys(filter(None, (*LOCAL, *own, *extra, *self._siblings(one)))))
 
+    def texts(self, names: tuple[str, ...]) -> dict[str, tuple[tuple[str, ...], list[str]]]:
+        """Each file of these containers -> its lines, and those of them that have it."""
+        out: dict[str, tuple[tuple[str, ...], list[str]]] = {}
+        for one in filter(None, map(self.members.get, names)):
+            for place, file in self.files(one):
+                if file not in out:
+                    out[file] = resolver(one.dns) if place == RESOLV and one.dns is not None else self.hosts(one), []
+                out[file][1].append(one.name)
+        return out
+
     def doubles(self, networks: tuple[str, ...]) -> list[tuple[str, str, tuple[str, ...]]]:
         """(network, host name, containers) where several call themselves the same."""
         found: dict[tuple[str, str], list[str]] = {}

@@ -343,9 +343,9 @@ def change_live(item: Item, host: Host) -> list[Step]:
                                          reason=reason(item, "process.oomScoreAdj"),
                                          value=score if score is not None else item.facts.fresh["process.oomScoreAdj"]))
     steps += attributes.change(spec, item.groups[:1], {path: reason(item, path) for path in paths})
-    steps += live.steps(name, spec, item.last, item.facts, host, item.changes)
-    steps += names.change(name, item.names, item.shown, live.kinds(item.facts), spec.root.readonly,
-                          {path: reason(item, path) for path in ("hosts", "dns") if path in paths})
+    hidden, shown = names.change(spec, item.names, item.shown, live.kinds(item.facts),
+                                 {path: reason(item, path) for path in ("hosts", "dns") if path in paths})
+    steps += [*hidden, *live.steps(name, spec, item.last, item.facts, host, item.changes), *shown]
     made = links_live.change_links(spec, item.last, item.facts, item.changes)
     steps += [*made, *traffic.change(spec, item.last, item.facts, item.changes, made)]
     steps.append(process.SaveRecord(target=name))

@@ -58,6 +58,7 @@ class Run:
         self.parked: set[str] = set()       # those whose init stays at its start gate
         self._said: dict[str, bytes] = {}   # name -> what its child reported last
         self._groups: set[str] = set()
+        self._unsettled: dict[str, None] = {}       # files of names to be written anew
         self._at: dict[str, int] = {}       # name -> barrier at which its child waits
         self._inside: dict[str, list[ChildStep]] = {}
         for step in plan.steps if plan is not None else ():
@@ -288,6 +289,17 @@ class Run:
         """See Store.alone."""
         return self.store.alone()
 
+    def unsettle(self, file: str) -> None:
+        """A file of names is to say what Records do, when all else is undone."""
+        self._unsettled[file] = None
+
+    def settle(self) -> None:
+        """Write those files."""
+        if self._unsettled:
+            from runspec.run.names import settle
+            settle(self.kernel, self.store, tuple(self._unsettled))
+            self._unsettled.clear()
+
     def note(self, text: str) -> None:
         """Something that the user should hear when all is done."""
         self.notes.append(text)
@@ -454,6 +466,10 @@ def undo(run: Run, done: list[tuple[HostStep, Any]]) -> list[str]:
             step.undo(run.kernel, run, memo)
         except Exception as error:      # the rest must be taken back whatever went wrong with this one
             failed.append(f"{step}: {error}")
+    try:
+        run.settle()
+    except Exception as error:
+        failed.append(f"write names: {error}")
     return failed
 
 

@@ -71,6 +71,22 @@ def loads(text: str | bytes) -> Any:
     return value
 
 
+def value_at(text: str, index: int) -> tuple[Any, int]:
+    """The JSON value that begins at an index, and where it ends; what is around it is not judged.
+
+    Raises:
+        ValueError: there is none.
+    """
+    try:
+        if _scan is None:
+            import json
+            return json.JSONDecoder().raw_decode(text, index)
+        value, end = _scan(text, index)
+        return value, int(end)
+    except (StopIteration, SystemError, RecursionError):
+        raise ValueError("no JSON value") from None
+
+
 def dumps(value: Any, sort: bool = False) -> str:
     """The compact JSON text of a value: no spaces, ASCII only.
 

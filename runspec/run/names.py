@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from runspec.errors import SpecError, StateError
 from runspec.kernel import procfs
-from runspec.plan.names import SERVERS, Member, World, member, parse_resolver, resolver
+from runspec.plan.names import SERVERS, Member, World, member, parse_resolver
 from runspec.plan.steps.base import Change, Plan, Step
-from runspec.plan.steps.names import RemoveNames, WriteNames, path_of
+from runspec.plan.steps.names import RemoveNames, WriteNames, path_of, write
 from runspec.plan.values import ABSENT
+from runspec.run import jsonlite
 from runspec.spec import fields, from_yaml, source
 from runspec.spec.model import Dns, Network, Spec
 from runspec.spec.read_names import GATEWAY
@@ -70,6 +71,72 @@ def member_of(tree: dict[str, Any], bundle: bool) -> Member:
                     for one in tree["interfaces"] if one.get("network") and one["addresses"]))
 
 
+def glance(text: str) -> Member | None:
+    """`member_of` of a Record's text, of which it reads only what it needs; None where that takes a full reading.
+
+    Records are written with their keys in the order of the Spec. What is a key here is one in the text: within JSON
+    text a quote has a backslash before it.
+    """
+    at = text.find('"spec":{') + len('"spec":{')
+    tree: dict[str, Any] = {"mounts": []}
+    if not text.endswith('"bundle":""}\n') or '"destination":"/etc' in text or at < len('"spec":{'):
+        return None
+    try:
+        for key in ("name", "labels", "project", "hostname"):
+            if text.startswith(f'"{key}":', at):
+                tree[key], end = jsonlite.value_at(text, at + len(key) + 3)
+                at = end + 1
+        end, spaces = at, text.index('"linux":{"namespaces":', at) + len('"linux":{"namespaces":')
+        listed, end = jsonlite.value_at(text, spaces)
+        end = text.index('"annotations":', end) + len('"annotations":')
+        _, end = jsonlite.value_at(text, end)
+        for key in ("interfaces", "ports", "dns", "extraHosts"):
+            if text.startswith(f',"{key}":', end):
+                tree[key], end = jsonlite.value_at(text, end + len(key) + 4)
+        if text[end] != "}" or "interfaces" not in tree:
+            return None
+        return member_of({**tree, "linux": {"namespaces": listed}}, False)
+    except (ValueError, KeyError, TypeError, IndexError):
+        return None
+
+
+def recorded(store: Store, name: str) -> Member | None:
+    """What of a container that is applied concerns names; None where there is none of that name, or a damaged one."""
+    text = store.text("container", name)
+    found = glance(text.decode("utf-8", "replace")) if text is not None else None
+    if found is not None or text is None:
+        return found
+    try:
+        record = store.load("container", name)
+    except StateError:
+        return None     # what is damaged is somebody's, but nobody's sibling
+    return member_of(record.spec, bool(record.bundle)) if record is not None else None
+
+
+def network_of(store: Store, name: str) -> Network | None:
+    """A network that is applied."""
+    try:
+        record = store.load("network", name)
+    except StateError:
+        return None
+    return from_tree(Network, record.spec) if record is not None else None
+
+
+def settle(kernel: Kernel, store: Store, files: tuple[str, ...]) -> None:
+    """Make files say what Records do, after a run was taken back; one of nobody's goes.
+
+    The locks of all whose names are in them are held.
+    """
+    members = {name: one for name in store.names("container") if (one := recorded(store, name)) is not None}
+    networks = {name: net for name in store.names("network") if (net := network_of(store, name)) is not None}
+    texts = World(f"{store.root}/{ROOM}", members, networks).texts(tuple(members))
+    for file in files:
+        if file in texts:
+            write(kernel, file, texts[file][0])
+        else:
+            kernel.remove_file(file)
+
+
 def told(one: Member) -> bool:
     """Whether a container has names or gives any."""
     return bool(one.links or one.extra or one.shares or one.dns is not None)
@@ -116,10 +183,10 @@ class Names:
             return
         for name in store.names("container"):
             if name not in self._named:
-                record = self._others(name)
-                if record is not None:
-                    old[name] = new[name] = member_of(record.spec, bool(record.bundle))
-        before = {name: network for name in store.names("network") if (network := self._network(name)) is not None}
+                found = recorded(store, name)
+                if found is not None:
+                    old[name] = new[name] = found
+        before = {name: network for name in store.names("network") if (network := network_of(store, name)) is not None}
         used = {network for one in new.values() for network, _ in one.links}
         after = {**{name: one for name, one in before.items() if ("network", name) not in gone or name in used},
                  **{one.name: one for one in networks}}
@@ -136,19 +203,6 @@ class Names:
         if (kind, name) not in self._loaded:
             self._loaded[kind, name] = self.store.load(kind, name)
         return self._loaded[kind, name]
-
-    def _others(self, name: str) -> Record | None:
-        try:
-            return self.record("container", name)
-        except StateError:
-            return None     # what is damaged is somebody's, but nobody's sibling
-
-    def _network(self, name: str) -> Network | None:
-        try:
-            record = self.record("network", name)
-        except StateError:
-            return None
-        return from_tree(Network, record.spec) if record is not None else None
 
     def _reach(self) -> tuple[str, ...]:
         """The containers whose files may change: those of the request, and their siblings before and after it."""
@@ -232,7 +286,7 @@ class Names:
         found = [one for one in facts.mounts if one.mount_point == place]
         if not found:
             # A link of the image may lead /etc elsewhere.
-            real = self.kernel.place_inside(facts.pid, place)
+            real = self.kernel.exact_place(facts.pid, place)
             found = [one for one in facts.mounts if one.mount_point == real]
         return found[-1] if found else None
 
@@ -296,7 +350,7 @@ class Names:
         given = {item.name: item for item in items if item.wanted is not None}
         first, last = list[Step](), list[Step]()
         drifted = list[Change]()
-        new, old = (self._texts(world) for world in (self.new, self.old))
+        new, old = (world.texts(self._touched) for world in (self.new, self.old))
         target = min((*self._named, *(one.model.name for one in self.wanted)), default="")
         for file, (lines, users) in new.items():
             has = self.content(file)
@@ -324,20 +378,6 @@ class Names:
             return plan
         quiet = tuple(line for line in plan.quiet if line not in {f"{one.target}: up to date" for one in drifted})
         return plan.replace(steps=(*first, *plan.steps, *last), changes=(*plan.changes, *drifted), quiet=quiet)
-
-    def _texts(self, world: World) -> dict[str, tuple[tuple[str, ...], list[str]]]:
-        """File -> its lines and who has it."""
-        out: dict[str, tuple[tuple[str, ...], list[str]]] = {}
-        for name in self._touched:
-            one = world.members.get(name)
-            for place, file in world.files(one) if one is not None else ():
-                if file in out:
-                    out[file][1].append(name)
-                    continue
-                assert one is not None
-                lines = resolver(one.dns) if place == RESOLV and one.dns is not None else world.hosts(one)
-                out[file] = lines, [name]
-        return out
 
 
 def words(file: str) -> str:

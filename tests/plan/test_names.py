@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from runspec.plan.names import LOCAL, Member, World, member, parse_resolver, resolver
-from runspec.run.names import member_of
+from runspec.run.names import glance, member_of
+from runspec.run.store import Record, record_text
 from runspec.spec import from_yaml, source
 from runspec.spec.model import Dns, Network, Spec
 from runspec.spec.tree import to_tree
@@ -149,8 +150,27 @@ def test_resolver() -> None:
     "mounts: [{destination: /etc/hosts, source: /etc/hosts, options: [bind]}]\n",
     "linux: {namespaces: [{type: network, container: b}]}\n",
     "linux: {namespaces: [{type: mount, container: b}]}\n",
+    "labels: {hostname: x, interfaces: '\"interfaces\":[]'}\nproject: p\ndomainname: d\nhostname: h\n",
+    "annotations: {interfaces: '[]', hostname: '\"annotations\":{'}\nextraHosts: {interfaces: 192.0.2.7}\n",
+    "interfaces: [{name: e, type: veth, network: lan0, addresses: [10.7.0.11/24]}]\n"
+    "ports: [{host: '80', container: '80'}]\ndns: {}\nextraHosts: {dns: '::1'}\n",
 ])
 def test_a_record_says_what_its_spec_did(text: str) -> None:
     """Reading what concerns names alone, which is quicker, comes to the same."""
     found = spec(text)
     assert member_of(to_tree(found), False) == member(found, False)
+    record = Record(kind="container", name="a", boot_id="b", spec=to_tree(found))
+    assert glance(record_text(record)) in (member(found, False), None)
+    assert (glance(record_text(record)) is None) == ("/etc" in text)
+
+
+@pytest.mark.parametrize("text", ["", "{}", "x" * 100, '{"spec":{', '{"spec":{"name":"a","bundle":""}\n',
+                                  '{"spec":{"name":1,"linux":{"namespaces":[1],"annotations":{},"interfaces":[]},'
+                                  '"bundle":""}\n'])
+def test_a_glance_at_a_damaged_record_sees_nothing(text: str) -> None:
+    assert glance(text) is None
+
+
+def test_a_glance_at_a_bundle_s_record_sees_nothing() -> None:
+    record = Record(kind="container", name="a", boot_id="b", spec=to_tree(spec("")), bundle="/b")
+    assert glance(record_text(record)) is None

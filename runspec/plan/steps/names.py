@@ -12,11 +12,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from runspec.spec.model import Spec
 
     Files = tuple[tuple[str, str], ...]     # (path inside, file of the host)
 
 _ATTRIBUTES = (abi.MOUNT_ATTR_RDONLY | abi.MOUNT_ATTR_NOSUID | abi.MOUNT_ATTR_NODEV | abi.MOUNT_ATTR_NOEXEC)
-ENOENT, ENOTDIR, ELOOP, EROFS = 2, 20, 40, 30
+ENOENT, ENOTDIR, EINVAL, EROFS, ELOOP = 2, 20, 22, 30, 40
 
 
 class WriteNames(HostStep):
@@ -32,31 +33,13 @@ class WriteNames(HostStep):
     lines: tuple[str, ...]
     words: str = ""
 
-    def look(self, kernel: Any, run: Any) -> Any:
-        """The lines that are there, None for no file."""
-        return kernel.read_lines(self.file)
-
     def apply(self, kernel: Any, run: Any) -> Any:
         """hosts(5), resolv.conf(5); see kernel.edit_lines."""
-        self._write(kernel, self.lines)
+        write(kernel, self.file, self.lines)
 
     def undo(self, kernel: Any, run: Any, memo: Any) -> None:
-        """What it said."""
-        if memo is None:
-            kernel.remove_file(self.file)
-        else:
-            self._write(kernel, tuple(memo))
-
-    def _write(self, kernel: Any, lines: tuple[str, ...]) -> None:
-        for attempt in range(8):
-            kernel.make_dir(self.file.rpartition("/")[0], 0o700)
-            try:
-                kernel.edit_lines(self.file, lines, ordered=self.file.endswith(".resolv.conf"))
-                return
-            except OSError as error:
-                # Who removed the last container tidied the room away.
-                if error.errno != ENOENT or attempt == 7:
-                    raise
+        """It says what Records do, once all else is taken back: who was removed does not come back by that."""
+        run.unsettle(self.file)
 
     def __str__(self) -> str:
         return f"write {self.words or self.file}"
@@ -78,12 +61,26 @@ class RemoveNames(HostStep):
         kernel.remove_file(self.file)
 
     def undo(self, kernel: Any, run: Any, memo: Any) -> None:
-        """Written again."""
+        """There again, for the mounts of it that are put back; then as Records have it."""
         if memo is not None:
-            WriteNames(target=self.target, file=self.file, lines=tuple(memo)).apply(kernel, run)
+            write(kernel, self.file, tuple(memo))
+        run.unsettle(self.file)
 
     def __str__(self) -> str:
         return f"remove {self.words or self.file}"
+
+
+def write(kernel: Any, file: str, lines: tuple[str, ...]) -> None:
+    """Make a file of names, or change it."""
+    for attempt in range(8):
+        kernel.make_dir(file.rpartition("/")[0], 0o700)
+        try:
+            kernel.edit_lines(file, lines, ordered=file.endswith(".resolv.conf"))
+            return
+        except OSError as error:
+            # Who removed the last container tidied the room away.
+            if error.errno != ENOENT or attempt == 7:
+                raise
 
 
 class OpenNames(ChildStep):
@@ -111,9 +108,9 @@ class BindNames(ChildStep):
 
     def why(self, errno: int) -> str:
         """What the root has at that path."""
-        return {ENOENT: "the root has no such file, and it lies where none can be made",
-                EROFS: "the root has no such file, and it lies where none can be made",
-                ENOTDIR: "the root has a directory at this path, or a file where /etc should be",
+        missing = "the root has no such file, and it lies where none can be made"
+        other = "the root has a directory at this path, or a file where /etc should be"
+        return {ENOENT: missing, EROFS: missing, ENOTDIR: other, EINVAL: other,
                 ELOOP: "links of the root lead in a circle"}.get(errno, "")
 
     def remedy(self, errno: int) -> str:
@@ -167,8 +164,8 @@ class ShowNames(LiveStep):
     readonly: bool = False
 
     def look(self, kernel: Any, run: Any) -> Any:
-        """What lies there."""
-        return kernel.mounts_at(run.pid(self.target), self.place)
+        """The mounts that lie there."""
+        return kernel.mounts_on(run.pid(self.target), self.place)[1]
 
     def apply(self, kernel: Any, run: Any) -> Any:
         """open_tree(2) out here, umount2(2) and move_mount(2) in there."""
@@ -176,18 +173,19 @@ class ShowNames(LiveStep):
 
     def undo(self, kernel: Any, run: Any, memo: Any) -> None:
         """What lay there, where it is not there any more."""
-        if run.pid(self.target) and set(kernel.mounts_at(run.pid(self.target), self.place)) != set(memo):
+        pid = run.pid(self.target)
+        if pid and kernel.mounts_on(pid, self.place)[1] != list(memo):
             self._show(kernel, run, self.former if memo else "")
 
     def _show(self, kernel: Any, run: Any, file: str) -> None:
-        table, pid = Table(("init",)), run.pid(self.target)
+        table = Table(("init",))
         if file:
             clone(table, file, "names:0")
         root = self.enter(table)
         if self.readonly and file:
             point_below_readonly(table, self.place, "file")
-        where = kernel.place_inside(pid, self.place) or self.place
-        for _ in kernel.mounts_at(pid, self.place):
+        where, there = kernel.mounts_on(run.pid(self.target), self.place)
+        for _ in there:
             table.add(abi.OP_UMOUNT, dir=root, s1=where, a=abi.MNT_DETACH)
         if file:
             attach(table, self.place, "names:0")
@@ -215,19 +213,22 @@ def path_of(place: str) -> str:
     return "dns" if place == RESOLV else "hosts"
 
 
-def change(name: str, files: Files, seen: dict[str, str], kinds: tuple[str, ...], readonly: bool,
-           reasons: dict[str, str]) -> list[Step]:
-    """What mounts and unmounts files of names in a running container.
+def change(spec: Spec, files: Files, seen: dict[str, str], kinds: tuple[str, ...],
+           reasons: dict[str, str]) -> tuple[list[Step], list[Step]]:
+    """What unmounts and what mounts files of names in a running container: before and after its other mounts.
 
     Args:
         files: as they should be.
         seen: path inside -> the file of ours that is mounted there, "" for nothing or somebody else's.
         reasons: of the changes, by path.
     """
-    wanted, steps = dict(files), list[Step]()
+    wanted, steps = dict(files), (list[Step](), list[Step]())
+    points = {one.destination for one in spec.mounts}
     for place in dict.fromkeys((*wanted, *seen)):
-        path = path_of(place)
-        if path in reasons:
-            steps.append(ShowNames(target=name, path=path, kinds=kinds, file=wanted.get(place, ""), place=place,
-                                   former=seen.get(place, ""), readonly=readonly, reason=reasons[path]))
+        path, file = path_of(place), wanted.get(place, "")
+        # A mount of the document at that very path replaces ours by itself.
+        if path in reasons and (file or place not in points):
+            steps[bool(file)].append(ShowNames(
+                target=spec.name, path=path, kinds=kinds, file=file, place=place, former=seen.get(place, ""),
+                readonly=spec.root.readonly, reason=reasons[path]))
     return steps

@@ -13,7 +13,7 @@ from runspec.plan.steps.base import Change, Plan
 from runspec.plan.steps.cgroup import groups
 from runspec.plan.values import ABSENT
 from runspec.run import abilities, abilities_resources, admission, bridges, claims, conflicts, firewall, listeners, pool
-from runspec.run.engine import Run, perform, recover
+from runspec.run.engine import Run, perform
 from runspec.run.filters import Filters
 from runspec.run.images import Images
 from runspec.run.journal import begin, open_journals, pending
@@ -21,6 +21,7 @@ from runspec.run.leases import Leases
 from runspec.run.names import Names, around
 from runspec.run.observe import Observer, read_host
 from runspec.run.probes import Probes
+from runspec.run.recover import recover
 from runspec.run.store import Locks, Record, Store, now, status
 from runspec.spec import fields, from_yaml, networks, rules_host, source
 from runspec.spec.model import Network, Spec

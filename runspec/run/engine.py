@@ -6,17 +6,13 @@ import os
 from errno import ENOENT
 
 from runspec import abi
-from runspec.errors import HostError, Mark, RunspecError, StateError, StepError, SyscallError
+from runspec.errors import HostError, Mark, RunspecError, StepError, SyscallError
 from runspec.plan import rtnetlink
-from runspec.plan.steps import registry
 from runspec.plan.steps.base import ATTACH, CHILD, HOOKS, LIVE, START, ChildStep, HostStep, Plan, Step, Table
 from runspec.plan.steps.hooks import failure, patience
 from runspec.plan.steps.namespaces import BARRIER_ATTACH, BARRIER_HOOKS, BARRIER_START, KINDS, SpawnInit, inside
-from runspec.plan.steps.process import SaveRecord
-from runspec.plan.steps.rootfs import MakeDirectory
 from runspec.run.agent import introduce
 from runspec.run.firewall import Firewall
-from runspec.run.journal import restore_step
 from runspec.run.store import Record, parse_record, record_text, status
 
 TYPE_CHECKING = False
@@ -33,8 +29,6 @@ if TYPE_CHECKING:
 PATIENCE = 60.0
 # Operations whose text is no text.
 BINARY = (abi.OP_NETLINK, abi.OP_SCHEDULER, abi.OP_AFFINITY, abi.OP_MEMORY_POLICY, abi.OP_SETGROUPS, abi.OP_SECCOMP)
-# Steps whose effect outlives a reboot: files.
-LASTING = (SaveRecord, MakeDirectory)
 
 
 class Run:
@@ -490,26 +484,3 @@ def place(marks: dict[str, Mark], path: str) -> Mark | None:
     while path and path not in marks:
         path = path[:max(path.rfind("."), path.rfind("["), 0)]
     return marks.get(path)
-
-
-def recover(kernel: Kernel, store: Store, journal: Journal) -> list[str]:
-    """Undo what a dead run journaled, whose locks are held; returns what could not be."""
-    known = registry.classes()
-    live: dict[str, tuple[int, int]] = {}
-    for kind, name in journal.ids:
-        try:
-            record = store.load(kind, name) if kind == "container" else None
-        except StateError:
-            record = None       # damaged: the Steps know what they did
-        if record is not None and status(kernel, record) == "running":
-            live[name] = record.pid, record.start_time
-    try:
-        done = [(restore_step(one.step, one.args, known), one.memo) for one in journal.read()]
-    except (ValueError, KeyError, TypeError) as error:
-        raise StateError(f"journal {journal.id} names steps that this runspec does not know",
-                         why=f"{journal.path}: {error}", fix="use the runspec that wrote it, or destroy what it names "
-                         "with --force, then remove the file") from None
-    if journal.stale():
-        # Links, groups and processes ended with that boot; who has their names and numbers now is a stranger.
-        done = [one for one in done if isinstance(one[0], LASTING)]
-    return undo(Run(kernel, store, None, {}, live), done)

@@ -16,7 +16,7 @@ from kernels import IN_VM
 import runspec
 from runspec.errors import Mark
 from runspec.kernel import Kernel
-from runspec.run import engine, journal
+from runspec.run import engine, journal, recover
 from runspec.run.store import Record, Store
 
 SPEC = """\
@@ -223,7 +223,7 @@ def test_a_journal_of_another_boot(tmp_path: Path) -> None:
         mine.intent(2, SaveRecord(target="c"))
         text = Path(mine.path).read_text()
         Path(mine.path).write_text(text.replace(Path("/proc/sys/kernel/random/boot_id").read_text().strip(), "old"))
-        assert engine.recover(store.kernel, store, mine) == []
+        assert recover.recover(store.kernel, store, mine) == []
         assert stranger.poll() is None and not made.exists() and store.names("container") == []
         mine.close()
     stranger.kill()

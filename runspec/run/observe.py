@@ -57,6 +57,8 @@ class Observer:
         self._host_links: list[netlink.Link] | None = None
         self._host_addresses: list[netlink.Address] | None = None
         self._link_data: list[bytes] = []
+        self._ports: dict[int, bool] | None = None
+        self._filtering: set[int] = set()
         self._exists: dict[str, bool] = {}
         self._filters: int | None = None
         self._qdiscs: dict[int, list[Qdisc]] | None = None
@@ -143,10 +145,10 @@ class Observer:
         facts = Facts("running")
         facts.links, facts.wall = [link], self.wall
         facts.addresses = [one for one in self.host_addresses() if one.index == link.index]
-        ports = {index: flag for data in self._link_data for index, flag in netlink_bridge.parse_ports(data).items()}
+        ports, filtering = self._bridges(link.index)
         facts.ports = [(one.name, one.alias, ports[one.index]) for one in self.host_links()
                        if one.master == link.index and one.index in ports]
-        facts.filtering = any(link.index in netlink_bridge.parse_filtering(data) for data in self._link_data)
+        facts.filtering = filtering
         return facts
 
     def host_links(self) -> list[netlink.Link]:
@@ -155,6 +157,15 @@ class Observer:
             self._link_data = self.kernel.dump(rtnetlink.dump_links())
             self._host_links = [one for data in self._link_data for one in netlink.parse_links(data)]
         return self._host_links
+
+    def _bridges(self, index: int) -> tuple[dict[int, bool], bool]:
+        """Index of each port of any bridge -> whether it is isolated; and whether this bridge heeds VLAN tags."""
+        if self._ports is None:
+            self._ports, self._filtering = {}, set()
+            for data in self._link_data:
+                self._ports.update(netlink_bridge.parse_ports(data))
+                self._filtering |= netlink_bridge.parse_filtering(data)
+        return self._ports, index in self._filtering
 
     def host_addresses(self) -> list[netlink.Address]:
         """Addresses of the host's network namespace, read once."""

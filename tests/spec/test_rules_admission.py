@@ -183,6 +183,9 @@ def tag(name: str, parent: str, number: int, protocol: str = "802.1Q", **more: A
     # A macvlan on a network's bridge is on that network.
     ([Network(name="lan0", addresses=("10.0.0.1/24",)), on("a", "lan0", addresses=("10.0.0.5/24",)),
       link("b", "lan0", "10.0.0.5/24")], ["a b: 10.0.0.5 is on network lan0 twice"]),
+    ([Network(name="lan0"), on("a", "", "veth", network="lan0", vlan=Vlan(id=5))],
+     ["lan0 a: the bridge of lan0 heeds no VLAN tags"]),
+    ([Network(name="lan0", vlan_filtering=True), on("a", "", "veth", network="lan0", vlan=Vlan(id=5))], []),
     ([on("a", "", "veth", mode="routed", addresses=("10.0.0.5/32",)),
       on("b", "", "veth", mode="routed", addresses=("10.0.0.5/32",))], ["a b: 10.0.0.5 is routed to two containers"]),
 ])

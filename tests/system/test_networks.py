@@ -329,3 +329,36 @@ def test_of_two_runs_at_once_one_gets_it(cli: Cli, write: Callable[..., Path]) -
         assert all("10.77.0.0/24 and 10.77.0.0/24 overlap" in one for one in said if one)
         [name] = [one["ifname"] for one in json.loads(host(cli, "ip", "-j", "link")) if one["ifname"] != "lo"]
         cli("destroy", "--yes", name)
+
+
+def test_what_fails_later_leaves_the_network_as_it_was(cli: Cli, write: Callable[..., Path]) -> None:
+    """A network is changed before its users are made; where one of these cannot be, all of it is taken back."""
+    lan = LAN | {"pool": {"range": "10.77.0.16/28"}}
+    cli("apply", write(lan, box("one")))
+
+    def shown() -> Any:
+        told = json.loads(host(cli, "ip", "-j", "addr"))
+        links = {one["ifname"]: (one["mtu"], one["address"], sorted((a["local"], a["prefixlen"])
+                                                                     for a in one["addr_info"])) for one in told}
+        ports = {one["ifname"]: one["isolated"] for one in json.loads(host(cli, "bridge", "-j", "-d", "link"))}
+        return links, ports, host(cli, "cat", "/run/runspec/state/networks/lan0/record.json"), addresses(cli, "one")
+
+    before = shown()
+    edited = LAN | {"addresses": ["10.77.0.2/24", "fd77::1/64"], "mtu": 1400, "isolated": True,
+                    "pool": {"range": "10.77.0.32/28"}}
+    bad = box("two") | {"process": {"args": ["/bin/nothing"]}}
+    file = write(edited, LAN | {"name": "lan1", "addresses": ["10.78.0.1/24"]}, box("one"), bad)
+    assert "/bin/nothing" in cli("apply", file, status=2).stderr
+    assert shown() == before
+    cli("apply", write(edited, box("one")))
+    assert addresses(cli, "one") == ["10.77.0.32/24"] and shown()[1] == {"one.eth0": True}
+
+
+def test_a_network_goes_after_its_users(cli: Cli, write: Callable[..., Path]) -> None:
+    """It stays for as long as a container has a link on it, and destroy says for whose sake."""
+    file = write(LAN, file="lan.yaml")
+    cli("apply", file, write(box("one"), file="one.yaml"), write(box("two"), file="two.yaml"))
+    assert "lan0: stays, since one, two use it" in cli("destroy", "--yes", file).stdout
+    assert "lan0: stays, since two uses it" in cli("destroy", "--yes", "one", "lan0").stdout
+    cli("destroy", "--yes", "lan0", "two")
+    assert {one["ifname"] for one in json.loads(host(cli, "ip", "-j", "link"))} == {"lo"}

@@ -193,17 +193,18 @@ def remove(name: str, facts: Facts, external: bool = False) -> list[Step]:
 
 
 def network_expected(wanted: Network) -> dict[str, Any]:
-    """A network as path -> value, as asked."""
-    view: dict[str, Any] = {"type": wanted.type, "labels": wanted.labels, "project": wanted.project,
-                            "isolated": wanted.isolated, "external": wanted.external}
+    """A network as path -> value, as asked, in the order of the file."""
+    view: dict[str, Any] = {"type": wanted.type, "labels": wanted.labels, "project": wanted.project}
+    if not wanted.external:
+        view["up"], view["addresses"] = True, tuple(sorted(wanted.addresses))
+        if wanted.mtu is not None:
+            view["mtu"] = wanted.mtu
     pool = wanted.pool or Pool()
-    view["pool.range"], view["pool.exclude"] = pool.range, pool.exclude
-    if wanted.external:
-        return view
-    view.update({"up": True, "addresses": tuple(sorted(wanted.addresses)), "vlanFiltering": wanted.vlan_filtering})
-    if wanted.mtu is not None:
-        view["mtu"] = wanted.mtu
-    expect_network(wanted, view)
+    view["pool.range"], view["pool.exclude"], view["isolated"] = pool.range, pool.exclude, wanted.isolated
+    if not wanted.external:
+        expect_network(wanted, view)
+        view["vlanFiltering"] = wanted.vlan_filtering
+    view["external"] = wanted.external
     return view
 
 

@@ -163,10 +163,10 @@ def _arriving(index: int, held: Bucket | None, part: str, ifb: Shaper) -> list[A
         return []
     out: list[Act] = []
     if held is not None:
-        if part in ("new", "anew"):
-            out += [(tc.create_ifb(ifb.name, ifb.index), None, EEXIST),
-                    (rtnetlink.set_link(ifb.index, up=True, alias=ifb.alias), None, 0)]
+        fresh = part in ("new", "anew")
+        out += [(tc.create_ifb(ifb.name, ifb.index), None, EEXIST)] * fresh
         out += _put(ifb.index, held, part)
+        out += [(rtnetlink.set_link(ifb.index, up=True, alias=ifb.alias), None, 0)] * fresh
     if part == "anew":
         out.append((tc.delete_filters(index, tc.INGRESS_HOOK, REDIRECT), None, ENOENT))
     if held is not None and part in ("new", "anew"):

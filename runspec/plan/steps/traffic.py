@@ -7,7 +7,17 @@ from runspec.errors import HostError, SyscallError
 from runspec.plan import rtnetlink, tc, traffic
 from runspec.plan.facts import Facts
 from runspec.plan.steps.base import ATTACH, LIVE, Change, HostStep, Step, Table
-from runspec.plan.steps.host_links import EBUSY, EEXIST, MARK, alias, host_name, index_of, remove_own
+from runspec.plan.steps.host_links import (
+    EBUSY,
+    EEXIST,
+    MARK,
+    AddLink,
+    alias,
+    host_name,
+    index_of,
+    remove_own,
+)
+from runspec.plan.steps.lease import LendLink
 from runspec.plan.steps.links import RemoveLink, RemoveLinkLive
 from runspec.plan.steps.namespaces import inside, is_new
 from runspec.plan.values import ABSENT
@@ -208,9 +218,8 @@ def change(spec: Spec, last: Spec | None, facts: Facts, changes: tuple[Change, .
     steps += [RemoveLinkLive(target=spec.name, path=f"interfaces[{name}]", link=traffic.shaper(spec.name, name))
               for name, one in former.items()
               if one.qos is not None and traffic.outside(one) and name not in declared]
-    added: list[Any] = [step for step in made if type(step).__name__.startswith("Add")]
-    fresh = {step.interface.name: step.index for step in added
-             if isinstance(getattr(step, "interface", None), Interface)}
+    fresh = {(step.interface.name if isinstance(step, AddLink) else step.name): step.index
+             for step in made if isinstance(step, (AddLink, LendLink))}
     here = {link.name: link.index for link in facts.links}
     for i, one in enumerate(spec.interfaces):
         was = former.get(one.name)

@@ -205,6 +205,14 @@ class Sockets:
         parse = getattr(netlink_host, f"parse_{what}", None) or getattr(netlink, f"parse_{what}")
         return [row for data in self.dump(request) for row in parse(data)]
 
+    def drops_tags(self, name: str) -> bool:
+        """Whether a link drops frames of VLANs that no driver asked it for, as a card may.
+
+        See: ethtool(8), rx-vlan-filter; the kernel's include/uapi/linux/ethtool.h.
+        """
+        from runspec.kernel import ethtool
+        return ethtool.active(name, "rx-vlan-filter")
+
     def own_pid(self) -> int:
         """Ours, in whose network namespace the host's links are."""
         return os.getpid()

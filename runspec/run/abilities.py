@@ -9,6 +9,7 @@ from runspec.plan import cgroup, needs, rtnetlink
 from runspec.plan.steps import landlock, seccomp
 from runspec.plan.steps.host_links import parent_index
 from runspec.plan.steps.intel_rdt import ROOT as RESCTRL
+from runspec.plan.steps.tagged import emulated
 from runspec.plan.view_kinds import default_path
 from runspec.run import abilities_resources
 from runspec.run.probes import APPARMOR, SELINUX
@@ -92,6 +93,11 @@ def parents(kernel: Kernel, spec: Spec, made: frozenset[str] = frozenset()) -> l
         elif one.mtu is not None and one.mtu > link.mtu:
             out.append((f"{at}.mtu", f"{one.mtu} is more than the {link.mtu} of {link.name}",
                         "a link sends through its parent, ip-link(8)", f"write {link.mtu} or less"))
+        elif emulated(one) and kernel.drops_tags(link.name) and not dict(
+                kernel.rows("flags", rtnetlink.dump_links()))[link.index] & abi.IFF_PROMISC:
+            out.append((f"{at}.fallback", f"{link.name} drops frames of VLANs that no driver asks it for",
+                        "its feature rx-vlan-filter is on, ethtool(8)",
+                        f"ethtool -K {link.name} rx-vlan-filter off, or ip link set {link.name} promisc on"))
     return out
 
 

@@ -3,116 +3,24 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from conftest import CHECKOUT, Cli, Netns, requires
+from cable import WIRE, Host, container, hear, host, hosts, mac
+from conftest import requires
 from wire import frame
 
+__all__ = ["host", "hosts"]
+
 pytestmark = requires("root", "busybox", "veth", "no_vlan", "ip", "ping", "nsenter")
-WIRE = str(CHECKOUT / "tests/wire.py")
 Q, AD = 0x8100, 0x88A8
 EVERYBODY, NOBODY = "ff:ff:ff:ff:ff:ff", "02:00:00:00:00:99"
-
-
-def container(name: str, *interfaces: dict[str, Any]) -> dict[str, Any]:
-    return {"apiVersion": "runspec/v1", "name": name, "root": {"image": "busybox"},
-            "process": {"args": ["/bin/sleep", "100000"]}, "interfaces": list(interfaces)}
 
 
 def vlan(number: int, *addresses: str, **keys: Any) -> dict[str, Any]:
     return {"name": "eth0", "type": "vlan", "parent": "nic0", "vlan": {"id": number, **keys.pop("tag", {})},
             "fallback": "tc-bpf", "addresses": list(addresses), **keys}
-
-
-class Host:
-    """A network with one end of a cable, and runspec in it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.netns, self.folder = Netns(), folder
-        self.cli = Cli(self.netns, Path("/run/runspec/state"))
-
-    def ip(self, *words: str) -> str:
-        return self.run("ip", *words)
-
-    def run(self, *words: str) -> str:
-        done = self.netns.run(*words)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    def file(self, *documents: dict[str, Any]) -> Path:
-        path = self.folder / "file.yaml"
-        path.write_text(yaml.safe_dump_all(documents))
-        return path
-
-    def apply(self, *documents: dict[str, Any]) -> str:
-        path = self.file(*documents)
-        done = self.cli("apply", "--yes", path)
-        assert self.cli("diff", path).stdout == ""
-        return done.stdout
-
-    def inside(self, name: str, *words: str, **options: Any) -> subprocess.Popen[str]:
-        """A program of the host in a container's network."""
-        pid = json.loads(self.cli("state", name).stdout)["pid"]
-        return subprocess.Popen(["nsenter", f"--net=/proc/{pid}/ns/net", "--", *words], text=True,
-                                **{"stdout": subprocess.PIPE, "stdin": subprocess.PIPE, **options})
-
-    def pings(self, name: str, address: str) -> bool:
-        return self.inside(name, "ping", "-c", "1", "-W", "1", address).wait() == 0
-
-    def picture(self) -> tuple[str, ...]:
-        """All that could stay behind on the host."""
-        return tuple(self.run(*words) for words in (
-            ("tc", "qdisc"), ("tc", "filter", "show", "dev", "nic0", "ingress"), ("ip", "-o", "link"),
-            ("bridge", "fdb", "show", "dev", "nic0"), ("ip", "route"), ("ip", "-6", "route")))
-
-
-class Ear:
-    """What passes on a link while the block runs; `frames` afterwards."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self.process, self.frames = process, list[list[str]]()
-
-    def __enter__(self) -> Ear:
-        assert self.process.stdout is not None and self.process.stdout.readline() == "ready\n"
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        said, _ = self.process.communicate("")
-        self.frames = [line.split() for line in said.splitlines()]
-
-    def tags(self, source: str) -> set[str]:
-        return {tag for way, sender, _, tag, _, _ in self.frames if sender == source and way == "in"}
-
-
-@pytest.fixture(scope="module")
-def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Host, Host]]:
-    """Two hosts on one cable, nic0 on either side."""
-    one, other = Host(tmp_path_factory.mktemp("one")), Host(tmp_path_factory.mktemp("other"))
-    one.ip("link", "add", "nic0", "type", "veth", "peer", "name", "nic0", "netns", str(other.netns.pid))
-    for host, number in ((one, "1"), (other, "2")):
-        # Whether an address is still being tried is of no interest, and takes seconds.
-        host.run("sh", "-c", "for i in all default; do echo 0 >/proc/sys/net/ipv6/conf/$i/accept_dad; done")
-        host.ip("link", "set", "nic0", "up")
-        host.ip("addr", "add", f"10.90.0.{number}/24", "dev", "nic0")
-    yield one, other
-    for host in (one, other):
-        host.cli.sweep()
-        host.netns.close()
-
-
-@pytest.fixture
-def host(hosts: tuple[Host, Host]) -> Iterator[Host]:
-    """The first one, which is as before when a test ends."""
-    before = hosts[0].picture()
-    yield hosts[0]
-    hosts[0].cli.sweep()
-    assert hosts[0].picture() == before
 
 
 FIRST = container("first", vlan(10, "10.91.0.1/24", "fd91::1/64"))
@@ -125,17 +33,6 @@ def far(hosts: tuple[Host, Host]) -> Host:
     """The second one, with a container on VLAN 10 as well."""
     hosts[1].apply(container("far", vlan(10, "10.91.0.9/24", "fd91::9/64")))
     return hosts[1]
-
-
-def mac(host: Host, name: str) -> str:
-    said, _ = host.inside(name, "ip", "-j", "link", "show", "eth0").communicate()
-    return str(json.loads(said)[0]["address"])
-
-
-def hear(host: Host, *where: str) -> Ear:
-    """On a link of the host, or with a container's name of that."""
-    words = (sys.executable, WIRE, "hear", where[-1])
-    return Ear(host.inside(where[0], *words) if len(where) > 1 else host.netns.popen(*words, stdin=subprocess.PIPE))
 
 
 def test_both_ways_with_the_declared_tag(host: Host, far: Host) -> None:

@@ -59,8 +59,10 @@ def plain(address: str) -> str:
 
 def of_host(rows: list[Any], parent: Any, family: bool) -> list[str]:
     """The parent's addresses that the world may know it by, of IPv6 or not, with their prefixes."""
+    # Of IPv4 the flag of a temporary address means a second one of its network.
+    passing = abi.IFA_F_DEPRECATED | (abi.IFA_F_TEMPORARY if family else 0)
     return [one.cidr for one in rows if one.index == parent.index and (":" in one.cidr) == family
-            and one.scope == abi.RT_SCOPE_UNIVERSE and not one.flags & (abi.IFA_F_TEMPORARY | abi.IFA_F_DEPRECATED)]
+            and one.scope == abi.RT_SCOPE_UNIVERSE and not one.flags & passing]
 
 
 def source(address: str, own: list[str]) -> str | None:
@@ -202,6 +204,12 @@ class ShutHostOut(HostStep):
         return f"remove the host's routes to {', '.join(map(plain, self.addresses))} on {self.parent}"
 
 
+class ShutHostOutLive(ShutHostOut):
+    """The same for an interface that a running container loses: before another takes its address."""
+
+    PHASE = LIVE
+
+
 def parent_of(kernel: Any, text: str) -> Any:
     """The link of the host that carries the others.
 
@@ -213,24 +221,21 @@ def parent_of(kernel: Any, text: str) -> Any:
 
 
 def found(kernel: Any, parent: Any, kind: str) -> int:
-    """The index of the host's own link, 0 where there is none.
+    """The index of the host's own link, 0 where there is none of ours."""
+    name = link_name(parent.name, kind)
+    return (kernel.link_index(name) or 0) if kernel.link_alias(name) == mark(parent.name, kind) else 0
+
+
+def make(kernel: Any, parent: Any, kind: str) -> int:
+    """The host's own link on a parent, made where it is missing and brought up; returns its index.
 
     Raises:
         HostError: a link of that name is somebody else's.
     """
-    name = link_name(parent.name, kind)
-    index = kernel.link_index(name)
-    if index is None:
-        return 0
-    if kernel.link_alias(name) != mark(parent.name, kind):
+    name, index = link_name(parent.name, kind), found(kernel, parent, kind)
+    if not index and kernel.link_index(name) is not None:
         raise HostError(f"a link {name} is there already and is not runspec's",
                         "runspec changes only links that carry its mark, ip-link(8) alias", "remove it")
-    return int(index)
-
-
-def make(kernel: Any, parent: Any, kind: str) -> int:
-    """The host's own link on a parent, made where it is missing and brought up; returns its index."""
-    name, index = link_name(parent.name, kind), found(kernel, parent, kind)
     if not index:
         index = rtnetlink.link_index(name)
         kernel.netlink(
@@ -273,12 +278,12 @@ def create(spec: Spec, first: int) -> list[Step]:
 def remove(spec: Spec) -> list[Step]:
     """For a container that ends."""
     return [step for i, one in enumerate(spec.interfaces)
-            for step in end(spec.name, f"interfaces[{i}].hostAccess", one)]
+            for step in end(spec.name, f"interfaces[{i}].hostAccess", one, ShutHostOut)]
 
 
-def end(container: str, path: str, one: Interface) -> list[Step]:
+def end(container: str, path: str, one: Interface, make_one: type[ShutHostOut] = ShutHostOutLive) -> list[Step]:
     """For one interface that ends, as it was applied."""
-    return [ShutHostOut(target=container, path=path, kind=one.type, parent=one.parent or "",
+    return [make_one(target=container, path=path, kind=one.type, parent=one.parent or "",
                         addresses=one.addresses)] if asks(one) and one.addresses else []
 
 

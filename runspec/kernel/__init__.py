@@ -11,6 +11,7 @@ import os
 
 from runspec import abi
 from runspec.errors import UsageError
+from runspec.kernel.conntrack import Conntrack
 from runspec.kernel.filters import Filters
 from runspec.kernel.foreign import Foreign
 from runspec.kernel.gates import Gates
@@ -28,7 +29,7 @@ __all__ = ["Child", "Kernel", "Report"]
 _SIGKILL = 9
 
 
-class Kernel(Filters, Foreign, Gates, Groups, Hooks, Lines, Nft, Sockets, Tasks, Terminals):
+class Kernel(Conntrack, Filters, Foreign, Gates, Groups, Hooks, Lines, Nft, Sockets, Tasks, Terminals):
     """The facade that Steps, store and journal receive.
 
     Args:

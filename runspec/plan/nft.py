@@ -157,6 +157,23 @@ def batch(table: Table | None, wanted: Mapping[str, Iterable[Element]]) -> str:
     return _elements("delete", ended) + _elements("add", begun)
 
 
+def led_anew(table: Table | None, wanted: Mapping[str, Iterable[Element]]) -> tuple[set[str], list[Element]]:
+    """Addresses that lose ports of UDP by `batch`, and elements that get some: flows go on as they began."""
+    have = table.elements if table is not None else {}
+    new = {(name, key): value for those in wanted.values() for name, key, value in those if key.startswith("udp ")}
+    whole = not damage(table)
+    lost = {value.partition(" . ")[0] for at, (value, said) in have.items()
+            if said in wanted and at[1].startswith("udp ") and new.get(at) != value}
+    return lost, [(*at, value) for at, value in new.items() if not whole or have.get(at, ("",))[0] != value]
+
+
+def takes(element: Element, target: str, port: int) -> bool:
+    """Whether what is sent to an address and port is led by an element."""
+    _, at, ports = element[1].split(" . ")
+    first, last = span(ports)
+    return first <= port <= last and (at == target or (at.endswith("/0") and (":" in at) == (":" in target)))
+
+
 def _elements(verb: str, those: Mapping[tuple[str, str], tuple[str, str]]) -> str:
     lines: dict[str, list[str]] = {}
     for (name, key), (value, owner) in those.items():

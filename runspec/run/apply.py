@@ -12,12 +12,13 @@ from runspec.plan.planner import Item, make_plan, remnants, start as make_start
 from runspec.plan.steps.base import Change, Plan
 from runspec.plan.steps.cgroup import groups
 from runspec.plan.values import ABSENT
-from runspec.run import abilities, abilities_resources, admission, bridges, claims, conflicts, firewall, listeners, pool
+from runspec.run import abilities, abilities_resources, admission, bridges, claims, conflicts, firewall, pool
 from runspec.run.engine import Run, perform
 from runspec.run.filters import Filters
 from runspec.run.images import Images
 from runspec.run.journal import begin, open_journals, pending
 from runspec.run.leases import Leases
+from runspec.run.listeners import Listeners
 from runspec.run.names import Names, around
 from runspec.run.observe import Observer, read_host
 from runspec.run.probes import Probes
@@ -278,7 +279,7 @@ class Session:
 
     def _refusals(self, wanted: list[Wanted], lasts: dict[str, Spec | None]) -> None:
         """What this machine cannot do, named before any step."""
-        faults = []
+        faults, waiting = [], Listeners(self.kernel)
         made = frozenset(one.model.name for one in wanted if isinstance(one.model, Network))
         for one in wanted:
             if isinstance(one.model, Network):
@@ -289,7 +290,7 @@ class Session:
                      *Leases(self.kernel, self.store).refusals(one.model),
                      *abilities.parents(self.kernel, one.model, made)]
             if one.model != lasts.get(one.model.name):
-                found += listeners.taken(self.kernel, one.model, lasts.get(one.model.name))
+                found += waiting.taken(one.model, lasts.get(one.model.name))
                 said = {path for path, _, _, _ in found}
                 found += [row for row in abilities.lacking(self.probes, one.model) if row[0] not in said]
             faults += [from_yaml.fault(one.marks, path, what, why, fix) for path, what, why, fix in found]

@@ -110,7 +110,7 @@ def rows_of(probes: Probes, kernel: Kernel, one: Wanted, made: frozenset[str] = 
     if not isinstance(model, Spec):
         return rows
     refusals = abilities.every(kernel, probes.host, model) + abilities.parents(kernel, model, made)
-    refusals += listeners.taken(kernel, model, None)
+    refusals += listeners.Listeners(kernel).taken(model, None)
     refusals += [(path, what, fault.why, fault.fix) for fault in rules_host.check_host(model, one.marks)
                  for path, _, what in (fault.what.partition(": "),)]
     for path, what, why, fix in refusals:

@@ -10,6 +10,7 @@ import os
 
 from runspec import abi
 from runspec.errors import HostError
+from runspec.kernel.conntrack import UDP
 from runspec.kernel.netlink import parse_links
 from runspec.kernel.netlink_bridge import parse_ports
 from runspec.kernel.nft import parse_table
@@ -113,9 +114,17 @@ class Firewall:
         """Give these owners these elements and no others, in one transaction."""
         lock = self._lock()
         try:
-            text = nft.batch(self.table(), wanted)
-            if text:
-                self.kernel.nft(text)
+            table = self.table()
+            text = nft.batch(table, wanted)
+            if not text:
+                return
+            self.kernel.nft(text)
+            lost, led = nft.led_anew(table, wanted)
+            if lost or led:
+                # Who sends without a pause would be led as before for ever.
+                self.kernel.forget_flows(lambda flow: flow.protocol == UDP and (flow.answers in lost or any(
+                    nft.takes(one, flow.target, flow.port) and flow.answers != one[2].partition(" . ")[0]
+                    for one in led)))
         finally:
             self._unlock(lock)
 
@@ -141,16 +150,27 @@ class Firewall:
         lock = self._lock()
         try:
             knobs, self._ports = self._read(), None
+            before = {path: (*one["users"], *one["also"]) for path, one in knobs.items()}
             if not knobs and not any(wanted.values()):
                 return
             for owner, asked in wanted.items():
-                for path in [*knobs]:
-                    if owner in knobs[path]["users"] and path not in asked:
-                        self._release(knobs, path, owner)
+                for path, one in knobs.items():
+                    if owner in one["users"] and path not in asked:
+                        one["users"].remove(owner)
                 for path, value in asked.items():
                     if lenient and self._value(path) is None:
                         continue
                     self._take(knobs, path, value, owner)
+            # Written down before it is done: a kill in between loses nothing, and what has no user is given back.
+            if before != {path: (*one["users"], *one["also"]) for path, one in knobs.items()}:
+                self._write(knobs)
+            for path in dict.fromkeys(path for asked in wanted.values() for path in asked):
+                self._do(path, knobs[path])
+            ended = [path for path, one in knobs.items() if not one["users"]]
+            for path in ended:
+                self._give_back(path, knobs.pop(path))
+            if ended:
+                self._write(knobs)
         finally:
             self._unlock(lock)
 
@@ -164,28 +184,21 @@ class Firewall:
             one["users"].append(owner)
         if path == _V6 and now != value:
             one["also"] = {**dict.fromkeys(self._advertised(), "1"), **one["also"]}
-        # Written down before it is done: a kill between the two loses nothing.
-        self._write(knobs)
+
+    def _do(self, path: str, one: dict[str, Any]) -> None:
         for link in one["also"]:
             if self._value(link) == "1":
                 self._set(link, "2")
-        if now != value:
-            self._set(path, value)
+        if self._value(path) != one["is"]:
+            self._set(path, one["is"])
 
-    def _release(self, knobs: Knobs, path: str, owner: str) -> None:
-        one = knobs[path]
-        if one["users"] != [owner]:
-            one["users"].remove(owner)
-        else:
+    def _give_back(self, path: str, one: dict[str, Any]) -> None:
+        for at, held, was in ((path, one["is"], one["was"]), *((link, "2", was) for link, was in one["also"].items())):
             # What somebody else has set since is his.
-            for at, held, was in ((path, one["is"], one["was"]),
-                                  *((link, "2", was) for link, was in one["also"].items())):
-                if held != was and self._value(at) == held:
-                    self._set(at, was)
-                    for link in self._routed() if at in nft.FORWARD.values() else ():
-                        self._set(f"{at[:8]}/conf/{link}/forwarding", "1")      # the write took it from every link
-            del knobs[path]
-        self._write(knobs)
+            if held != was and self._value(at) == held:
+                self._set(at, was)
+                for link in self._routed() if at in nft.FORWARD.values() else ():
+                    self._set(f"{at[:8]}/conf/{link}/forwarding", "1")      # the write took it from every link
 
     def _routed(self) -> list[str]:
         """Ends of containers' links that the host routes for: they forward for themselves."""

@@ -52,23 +52,31 @@ def holder(kernel: Kernel, inode: int) -> str:
     return ""
 
 
-def taken(kernel: Kernel, spec: Spec, last: Spec | None) -> list[tuple[str, str, str, str]]:
-    """(path, what, why, fix) for each port that a socket of the host has, but those that are published already."""
-    fresh = [(index, one) for index, one in enumerate(spec.ports) if last is None or one not in last.ports]
-    out: list[tuple[str, str, str, str]] = []
-    found = listening(kernel) if fresh else []
-    for index, one in fresh:
-        first, end = span(one.host)
-        kind, wide = rules_ports.family(one), one.host_ip in rules_ports.ANY.values()
-        for protocol, address, port, inode in found:
-            # A socket at :: takes IPv4 as well, unless it says otherwise, ipv6(7) IPV6_V6ONLY.
-            meets = address in ("::", one.host_ip) or (kind == 4 and address == "0.0.0.0") or (
-                wide and (":" in address) == (kind == 6))
-            if protocol == one.protocol and first <= port <= end and meets:
-                who = holder(kernel, inode)
-                out.append((f"ports[{index}]", f"{port}/{protocol} is taken on this host",
-                            f"a socket waits at {f'[{address}]' if ':' in address else address}:{port}"
-                            + (f": {who}" if who else "") + ", and would hear nothing any more",
-                            "choose another port, or end that program"))
-                break
-    return out
+class Listeners:
+    """Looks once: the kernel walks all of its tables for it."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self._found: list[tuple[str, str, int, int]] | None = None
+
+    def taken(self, spec: Spec, last: Spec | None) -> list[tuple[str, str, str, str]]:
+        """(path, what, why, fix) for each port that a socket of the host has, but those that are published already."""
+        fresh = [(index, one) for index, one in enumerate(spec.ports) if last is None or one not in last.ports]
+        out: list[tuple[str, str, str, str]] = []
+        if fresh and self._found is None:
+            self._found = listening(self._kernel)
+        for index, one in fresh:
+            first, end = span(one.host)
+            kind, wide = rules_ports.family(one), one.host_ip in rules_ports.ANY.values()
+            for protocol, address, port, inode in self._found or ():
+                # A socket at :: takes IPv4 as well, unless it says otherwise, ipv6(7) IPV6_V6ONLY.
+                meets = address in ("::", one.host_ip) or (kind == 4 and address == "0.0.0.0") or (
+                    wide and (":" in address) == (kind == 6))
+                if protocol == one.protocol and first <= port <= end and meets:
+                    who = holder(self._kernel, inode)
+                    out.append((f"ports[{index}]", f"{port}/{protocol} is taken on this host",
+                                f"a socket waits at {f'[{address}]' if ':' in address else address}:{port}"
+                                + (f": {who}" if who else "") + ", and would hear nothing any more",
+                                "choose another port, or end that program"))
+                    break
+        return out

@@ -9,7 +9,7 @@ import pytest
 
 from runspec.errors import HostError
 from runspec.run.firewall import Firewall
-from runspec.run.listeners import listening, taken
+from runspec.run.listeners import Listeners, listening
 from runspec.spec.model import Interface, Linux, Namespace, Process, Root, Spec
 from runspec.spec.read_ports import parse_port
 
@@ -192,6 +192,6 @@ def test_taken(port: str, says: str) -> None:
     link = Interface(name="eth0", type="veth", network="n", addresses=("10.0.0.2/24", "fd00::2/64"))
     spec = Spec(name="a", root=Root(path="/r"), process=Process(args=("x",)), interfaces=(link,),
                 linux=Linux(namespaces=(Namespace(type="network"),)), ports=(parse_port(port),))
-    found = [what.partition(" ")[0] for _, what, _, _ in taken(kernel, spec, None)]
+    found = [what.partition(" ")[0] for _, what, _, _ in Listeners(kernel).taken(spec, None)]
     assert found == [says] * bool(says)
-    assert taken(kernel, spec, spec) == []
+    assert Listeners(kernel).taken(spec, spec) == []

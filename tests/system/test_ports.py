@@ -125,7 +125,6 @@ def test_from_the_host(pair: World) -> None:
     assert dict(zip(asked, pair.ask(pair.host, *asked), strict=True)) == asked
 
 
-@pytest.mark.both
 def test_from_a_neighbour(pair: World) -> None:
     """What is published for all, with the neighbour's own address; nothing of what is the host's alone."""
     asked: dict[Asked, str] = {
@@ -238,6 +237,77 @@ def test_another_address(alone: World) -> None:
     assert alone.ask(alone.host, ("tcp", "127.0.0.1", 8080), ("tcp", "127.0.0.1", 8081)) == [
         "refused", "one 80 10.77.0.1"]
     assert alone.sh(alone.host, "sysctl -n net.ipv4.ip_forward").strip() == "0"
+
+
+FLOW = """
+import socket, sys
+one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+one.settimeout(2)
+one.connect((sys.argv[1], int(sys.argv[2])))
+for _ in sys.stdin:
+    try:
+        one.send(b"?")
+        print(one.recv(64).decode(), flush=True)
+    except OSError as error:
+        print(type(error).__name__, flush=True)
+"""
+
+
+def test_a_flow_that_never_pauses(alone: World) -> None:
+    """UDP from one socket all the time: it is led by what holds now, not by what held when it began."""
+    alone.apply(bridge(), box("one", 11, ["5353:80/udp"]), box("two", 12, []))
+    client = alone.host.popen(sys.executable, "-c", FLOW, "127.0.0.1", "5353", stdin=subprocess.PIPE)
+
+    def ask() -> str:
+        assert client.stdin is not None and client.stdout is not None
+        client.stdin.write("\n")
+        client.stdin.flush()
+        return client.stdout.readline().strip()
+
+    try:
+        assert ask() == "one 80 10.77.0.1"
+        alone.apply(bridge(), box("one", 11, []), box("two", 12, ["5353:80/udp"]))
+        assert ask() == "two 80 10.77.0.1"
+        alone.apply(bridge(), box("one", 11, []), box("two", 22, ["5353:80/udp"]))
+        assert ask() == "two 80 10.77.0.1"
+        alone.apply(bridge(), box("one", 11, []), box("two", 22, []))
+        assert ask() == "ConnectionRefusedError"
+        alone.apply(bridge(), box("one", 11, ["5353:80/udp"]), box("two", 22, []))
+        assert ask() == "one 80 10.77.0.1"
+    finally:
+        client.kill()
+        client.communicate()
+
+
+def test_out_of_a_pool(alone: World) -> None:
+    """A port leads to the address that the network gave."""
+    one = box("one", 11, ["8080:80"])
+    one["interfaces"] = [{"name": "eth0", "type": "veth", "network": "lan0", "addresses": "auto"}]
+    file = alone.apply(bridge(pool={"range": "10.77.0.50-10.77.0.59"}), one)
+    assert alone.ask(alone.host, ("tcp", "127.0.0.1", 8080)) == ["one 80 10.77.0.1"]
+    assert ": 10.77.0.50 . 80" in alone.ruleset()
+    alone.apply(bridge(pool={"range": "10.77.0.60-10.77.0.69"}), one)
+    assert alone.cli("diff", file).stdout == ""
+    assert alone.ask(alone.host, ("tcp", "127.0.0.1", 8080)) == ["one 80 10.77.0.1"]
+    assert "10.77.0.50" not in alone.ruleset() and ": 10.77.0.60 . 80" in alone.ruleset()
+
+
+def test_several_at_once(alone: World) -> None:
+    """Each run gives its own containers their elements; the last one out takes table and parameters along."""
+    files = []
+    alone.cli("apply", alone.write(bridge()))
+    for number in range(2, 7):
+        one = box(f"c{number}", number, [f"0.0.0.0:{8080 + number}:80"])
+        one["root"], one["process"] = {"image": "busybox"}, {"args": ["/bin/sleep", "100000"]}
+        files.append(alone.write(one).rename(alone.folder / f"{number}.yaml"))
+    for words in (("apply",), ("destroy", "--yes")):
+        runs = [alone.cli.popen(*words, file) for file in files]
+        for run in runs:
+            _, said = run.communicate(timeout=60)
+            assert run.returncode == 0, said
+        assert all((f"10.77.0.{number} . 80" in alone.ruleset()) == (words == ("apply",)) for number in range(2, 7))
+        assert alone.sh(alone.host, "sysctl -n net.ipv4.ip_forward").strip() == str(int(words == ("apply",)))
+    assert "runspec" not in alone.ruleset()
 
 
 def test_stopped_and_applied_again(alone: World) -> None:

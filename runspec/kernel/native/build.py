@@ -109,6 +109,8 @@ HEADERS = """
 #include <linux/mempolicy.h>
 #include <linux/mount.h>
 #include <linux/neighbour.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/netfilter/nfnetlink_conntrack.h>
 #include <linux/netlink.h>
 #include <linux/openat2.h>
 #include <linux/pkt_cls.h>
@@ -146,7 +148,9 @@ NAMES = re.compile(r"""
   | BRIDGE_VLAN_INFO_(?:PVID|UNTAGGED)
   | ETH_P_8021(?:Q|AD) | MACVLAN_MODE_[A-Z]+ | IPVLAN_MODE_[A-Z0-9]+ | IN6_ADDR_GEN_MODE_[A-Z]+ | RTEXT_FILTER_[A-Z_]+
   | PR_(?:SET|GET)_(?:DUMPABLE|NO_NEW_PRIVS|PDEATHSIG|SECCOMP|NAME|KEEPCAPS|SECUREBITS|CHILD_SUBREAPER|THP_DISABLE)
-  | PR_CAP_AMBIENT(?:_[A-Z_]+)? | PR_CAPBSET_[A-Z]+ | NETLINK_(?:ROUTE|EXT_ACK|GET_STRICT_CHK)
+  | IPCTNL_MSG_CT_(?:NEW|GET|DELETE) | CTA_(?:TUPLE_(?:ORIG|REPLY|IP|PROTO)|IP_V[46]_(?:SRC|DST)|PROTO_(?:NUM|DST_PORT))
+  | NFNL_SUBSYS_CTNETLINK | NLA_F_NESTED
+  | PR_CAP_AMBIENT(?:_[A-Z_]+)? | PR_CAPBSET_[A-Z]+ | NETLINK_(?:ROUTE|NETFILTER|EXT_ACK|GET_STRICT_CHK)
   | BPF_(?:LD|LDX|ST|STX|ALU|ALU64|JMP|JMP32|RET|W|H|B|DW|IMM|ABS|IND|MEM|K|X
      |ADD|SUB|OR|AND|LSH|RSH|XOR|MOV|JA|JEQ|JNE|JGT|JGE|JLT|JLE|JSET|EXIT|CALL|END|TO_BE|REG_[0-9]+
      |PROG_TYPE_(?:CGROUP_DEVICE|SCHED_CLS)|F_RECOMPUTE_CSUM|CGROUP_DEVICE|F_ALLOW_OVERRIDE|F_ALLOW_MULTI|F_REPLACE)

@@ -36,12 +36,15 @@ class Netns:
 
     /run/runspec and /var/lib/runspec are memory of its own there, so that a test begins empty and
     nothing of it outlives the holder. Cgroups are the machine's.
+
+    Args:
+        own: whether the network is; else it is the machine's, for what only that has.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, own: bool = True) -> None:
         # The holder ends with our end of its pipe, even when pytest is killed.
         self.holder = subprocess.Popen(
-            ["unshare", "-n", "-m", "sh", "-ec",
+            ["unshare", *["-n"] * own, "-m", "sh", "-ec",
              "mkdir -p /run/runspec /var/lib/runspec; mount -t tmpfs -o mode=700 state /run/runspec;"
              "mount -t tmpfs -o mode=755 images /var/lib/runspec; ip link set lo up; echo ready; exec cat"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

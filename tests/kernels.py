@@ -85,7 +85,8 @@ def lacks(word: str) -> str:
             "cgroup_io": functools.partial(_controller, "blkio", "io"),
             "hugetlb": functools.partial(_controller, "hugetlb", "hugetlb"),
             "net_cls": functools.partial(_marks, "net_cls"), "net_prio": functools.partial(_marks, "net_prio"),
-            "rt_group": _rt_group, "partition": _partition, "bfq": _bfq, "rdma": _rdma, "two_cores": _two_cores,
+            "nic": _nic, "rt_group": _rt_group, "partition": _partition, "bfq": _bfq, "rdma": _rdma,
+            "two_cores": _two_cores,
             "legacy32": _legacy32, "overlay": _overlay, "installed": _installed}[word]()
 
 
@@ -106,6 +107,12 @@ def _machine() -> str:
 
 def _vm() -> str:
     return "" if IN_VM else "not in tests/vm/run-in-vm"
+
+
+def _nic() -> str:
+    """Hardware to be lent, of the initial network namespace; that of a machine which somebody uses is nobody's."""
+    missing = [name for name in ("eth0", "eth1") if not Path(f"/sys/class/net/{name}/device").exists()]
+    return _vm() or (f"no {' and '.join(missing)}" if missing else "")
 
 
 def _cgroup_v1() -> str:

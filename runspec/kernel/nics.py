@@ -101,7 +101,7 @@ def _link(data: bytes, start: int, end: int, foreign: bool) -> dict[str, Any]:
         "kind": _text(data, attributes(data, *info).get(abi.IFLA_INFO_KIND)) if info else "",
         "mac": mac(abi.IFLA_ADDRESS), "broadcast": mac(abi.IFLA_BROADCAST), "perm": mac(abi.IFLA_PERM_ADDRESS),
         "bus": _text(data, has(abi.IFLA_PARENT_DEV_BUS_NAME)), "device": _text(data, has(abi.IFLA_PARENT_DEV_NAME)),
-        "port": _text(data, has(abi.IFLA_PHYS_PORT_NAME)), "mtu": _int(data, has(abi.IFLA_MTU)),
+        "port": _text(data, has(abi.IFLA_PHYS_PORT_NAME)), "pci": "", "mtu": _int(data, has(abi.IFLA_MTU)),
         "txqlen": _int(data, has(abi.IFLA_TXQLEN)), "group": _int(data, has(abi.IFLA_GROUP)),
         "linkmode": data[mode[0]] if mode else 0, "alias": _text(data, has(abi.IFLA_IFALIAS)),
         "altnames": sorted(_text(data, (at, to)) for number, at, to in _spans(data, *props)

@@ -42,6 +42,16 @@ def parse_messages(data: bytes) -> list[tuple[int, int, int, bytes]]:
     return out
 
 
+def _above(bus: str, device: str) -> str:
+    """The address of the PCI device that a virtio device, say, is part of, "" where there is none."""
+    try:
+        where = os.readlink(f"/sys/bus/{bus}/devices/{device}") if bus and device else ""
+    except OSError:
+        return ""
+    above = os.path.basename(os.path.dirname(where))
+    return above if above.count(":") == 2 else ""
+
+
 def _parse_error(flags: int, payload: bytes) -> tuple[int, str]:
     """(errno, the kernel's explanation) of an NLMSG_ERROR payload; (0, "") is an ack."""
     number = -int.from_bytes(payload[:4], "little", signed=True)
@@ -186,7 +196,10 @@ class Sockets:
         """
         from runspec.kernel import nics
 
-        return nics.portraits(*map(self.dump, requests))
+        out = nics.portraits(*map(self.dump, requests))
+        for one in out:
+            one["pci"] = one["device"] if one["bus"] == "pci" else _above(one["bus"], one["device"])
+        return out
 
     def read_portraits(self, answers: list[bytes], foreign: bool = False) -> list[dict[str, Any]]:
         """The same of what a dump of links brought from elsewhere.

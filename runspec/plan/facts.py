@@ -40,7 +40,7 @@ class Facts:
         networks: name -> Network of each that its interfaces join, as it will be.
         ports: of a network: (name, alias, whether isolated) of each port of its bridge; filtering: whether it heeds
             VLAN tags.
-        nics: a `parent` of a physical interface -> (name, key) of the link of the host that it means.
+        nics: a `parent` of a physical interface -> (name, key, mac, mtu) at home of the link that it means.
         leases: the same -> index inside of the link that is lent under that word.
         outside: name of a host link -> what rtnetlink tells of it; host_addresses, host_routes: all that the host has,
             where a link asks for it.
@@ -99,7 +99,7 @@ class Facts:
         self.ports: list[tuple[str, str, bool]] = []
         self.filtering = False
         self.port_vlans: dict[int, dict[int, int]] = {}
-        self.nics: dict[str, tuple[str, str]] = {}
+        self.nics: dict[str, tuple[str, str, str, int]] = {}
         self.leases: dict[str, int] = {}
         self.beside: Any = None
         self.neighbours: list[Any] = []

@@ -86,12 +86,18 @@ def address(raw: str, index: int, elapsed: int = 0, *, plain: bool = False) -> b
         else:
             made = value[0] if kind == abi.IFA_PROTO else made
             out += attribute(kind, value)
-    if flags & abi.IFA_F_TEMPORARY or (family == abi.AF_INET6 and made == _RA):
+    if family == abi.AF_INET6 and (flags & abi.IFA_F_TEMPORARY or made == _RA):
         return None
     if plain:
         flags &= ~(abi.IFA_F_TENTATIVE | abi.IFA_F_OPTIMISTIC | abi.IFA_F_DADFAILED | abi.IFA_F_SECONDARY)
     return data[:2] + bytes((flags & 0xFF,)) + data[3:4] + _U32.pack(index) + out + attribute(
         abi.IFA_FLAGS, _U32.pack(flags))
+
+
+def _in_order(one: Portrait) -> list[str]:
+    """Addresses as they came: the kernel tells the newest v6 one first."""
+    six = [raw for raw in one["addresses"] if int(raw[:2], 16) == abi.AF_INET6]
+    return [raw for raw in one["addresses"] if raw not in six] + six[::-1]
 
 
 def _with_flags(body: bytes, add: int) -> bytes:
@@ -102,7 +108,7 @@ def _with_flags(body: bytes, add: int) -> bytes:
 def put_addresses(one: Portrait, index: int, elapsed: int) -> list[bytes]:
     """Messages that give a link its addresses; v6 ones were found to be nobody else's before it went."""
     out = []
-    for raw in one["addresses"]:
+    for raw in _in_order(one):
         body = address(raw, index, elapsed)
         if body is None:
             continue
@@ -180,8 +186,13 @@ def _hops(value: bytes, before: int, index: int) -> bytes:
     return out
 
 
+def by_kernel(body: bytes) -> bool:
+    """Whether the kernel makes this route itself, from an address, when the link has a carrier and it likes to."""
+    return body[5] == abi.RTPROT_KERNEL
+
+
 def routes(one: Portrait, index: int) -> dict[bytes, str]:
-    """Its routes as they compare -> as they were read; in order of need: what is on the link, then what is behind."""
+    """Its routes as they compare -> as they were read."""
     found: dict[bytes, str] = {}
     for raw in one["routes"]:
         body = route(raw, one["index"], index)
@@ -324,7 +335,7 @@ def differences(one: Portrait, now: Portrait) -> list[str]:
             ("qdisc", qdiscs(one, index), qdiscs(now, index))):
         if [each for each in mine if each] != [each for each in its if each]:
             out.append(word)
-    if not routes(one, index).keys() <= routes(now, index).keys():
+    if [body for body in routes(one, index).keys() - routes(now, index).keys() if not by_kernel(body)]:
         out.append("routes")
     return out
 
@@ -337,13 +348,13 @@ def find(word: str, known: list[Portrait]) -> list[Portrait]:
     if colon and kind == "mac":
         return [one for one in known if physical(one) and rest in (one["perm"] or one["mac"], one["mac"])]
     if colon and kind == "pci":
-        return [one for one in known if physical(one) and one.get("pci") == rest]
+        return [one for one in known if physical(one) and one["pci"] == rest]
     return [one for one in known if word == one["name"]]
 
 
 def called(one: Portrait) -> str:
     """A NIC with all the words that name it."""
-    return f"{one['name']} (mac:{one['perm'] or one['mac']}" + (f", pci:{one['pci']})" if one.get("pci") else ")")
+    return f"{one['name']} (mac:{one['perm'] or one['mac']}" + (f", pci:{one['pci']})" if one["pci"] else ")")
 
 
 def fault(one: Portrait, wireless: bool) -> tuple[str, str, str] | None:

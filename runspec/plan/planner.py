@@ -13,6 +13,7 @@ from runspec.plan.steps import (
     host_access,
     intel_rdt,
     lease,
+    lease_live,
     limits,
     links,
     links_live,
@@ -304,7 +305,7 @@ def restart(item: Item, host: Host) -> list[Step]:
     steps += [process.StartInit(target=name, path="process.args"), process.SaveRecord(target=name),
               *hooks.started(spec, bundle(item))]
     # Links live in the kept namespace: what differs there is changed in place, once the new init is up.
-    late = links_live.change_links(spec, item.last, item.facts, item.changes)
+    late = change_links(item)
     return [*steps, *late, *traffic.change(spec, item.last, item.facts, item.changes, late)]
 
 
@@ -346,10 +347,17 @@ def change_live(item: Item, host: Host) -> list[Step]:
     hidden, shown = names.change(spec, item.names, item.shown, live.kinds(item.facts),
                                  {path: reason(item, path) for path in ("hosts", "dns") if path in paths})
     steps += [*hidden, *live.steps(name, spec, item.last, item.facts, host, item.changes), *shown]
-    made = links_live.change_links(spec, item.last, item.facts, item.changes)
+    made = change_links(item)
     steps += [*made, *traffic.change(spec, item.last, item.facts, item.changes, made)]
     steps.append(process.SaveRecord(target=name))
     return steps
+
+
+def change_links(item: Item) -> list[Step]:
+    """Interfaces of a running container, in place."""
+    spec, facts = item.wanted, item.facts
+    return [*lease_live.go_home(spec, item.last), *links_live.change_links(spec, item.last, facts, item.changes),
+            *lease_live.change(spec, item.last, facts, item.changes)]
 
 
 def reason(item: Item, path: str) -> str:

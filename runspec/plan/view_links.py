@@ -9,6 +9,7 @@ from runspec.plan.steps.namespaces import is_new
 from runspec.plan.values import ABSENT
 from runspec.plan.view_host import expect_host, see_host
 from runspec.plan.view_kinds import expect_kind, far_gateways, mtu_of, see_kind, whole
+from runspec.plan.view_nic import expect_nic, nic_inside, nics_inside, see_nic
 from runspec.spec.model import Route, Spec
 
 TYPE_CHECKING = False
@@ -48,6 +49,8 @@ def interface_view(spec: Spec, facts: Facts, view: dict[str, Any]) -> None:
         if one.mac is not None:
             view[f"{path}.mac"] = one.mac
         view[f"{path}.mtu"], view[f"{path}.up"] = mtu_of(one, facts), True
+        if one.type == "physical":
+            expect_nic(one, facts, path, view)
         view[f"{path}.addresses"] = tuple(sorted(one.addresses))
         view[f"{path}.gateway"] = tuple(sorted(one.gateway))
         view[f"{path}.routes"] = tuple(sorted(plain(route) for route in one.routes))
@@ -81,7 +84,8 @@ def links_seen(spec: Spec, last: Spec | None, facts: Facts, view: dict[str, Any]
     """Interfaces as path -> value, as the kernel shows them."""
     if not is_new(spec, "network"):
         return
-    here = {link.name: link for link in facts.links}
+    nics = nics_inside(spec, facts)
+    here = {link.name: link for link in facts.links if link.index not in nics}
     declared = {one.name for one in spec.interfaces}
     # Every namespace may be born with fallback tunnels; only what somebody made counts.
     gone = {one.name for one in last.interfaces if one.name in here} - declared if last is not None else set()
@@ -90,15 +94,19 @@ def links_seen(spec: Spec, last: Spec | None, facts: Facts, view: dict[str, Any]
                                       and link.name not in declared | gone and link.kind in MADE
                                       and link.index not in lent(spec, last) and not shapes(link)))
     for i, one in enumerate(spec.interfaces):
-        path, link = f"interfaces[{i}]", here.get(one.name)
-        view[path] = one.name if link is not None else ABSENT
+        path = f"interfaces[{i}]"
+        link = nic_inside(one, facts) if one.type == "physical" else here.get(one.name)
+        view[path] = link.name if link is not None else ABSENT
         if link is None:
             continue
-        view[f"{path}.type"] = link.kind
-        see_kind(spec.name, one, link, facts, path, view)
-        see_host(spec.name, one, link, facts, path, view)
-        if one.mac is not None:
-            view[f"{path}.mac"] = link.mac
+        if one.type == "physical":
+            see_nic(one, link, facts, path, view)
+        else:
+            view[f"{path}.type"] = link.kind
+            see_kind(spec.name, one, link, facts, path, view)
+            see_host(spec.name, one, link, facts, path, view)
+            if one.mac is not None:
+                view[f"{path}.mac"] = link.mac
         view[f"{path}.mtu"], view[f"{path}.up"] = link.mtu, link.up
         view[f"{path}.addresses"] = tuple(sorted(addresses_of(facts, link.index, one.addresses)))
         shown = routes_of(facts, link.index)

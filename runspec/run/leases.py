@@ -29,8 +29,8 @@ VERSION = 1
 _TYPES: dict[str, type] = {"version": int, "boot_id": str, "container": str, "asked": str, "key": str, "inside": int,
                            "space": int, "home": int, "uptime": int, "link": dict}
 _LINK: dict[str, type] = {
-    **dict.fromkeys(("name", "kind", "mac", "broadcast", "perm", "bus", "device", "port", "alias", "master", "token"),
-                    str),
+    **dict.fromkeys(("name", "kind", "mac", "broadcast", "perm", "bus", "device", "port", "pci", "alias", "master",
+                     "token"), str),
     **dict.fromkeys(("index", "layer", "mtu", "txqlen", "group", "linkmode", "flags", "lower", "generated"), int),
     **dict.fromkeys(("altnames", "upper", "addresses", "routes", "qdiscs", "neighbours"), list), "settings": dict}
 
@@ -221,19 +221,10 @@ class Leases:
     # -- for those who plan --
 
     def known(self) -> list[Portrait]:
-        """The links of the host as they are, and those that are lent as they were, each with its place on PCI."""
+        """The links of the host as they are, and those that are lent as they were."""
         lent = {one["key"]: one["link"] for one in self.all()}
         found = {nic.key(one): one for one in self.kernel.portraits(*steps.requests())}
-        every = [*found.values(), *(one for word, one in lent.items() if word not in found)]
-        return [{**one, "pci": self._pci(one)} for one in every]
-
-    def _pci(self, one: Portrait) -> str:
-        """The address of its PCI device, which of a virtio device is the one above it."""
-        if one["bus"] == "pci":
-            return str(one["device"])
-        where = self.kernel.read_link(f"/sys/bus/{one['bus']}/devices/{one['device']}") if one["bus"] else None
-        above = os.path.basename(os.path.dirname(where or ""))
-        return above if above.count(":") == 2 else ""
+        return [*found.values(), *(one for word, one in lent.items() if word not in found)]
 
     def wireless(self, one: Portrait) -> bool:
         """Whether it belongs to a phy, which its device shows."""
@@ -247,15 +238,16 @@ class Leases:
         found = nic.find(word, known)
         return found if len(found) < 2 else [one for one in found if self.find(nic.key(one)) is None] or found
 
-    def resolve(self, specs: list[Spec]) -> dict[str, tuple[str, str]]:
-        """The words of `parent` -> (name at home, key) of the link that each means, where it means one."""
+    def resolve(self, specs: list[Spec]) -> dict[str, tuple[str, str, str, int]]:
+        """The words of `parent` -> (name, key, mac, mtu) at home of the link that each means, where it means one."""
         words = {one.parent for spec in specs for _, one in steps.physical(spec) if one.parent}
         known = self.known() if words else []
         out = {}
         for word in words:
             found = self.meant(specs[0].name, word, known)
             if len(found) == 1:
-                out[word] = found[0]["name"], nic.key(found[0])
+                link = found[0]
+                out[word] = link["name"], nic.key(link), link["mac"], link["mtu"]
         return out
 
     def refusals(self, spec: Spec) -> list[Refusal]:

@@ -39,6 +39,7 @@ from runspec.spec.model import (
 )
 from runspec.spec.model_net import MODES
 from runspec.spec.names import CAPABILITY_NUMBER
+from runspec.spec.parents import parse_parent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -283,7 +284,8 @@ class Reader:
                   metric=route.get("metric")) for index, route in enumerate(one.get("routes") or ()))
         kind, vlan = one["type"], one.get("vlan")
         return Interface(
-            name=one["name"], type=kind, network=one.get("network"), parent=one.get("parent"),
+            name=one["name"], type=kind, network=one.get("network"),
+            parent=self.value(one, at, "parent", parse_parent),
             mode=one.get("mode") or MODES.get(kind, (None,))[0],
             vlan=Vlan(**{name: vlan[name] for name in ("id", "protocol") if name in vlan}) if vlan else None,
             sysctl=self.pairs(one, at, "sysctl"), fallback=one.get("fallback"),

@@ -7,6 +7,7 @@ from runspec.spec.model import Interface, Spec
 from runspec.spec.model_net import MODES, ON_PARENT
 from runspec.spec.rules_host_side import check_host_side
 from runspec.spec.rules_mounts import Faults
+from runspec.spec.rules_nic import check_nics
 from runspec.spec.units import shown
 
 # Where a link's own parameters are, ip-sysctl.rst; IFNAME stands for its name.
@@ -27,6 +28,7 @@ def parameter_fault(key: str) -> tuple[str, str, str] | None:
 def check_kinds(faults: Faults, spec: Spec) -> None:
     """Notes faults of each interface's own keys, and of several on one parent."""
     check_host_side(faults, spec)
+    check_nics(faults, spec)
     ways: set[int] = set()
     for index, one in enumerate(spec.interfaces):
         at = f"interfaces[{index}]"

@@ -180,6 +180,22 @@ def test_what_cannot_be_lent(wire: Cli, tmp_path: Path) -> None:
     wire("destroy", "--yes", "lent", "lent1")
 
 
+@pytest.mark.both
+def test_what_is_no_physical_interface(wire: Cli, tmp_path: Path) -> None:
+    """A virtual link would end with the namespace: refused with its place, before any step, nothing touched."""
+    ip(wire.netns, "link", "add", "br7", "type", "bridge")
+    before = links(wire.netns.pid)
+    for parent, said in (("nic0", "nic0 is no physical interface but veth"),
+                         ("eth77", "there is no physical interface eth77"),
+                         ("br7", "br7 is no physical interface but bridge"),
+                         ("mac:02:00:00:00:00:01", "there is no physical interface mac:02:00:00:00:00:01")):
+        file = write(tmp_path, {}, interfaces=[{"name": "eth0", "type": "physical", "parent": parent}])
+        for verb in ("plan", "apply"):
+            done = wire(verb, file, status=2)
+            assert "lent.yaml:" in done.stderr and f"interfaces[0].parent: {said}" in done.stderr, done.stderr
+    assert links(wire.netns.pid) == before and wire("list", "-q").stdout == ""
+
+
 def test_it_may_have_died_with_its_container(wire: Cli, tmp_path: Path) -> None:
     """A virtual link ends with its namespace: what is left can be destroyed, and made again with another one."""
     file = write(tmp_path, {"nic0": {}})

@@ -173,7 +173,7 @@ REASONS = {
     "type": "a bridge is the only type there is",
     "external": "a bridge is made here or elsewhere: the change is refused, tests/system/test_networks.py",
     "interfaces[].network": "tests/system/test_kinds.py, with two networks",
-    "interfaces[].parent": "tests/system/test_kinds.py, with two parents",
+    "interfaces[].parent": "tests/system/test_kinds.py with two parents, tests/system/test_lease.py with NICs",
     "root.digest": "it follows from root.image: tests/system/test_images.py",
     "process.terminal": "tests/system/test_terminal.py", "process.consoleSize": "tests/system/test_terminal.py",
     "process.execCPUAffinity.initial": "exec has left it before anybody can look",

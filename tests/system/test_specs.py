@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
-from conftest import CHECKOUT, Cli, assert_nothing_leaked, requires
+from conftest import CHECKOUT, Cli, Netns, assert_nothing_leaked, requires
 from kernels import IN_VM
 from machine import Picture
 
 FILES = sorted((CHECKOUT / "specs").glob("*.yaml"))
 # What a file needs beside the usual.
-MORE = {"accounts": ("user_namespace",), "clock": ("time_namespace",), "legacy32": ("legacy32",),
-        "one-wire": ("macvlan",), "phone": ("partition",), "phone-v1": ("rt_group",)}
+MORE = {"accounts": ("user_namespace",), "clock": ("time_namespace",), "delegated": ("nic",),
+        "legacy32": ("legacy32",), "one-wire": ("macvlan",), "phone": ("partition",), "phone-v1": ("rt_group",)}
 # Links of the host that a file builds on.
 PARENTS = {"one-wire": ("nic0",)}
+
+
+@pytest.fixture
+def cli(name: str, netns: Netns) -> Iterator[Cli]:
+    """The installed runspec in a private network, or in the machine's, where its hardware is."""
+    machine = Netns(own=False) if "nic" in MORE.get(name, ()) else None
+    one = Cli(machine or netns, Path("/run/runspec/state"))
+    yield one
+    one.sweep()
+    if machine is not None:
+        machine.close()
 
 
 @requires("root", "busybox", "bridge", "veth", "ip", "nsenter", "overlay")

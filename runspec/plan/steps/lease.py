@@ -16,7 +16,7 @@ from runspec.errors import HostError, SyscallError
 from runspec.plan import nic, rtnetlink, tc
 from runspec.plan.steps.base import ATTACH, LIVE, STOP, HostStep, Step, Table
 from runspec.plan.steps.host_links import EBUSY, EEXIST, MARK
-from runspec.plan.steps.links import inside, link_messages
+from runspec.plan.steps.links import configured
 from runspec.plan.view_links import FIRST_INDEX, device_index
 from runspec.spec.model import Interface, NetDevice, Spec
 
@@ -171,7 +171,7 @@ class ReturnLink(HostStep):
             one, index = self.interface, memo["inside"]
             LendLinkLive(target=self.target, asked=self.asked, host=memo["link"]["name"], key=memo["key"],
                          name=one.name, index=index, mac=one.mac, mtu=one.mtu).apply(kernel, run)
-            inside(self.target, self.path, link_messages(one, index), "").apply(kernel, run)
+            configured(self.target, self.path, one, index, "").apply(kernel, run)
 
     def __str__(self) -> str:
         return f"move link {self.asked} back"
@@ -344,8 +344,10 @@ def dress(kernel: Any, lease: Lease, now: Portrait) -> list[str]:
     for _ in range(3):      # a route may need another one first
         now = at_home(kernel, lease) or now
         asked, have = nic.routes(home, index), nic.routes(now, index)
-        drop = [nic.drop_route(raw) for body, raw in have.items() if body not in asked]
-        put = [nic.put_route(raw, home["index"], index, elapsed) for body, raw in asked.items() if body not in have]
+        drop = [nic.drop_route(raw) for body, raw in have.items()
+                if body not in asked and not (nic.by_kernel(body) and body[4] == abi.RT_TABLE_LOCAL)]
+        put = [nic.put_route(raw, home["index"], index, elapsed) for body, raw in asked.items()
+               if body not in have and not nic.by_kernel(body)]
         if not drop + put:
             break
         try:
@@ -393,10 +395,10 @@ def interface_step(spec: Spec, i: int, one: Interface, index: int, known: dict[s
 
     Args:
         index: that it gets inside.
-        known: the words of `parent` -> (name, key) of the link that each means.
+        known: the words of `parent` -> (name, key, mac, mtu) of the link that each means.
     """
     assert one.parent is not None
-    host, key = known[one.parent]
+    host, key, _, _ = known[one.parent]
     kind = LendLinkLive if live else LendLink
     return kind(target=spec.name, path=f"interfaces[{i}]", asked=one.parent, host=host, key=key, name=one.name,
                 index=index, mac=one.mac, mtu=one.mtu)

@@ -70,11 +70,12 @@ def change_links(spec: Spec, last: Spec | None, facts: Facts, changes: tuple[Cha
     if not paths or not is_new(spec, "network"):
         return []
     steps: list[Step] = []
-    here = {link.name: link for link in facts.links}
+    nics = lent(spec, last) | set(facts.leases.values())
+    here = {link.name: link for link in facts.links if link.index not in nics}
     declared = {one.name for one in spec.interfaces}
     former = {one.name: one for one in last.interfaces} if last is not None else {}
     for link in facts.links:
-        if link.index == LOOPBACK or link.name in declared or link.index in lent(spec, last) or shapes(link):
+        if link.index == LOOPBACK or link.name in declared or link.index in nics or shapes(link):
             continue
         if link.name in former:
             steps += host_access.end(name, f"interfaces[{link.name}]", former[link.name])
@@ -84,7 +85,7 @@ def change_links(spec: Spec, last: Spec | None, facts: Facts, changes: tuple[Cha
     taken = {link.index for link in facts.links}
     for i, one in enumerate(spec.interfaces):
         mine = [path for path in paths if path == f"interfaces[{i}]" or path.startswith(f"interfaces[{i}].")]
-        if not mine:
+        if not mine or one.type == "physical":
             continue
         link = here.get(one.name)
         leaves = {path[len(f"interfaces[{i}]."):] for path in mine}
@@ -112,7 +113,7 @@ def change_links(spec: Spec, last: Spec | None, facts: Facts, changes: tuple[Cha
             steps += _host_side(name, mine[0], one, facts, outside, former.get(one.name))
         within = leaves - outside - {"fallback", "hostAccess"}
         if within:
-            steps.append(_inside(name, mine[0], one, link, facts, within, former.get(one.name)))
+            steps.append(in_place(name, mine[0], one, link, facts, within, former.get(one.name)))
         if emulated(one) and leaves & {"fallback", "mac", "up"}:
             steps.append(TagFrames(target=name, path=mine[0], link=host_name(name, one.name), interface=one,
                                    mac=one.mac or link.mac))
@@ -155,7 +156,7 @@ def _host_side(name: str, path: str, one: Interface, facts: Facts, leaves: set[s
     return steps
 
 
-def _inside(name: str, path: str, one: Interface, link: Any, facts: Facts, leaves: set[str],
+def in_place(name: str, path: str, one: Interface, link: Any, facts: Facts, leaves: set[str],
             former: Interface | None) -> ChangeInside:
     """The container's end of a link, in place."""
     keys = [leaf[len("sysctl."):] for leaf in sorted(leaves) if leaf.startswith("sysctl.")]

@@ -1,0 +1,365 @@
+"""A NIC of the host lent to a container: it comes home as it was, whatever ended and however.
+
+On the VM's own NICs: a virtual link dies with its namespace, so it would prove nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import Cli, Netns, assert_nothing_leaked, requires
+from kernels import SLOWER
+from machine import Picture
+from verbs import Verbs
+
+pytestmark = requires("nic", "root", "busybox", "ip", "nsenter")
+SEED = int(os.environ.get("RUNSPEC_SEED", "20260"))
+ADDRESS, MAC, PERM = "10.96.0.1", "52:54:00:aa:bb:01", "52:54:00:12:34:57"
+BASE: dict[str, Any] = {"apiVersion": "runspec/v1", "name": "lessee", "root": {"image": "busybox"},
+                        "process": {"args": ["/bin/sleep", "100000"]}}
+# All that a NIC can have: what was set by hand, what the kernel made, of both families, in several tables.
+DRESS = f"""
+sysctl -qw net.ipv6.conf.eth1.accept_ra=0 net.ipv4.conf.eth1.rp_filter=2 net.ipv6.conf.eth0.accept_ra=0 \
+    net.ipv4.neigh.eth1.base_reachable_time_ms=20000
+ip link set eth1 down
+ip link set eth1 address {MAC} mtu 1400 txqueuelen 500 group 7 allmulticast on alias "uplink of the lab"
+ip link property add dev eth1 altname lab-uplink-with-a-name-longer-than-fifteen-bytes
+tc qdisc add dev eth1 root handle 9: tbf rate 20mbit burst 32k latency 50ms
+ip link set eth1 up
+ip addr add {ADDRESS}/24 brd + dev eth1
+ip addr add 10.96.0.2/24 dev eth1 label eth1:two
+ip addr add 10.97.0.1/32 dev eth1 noprefixroute
+ip addr add fd96::1/64 dev eth1
+ip addr add fd97::1/128 dev eth1 nodad
+ip addr add 10.98.0.1/24 dev eth1 valid_lft 100000 preferred_lft 50000
+ip route add 192.0.2.0/24 via 10.96.0.254 metric 50
+ip route add 192.0.2.0/24 via 10.96.0.253 metric 60 src {ADDRESS} mtu 1300
+ip route add 198.51.100.0/24 dev eth1 proto 77 table 100
+ip route add 203.0.113.0/24 via 10.99.0.1 dev eth1 onlink
+ip -6 route add 2001:db8::/32 via fd96::fe src fd97::1 metric 10
+ip -6 route add 2001:db8:1::/48 via fe80::1 dev eth1 table 100
+ip neigh add 10.96.0.200 lladdr 02:00:00:00:00:99 dev eth1
+tc qdisc add dev eth0 root handle 5: fq maxrate 10mbit
+ip addr add 10.95.0.1/24 dev eth0
+ip link set eth0 up
+"""
+
+
+def tell(*words: str) -> Any:
+    return json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout or "[]")
+
+
+def host() -> dict[str, Any]:
+    """The host's NICs with all that they have, as ip(8), tc(8) and /proc tell it; without what counts or runs."""
+    found: dict[str, Any] = {
+        "link": tell("ip", "-d", "-j", "link"), "addr": tell("ip", "-j", "addr"), "qdisc": tell("tc", "-j", "qdisc"),
+        "route": tell("ip", "-j", "-d", "route", "show", "table", "all"),
+        "route6": tell("ip", "-j", "-d", "-6", "route", "show", "table", "all"),
+        "neigh": tell("ip", "-j", "neigh", "show", "nud", "permanent")}
+    # The order of routes to one network, as fe80::/64 of each link, is that of their making.
+    found |= {part: sorted(found[part], key=str) for part in ("route", "route6")}
+    for link in found["addr"]:
+        for one in link["addr_info"]:
+            if "dynamic" in one:
+                assert 0 < one.pop("valid_life_time") <= 100000 and 0 < one.pop("preferred_life_time") <= 50000
+    for name in ("eth0", "eth1"):
+        for kind in ("ipv4/conf", "ipv6/conf", "ipv4/neigh", "ipv6/neigh"):
+            for file in Path("/proc/sys/net", kind, name).glob("*"):
+                if file.name != "stable_secret":
+                    found[f"{kind}/{name}/{file.name}"] = file.read_text()
+    return found
+
+
+def home(before: dict[str, Any], patience: float = 10.0) -> None:
+    """Fail unless all is as it was; what the kernel does behind our backs may take a moment."""
+    end = time.monotonic() + patience
+    while (now := host()) != before:
+        if time.monotonic() > end:
+            raise AssertionError("it is not as before:\n" + "\n".join(
+                f"{part}: {sign} {line}" for part in {*before, *now} for sign, lines, others in (
+                    ("+", now.get(part, ()), before.get(part, ())), ("-", before.get(part, ()), now.get(part, ())))
+                for line in ([lines] if isinstance(lines, str) else lines) if line not in others))
+        time.sleep(0.1)
+
+
+class Host:
+    """runspec in the initial network namespace, whose NICs are dressed up; what all tests leave there."""
+
+    def __init__(self, cli: Cli, folder: Path) -> None:
+        self.cli, self.folder, self.verbs = cli, folder, Verbs(cli)
+        self.write()
+        self.verbs("apply", self.file())    # the image stays by design
+        self.verbs("destroy", "--yes", "lessee")
+        self.links, self.before = host(), self.picture()
+
+    def file(self, name: str = "lessee") -> Path:
+        return self.folder / f"{name}.yaml"
+
+    def write(self, *interfaces: dict[str, Any], name: str = "lessee", **more: Any) -> Path:
+        self.file(name).write_text(yaml.safe_dump({**BASE, "name": name, "interfaces": list(interfaces), **more}))
+        return self.file(name)
+
+    def state(self, name: str = "lessee") -> dict[str, Any]:
+        return dict(json.loads(self.verbs("state", name)))
+
+    def enter(self, *words: str) -> str:
+        """A program of the host in the container's network."""
+        return subprocess.run(["nsenter", f"--net=/proc/{self.state()['pid']}/ns/net", *words], check=True,
+                              capture_output=True, text=True).stdout
+
+    def inside(self, name: str = "lan0") -> dict[str, Any]:
+        """A link inside, with its addresses and gateways."""
+        (one,) = json.loads(self.enter("ip", "-j", "addr", "show", "dev", name))
+        one["own"] = sorted(f"{each['local']}/{each['prefixlen']}" for each in one["addr_info"]
+                            if each["scope"] == "global")
+        one["via"] = [each["gateway"] for each in json.loads(self.enter("ip", "-j", "route", "show", "default"))]
+        return dict(one)
+
+    def home(self, gone: bool = True) -> None:
+        """Fail unless the NICs are as they were, and, with no container left, all else as well."""
+        home(self.links)
+        if gone:
+            assert_nothing_leaked(self.before, self.picture)
+
+    def picture(self) -> Picture:
+        """All but the links, which `host` tells more of: lifetimes run on."""
+        return {part: lines for part, lines in self.cli.picture().items() if part != "links"}
+
+
+@pytest.fixture(scope="module")
+def module() -> Iterator[Host]:
+    subprocess.run(["sh", "-ec", DRESS], check=True)
+    # Until duplicate address detection is over.
+    end = time.monotonic() + 10 * SLOWER
+    while any("tentative" in one for link in tell("ip", "-j", "addr") for one in link["addr_info"]):
+        assert time.monotonic() < end
+        time.sleep(0.2)
+    holder = Netns(own=False)
+    with tempfile.TemporaryDirectory() as folder:
+        one = Host(Cli(holder, Path("/run/runspec/state")), Path(folder))
+        yield one
+        one.cli.sweep()
+    holder.close()
+
+
+@pytest.fixture
+def lab(module: Host) -> Iterator[Host]:
+    """The same, swept after each test, so that one that fails costs no other."""
+    yield module
+    module.cli.sweep()
+
+
+def nic(**keys: Any) -> dict[str, Any]:
+    one = {"name": "lan0", "type": "physical", "parent": "eth1", "addresses": ["10.95.0.2/24", "fd95::2/64"],
+           "gateway": "10.95.0.1", **keys}
+    return {key: value for key, value in one.items() if value is not None}
+
+
+@pytest.mark.parametrize("parent", ["eth1", f"mac:{PERM}", "pci:0000:00:06.0"])
+def test_there_and_back(parent: str, lab: Host) -> None:
+    """It is inside under its name at its place, works, and comes home as it was."""
+    file = lab.write(nic(parent=parent, mac="52:54:00:cc:dd:01", mtu=1450))
+    assert "move link eth1" in lab.verbs("plan", file)
+    lab.verbs("apply", file)
+    assert lab.verbs("diff", file) == "" and "up to date" in lab.verbs("plan", file)
+    one = lab.inside()
+    assert one["ifindex"] == 11 and one["mtu"] == 1450 and one["address"] == "52:54:00:cc:dd:01"
+    assert one["own"] == ["10.95.0.2/24", "fd95::2/64"] and one["via"] == ["10.95.0.1"] and "UP" in one["flags"]
+    assert "eth1" not in {link["ifname"] for link in tell("ip", "-j", "link")}
+    if parent == "eth1":
+        lab.verbs("exec", "lessee", "/bin/ping", "-c", "1", "-w", str(5 * SLOWER), "10.95.0.1")
+    lab.verbs("destroy", "--yes", "lessee")
+    lab.home()
+
+
+def test_in_place(lab: Host) -> None:
+    """All of it is edited while the container runs; what is asked no more goes home."""
+    lab.verbs("apply", lab.write(nic()))
+    one, init = lab.inside(), lab.state()["pid"]
+    assert one["address"] == MAC and one["mtu"] == 1400
+    edited = nic(name="net0", mac="52:54:00:cc:dd:02", mtu=1450, addresses=["10.95.0.3/24"])
+    diff = lab.verbs.run("diff", lab.write(edited))[1]
+    assert "in place" in diff and "restart" not in diff, diff
+    lab.verbs("apply", lab.file())
+    one = lab.inside("net0")
+    assert (one["address"], one["mtu"], one["own"]) == ("52:54:00:cc:dd:02", 1450, ["10.95.0.3/24"])
+    assert one["via"] == ["10.95.0.1"]
+    lab.verbs("apply", lab.write(nic(name="net0")))
+    one = lab.inside("net0")
+    assert (one["address"], one["mtu"]) == (MAC, 1400)
+    # Its other form names the same NIC, which is lent again; and a link that stands on it does not stay.
+    lab.enter("ip", "link", "add", "spy", "link", "net0", "type", "macvlan")
+    lab.verbs("apply", lab.write())
+    lab.home(gone=False)
+    assert "spy" not in lab.enter("ip", "link")
+    assert lab.state()["pid"] == init
+    lab.verbs("apply", lab.write(nic()))
+    assert lab.state()["pid"] == init and lab.inside()["own"] == ["10.95.0.2/24", "fd95::2/64"]
+    lab.verbs("destroy", "--yes", "lessee")
+    lab.home()
+
+
+def test_restart_and_recreate(lab: Host) -> None:
+    """A new init has it still, a new container again."""
+    lab.verbs("apply", lab.write(nic()))
+    init, namespace = lab.state()["pid"], os.readlink(f"/proc/{lab.state()['pid']}/ns/net")
+    file = lab.write(nic(), process={"args": ["/bin/sleep", "100001"]})
+    assert "move link" not in lab.verbs("plan", file)
+    lab.verbs("apply", "--yes", file)
+    assert lab.state()["pid"] != init and os.readlink(f"/proc/{lab.state()['pid']}/ns/net") == namespace
+    assert lab.inside()["own"] == ["10.95.0.2/24", "fd95::2/64"]
+    lab.verbs("apply", "--yes", lab.write(nic(), linux={
+        "namespaces": [{"type": kind} for kind in ("pid", "mount", "uts", "ipc", "network", "cgroup", "user")],
+        "uidMappings": [{"containerID": 0, "hostID": 100000, "size": 65536}],
+        "gidMappings": [{"containerID": 0, "hostID": 100000, "size": 65536}]}))
+    assert os.readlink(f"/proc/{lab.state()['pid']}/ns/net") != namespace
+    assert lab.inside()["own"] == ["10.95.0.2/24", "fd95::2/64"] and lab.inside()["via"] == ["10.95.0.1"]
+    lab.verbs("exec", "lessee", "/bin/true")
+    lab.verbs("destroy", "--yes", "lessee")
+    lab.home()
+
+
+def test_a_failed_apply(lab: Host) -> None:
+    status, said = lab.verbs.run("apply", lab.write(nic(mtu=1450), process={"args": ["/no/such"]}))
+    assert status == 2 and "while undoing" not in said, said
+    lab.home()
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_everybody_is_killed(kept: bool, lab: Host) -> None:
+    """The kernel throws it back bare, or somebody still has its namespace: the next run brings it home."""
+    lab.verbs("apply", lab.write(nic(mac="52:54:00:cc:dd:01", mtu=1450)))
+    init = lab.state()["pid"]
+    holder = subprocess.Popen(["nsenter", f"--net=/proc/{init}/ns/net", "sleep", "1000"]) if kept else None
+    while kept and os.readlink(f"/proc/{holder.pid if holder else 0}/ns/net") != os.readlink(f"/proc/{init}/ns/net"):
+        time.sleep(0.05)
+    os.kill(init, signal.SIGKILL)
+    status, said = lab.verbs.run("diff", lab.file())
+    assert status == 1 and "a lease of eth1 is to be settled" in said, said
+    assert "eth1" not in {one["ifname"] for one in tell("ip", "-j", "link")}    # a look changes nothing
+    # Not even a run about another container leaves it there.
+    other = lab.write(name="other")
+    lab.verbs("apply", other)
+    lab.home(gone=False)
+    lab.verbs("apply", "--yes", lab.file())
+    assert lab.inside()["own"] == ["10.95.0.2/24", "fd95::2/64"]
+    os.kill(lab.state()["pid"], signal.SIGKILL)
+    lab.verbs("destroy", "--yes", "lessee", "other")
+    lab.home()
+    if holder is not None:
+        holder.kill()
+        holder.wait()
+
+
+DRIFTS = {
+    "name": ("ip link set lan0 down; ip link set lan0 name mine", "interfaces[0]"),
+    "mac": ("ip link set lan0 address 52:54:00:00:00:77", "interfaces[0].mac"),
+    "mtu": ("ip link set lan0 mtu 1300", "interfaces[0].mtu"),
+    "addresses": ("ip addr del 10.95.0.2/24 dev lan0", "interfaces[0].addresses"),
+    "down": ("ip link set lan0 down", "interfaces[0].up"),
+    "gone": ("ip link set lan0 netns 1", "interfaces[0]")}
+
+
+def test_drift(lab: Host) -> None:
+    """What somebody does to it is named, and put right in place."""
+    lab.verbs("apply", lab.write(nic()))
+    init = lab.state()["pid"]
+    for words, path in DRIFTS.values():
+        lab.enter("sh", "-ec", words)
+        status, said = lab.verbs.run("diff", lab.file())
+        assert status == 1 and f"{path}:" in said and "drifted" in said and "in place" in said, (words, said)
+        lab.verbs("apply", lab.file())
+        one = lab.inside()
+        assert (one["address"], one["mtu"], one["own"], one["via"]) == (
+            MAC, 1400, ["10.95.0.2/24", "fd95::2/64"], ["10.95.0.1"]), words
+        assert lab.state()["pid"] == init and lab.verbs("diff", lab.file()) == ""
+    lab.verbs("destroy", "--yes", "lessee")
+    lab.home()
+
+
+# What is done to the host before, what is asked, what is said of it, what undoes it.
+WRONG = (
+    ("", {"parent": "eth7"}, "there is no physical interface eth7", ""),
+    ("", {"parent": "pci:0000:00:1f.7"}, "there is no physical interface pci:0000:00:1f.7", ""),
+    ("", {"parent": "lo"}, "is reserved", ""),
+    ("ip link add wire0 type veth peer name wire1", {"parent": "wire0"}, "wire0 is no physical interface but veth",
+     "ip link del wire0"),
+    ("ip link add br9 type bridge; ip link set eth0 master br9", {"parent": "eth0"}, "eth0 is a port of br9",
+     "ip link set eth0 nomaster; ip link del br9"),
+    ("ip link add mv0 link eth0 type macvlan", {"parent": "eth0"}, "mv0 stands on eth0", "ip link del mv0"),
+    ("tc qdisc replace dev eth0 root handle 5: htb", {"parent": "eth0"}, "eth0 has a qdisc htb",
+     "tc qdisc replace dev eth0 root handle 5: fq maxrate 10mbit"),
+    ("ip route add default via 10.95.0.9", {"parent": "eth0"}, "the host's default route goes through eth0",
+     "ip route del default"))
+
+
+def test_what_is_refused(lab: Host) -> None:
+    """Before any step, with its place; nothing is touched."""
+    for before, keys, said, after in WRONG:
+        subprocess.run(["sh", "-ec", before], check=True)
+        links = host()
+        status, text = lab.verbs.run("apply", lab.write(nic(**keys)))
+        assert status == 2 and said in text and "Traceback" not in text, (said, text)
+        assert "default route" in said or ("lessee.yaml:" in text and "interfaces[0].parent" in text), text
+        assert host() == links
+        subprocess.run(["sh", "-ec", after], check=True)
+    lab.home()
+    lab.verbs("apply", lab.write(nic()))
+    status, text = lab.verbs.run("apply", lab.write(nic(), name="other"))
+    assert status == 2 and "eth1 can be in one container only" in text, text
+    status, text = lab.verbs.run("apply", lab.write(nic(parent=f"mac:{PERM}"), name="other"))
+    assert status == 2 and "eth1 is lent to lessee" in text, text
+    lab.verbs("destroy", "--yes", "lessee")
+    lab.home()
+
+
+def test_oci(lab: Host) -> None:
+    """linux.netDevices: its addresses go along; the same way back."""
+    lab.verbs("apply", lab.write(linux={"netDevices": {"eth1": {"name": "lan0"}}}))
+    one = lab.inside()
+    assert {f"{ADDRESS}/24", "fd96::1/64"} <= set(one["own"]) and one["mtu"] == 1400 and one["address"] == MAC
+    os.kill(lab.state()["pid"], signal.SIGKILL)
+    lab.verbs("destroy", "--yes", "lessee")
+    lab.home()
+
+
+@pytest.mark.parametrize("case", ["apply", "edit", "destroy"])
+def test_killed_at_any_act(case: str, lab: Host) -> None:
+    """At each act around the move, and at a sample of the others."""
+    draw, trace = random.Random(f"{SEED} {case}"), lab.folder / "trace"
+
+    def begin() -> tuple[str | Path, ...]:
+        if case == "apply":
+            return "apply", lab.write(nic(mtu=1450))
+        lab.verbs("apply", lab.write(nic(mtu=1450)))
+        return ("apply", lab.write()) if case == "edit" else ("destroy", "--yes", "lessee")
+
+    trace.unlink(missing_ok=True)
+    assert lab.verbs.run(*begin(), fault=f"trace@{trace}")[0] == 0
+    acts = trace.read_text().split()
+    lab.verbs("destroy", "--yes", "lessee")
+    lab.home()
+    # The lease is written, then it moves.
+    near = [acts.index("fsync") + n for n in (0, 1, 2, 3, 5)] if case == "apply" else []
+    for n in sorted({*near, *draw.sample(range(1, len(acts)), 5)}):
+        status, text = lab.verbs.run(*begin(), fault=f"kill@{n}")
+        assert status == -signal.SIGKILL, (n, status, text)
+        if n % 2:
+            lab.verbs("apply", "--yes", lab.file())
+            assert lab.verbs("diff", lab.file()) == ""
+        lab.verbs("destroy", "--yes", "lessee")
+        try:
+            lab.home()
+        except AssertionError as error:
+            raise AssertionError(f"{case} killed before act {n} of {len(acts)}, {acts[n - 1]}: {error}") from error

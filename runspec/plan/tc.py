@@ -78,6 +78,18 @@ def create_ifb(name: str, index: int) -> bytes:
     return _HEAD.pack(_HEAD.size + len(head) + len(body), abi.RTM_NEWLINK, _NEW, 1, 0) + head + body
 
 
+def map_priority(index: int, priority: int) -> bytes:
+    """Packets of this priority leave a VLAN link with as high a one in their tag.
+
+    See: ip-link(8), "egress-qos-map".
+    """
+    head = _LINK.pack(0, 0, index, 0, 0)
+    pair = attribute(abi.IFLA_VLAN_QOS_MAPPING, struct.pack("=II", priority, priority))
+    body = attribute(abi.IFLA_LINKINFO, attribute(abi.IFLA_INFO_KIND, b"vlan") + attribute(
+        abi.IFLA_INFO_DATA, attribute(abi.IFLA_VLAN_EGRESS_QOS, pair)))
+    return _HEAD.pack(_HEAD.size + len(head) + len(body), abi.RTM_NEWLINK, _SET, 1, 0) + head + body
+
+
 # Queueing disciplines
 
 

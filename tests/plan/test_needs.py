@@ -10,6 +10,7 @@ from runspec.spec.fields import pattern
 from runspec.spec.model import (
     Cpu,
     IDMapping,
+    Interface,
     Landlock,
     LandlockNet,
     LandlockPath,
@@ -19,11 +20,13 @@ from runspec.spec.model import (
     Namespace,
     Network,
     Process,
+    Qos,
     Resources,
     Rlimit,
     Root,
     Scheduler,
     Spec,
+    Traffic,
 )
 
 
@@ -89,3 +92,17 @@ def test_paths_lead_back_to_rows() -> None:
     assert {"mounts[1].uidMappings[0].size", "landlock.fs[0].access", "linux.resources.unified"} <= used
     assert {path for path in used if not fields.row(path).path} == {"linux"}
     assert pattern("mounts[1].uidMappings") in needs.ROWS
+
+
+def test_what_holds_traffic_depends_on_the_end_and_the_rate() -> None:
+    """A veth is held at its other end, where what leaves the container arrives; a fast line takes nothing apart."""
+    def words(kind: str, **ways: Traffic) -> set[str]:
+        spec = SPEC.replace(interfaces=(Interface(name="e0", type=kind, qos=Qos(**ways)),))
+        return {word for path, found in needs.needs(spec) if path == "interfaces[0].qos" for word in found}
+
+    slow, fast, marked = Traffic(rate=10**6), Traffic(rate=10**10), Traffic(dscp=46)
+    through = {"traffic:htb", "traffic:tbf", "traffic:clsact", "traffic:ifb", "traffic:redirect"}
+    assert words("veth", egress=slow) == words("macvlan", ingress=slow) == through
+    assert words("veth", ingress=slow) == words("macvlan", egress=slow) == {"traffic:htb", "traffic:tbf"}
+    assert words("veth", ingress=fast) == {"traffic:htb"}
+    assert words("veth", egress=marked) == words("vlan", ingress=marked) == {"traffic:clsact", "traffic:bpf"}

@@ -64,6 +64,14 @@ def test_rate_beyond_32_bits() -> None:
     assert rtnetlink.attribute(abi.TCA_HTB_CEIL64, struct.pack("=Q", 2 * rate)) in message
 
 
+def test_priority_of_a_vlan() -> None:
+    (one,) = list(marshal.MarshalRtnl().parse(tc.map_priority(7, 5)))
+    info = one.get_attr("IFLA_LINKINFO")
+    assert (one["event"], one["index"], info.get_attr("IFLA_INFO_KIND")) == ("RTM_NEWLINK", 7, "vlan")
+    pair = info.get_attr("IFLA_INFO_DATA").get_attr("IFLA_VLAN_EGRESS_QOS").get_attr("IFLA_VLAN_QOS_MAPPING")
+    assert (pair["from"], pair["to"]) == (5, 5)
+
+
 def test_filters() -> None:
     message = tc.put_bpf(7, tc.INGRESS_HOOK, 1, "runspec:mark", 42)
     one, options = decode(message)

@@ -85,6 +85,32 @@ def test_mac(text: str, mac: str) -> None:
     assert units.parse_mac(text) == mac
 
 
+@pytest.mark.parametrize(("text", "rate"), [
+    ("10mbit", 10**7), ("1.5gbit", 1_500_000_000), ("500Kbit", 500_000), ("8000", 8000), (8000, 8000), ("1kibit", 1024),
+    ("2mibps", 2 << 23), ("800kbps", 6_400_000), ("10bit", 10), ("1tbit", 10**12), ("0", 0)])
+def test_rate(text: object, rate: int) -> None:
+    assert units.parse_rate(text) == rate
+
+
+@pytest.mark.parametrize("text", ["", "mbit", "10mb", "10m", "-1mbit", "1e6", "10 mbit", "0.5bit", "1,5mbit", True])
+def test_no_rate(text: object) -> None:
+    with pytest.raises(SpecError):
+        units.parse_rate(text)
+
+
+@pytest.mark.parametrize(("text", "mark"), [
+    ("ef", 46), ("EF", 46), ("be", 0), ("af11", 10), ("af43", 38), ("cs6", 48), ("va", 44), ("le", 1), (0, 0), (63, 63),
+    ("46", 46)])
+def test_dscp(text: object, mark: int) -> None:
+    assert units.parse_dscp(text) == mark
+
+
+@pytest.mark.parametrize("text", ["", "af14", "af51", "cs8", "64", -1, 64, "0x2e", True, "best"])
+def test_no_dscp(text: object) -> None:
+    with pytest.raises(SpecError):
+        units.parse_dscp(text)
+
+
 @pytest.mark.parametrize(("text", "listed"), [("0", "0"), (0, "0"), ("3,0-1,2", "0-3"), ("0-1,3", "0-1,3"),
                                               ("5,5,5", "5")])
 def test_cpuset(text: object, listed: str) -> None:

@@ -24,6 +24,7 @@ from runspec import abi
 from runspec.kernel import Kernel
 from runspec.plan import tc
 from runspec.plan.tc_bpf import R1, R2, WORD, Assembler
+from runspec.plan.view_links import FIRST_INDEX
 
 pytestmark = requires("root", "busybox", "bridge", "veth", "ifb", "ip", "tc", "nsenter", "iperf3")
 HOST, GUEST, HOST6, GUEST6 = "10.92.0.1", "10.92.0.2", "fd92::1", "fd92::2"
@@ -305,3 +306,101 @@ def test_nothing_is_left_of_one_that_died(held: Held, tmp_path: Path) -> None:
             time.sleep(0.01)
     held.cli("destroy", "--yes", "dead")
     assert held.netns.run("ip", "-br", "link").stdout == before
+
+
+PCP = """
+import socket, sys
+sees = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+sees.bind((sys.argv[1], 3))
+sees.setsockopt(263, 8, 1)          # SOL_PACKET, PACKET_AUXDATA: where a tag goes that the kernel takes off
+sees.settimeout(20)
+print("ready", flush=True)
+while True:
+    data, rest, _, where = sees.recvmsg(2000, 64)
+    if where[2] != 4 and data[12:14] == b"\\x08\\0" and data[23] == 1:
+        break
+print(data[15] >> 2, int.from_bytes(rest[0][2][16:18], sys.byteorder) >> 13 if rest else 0, flush=True)
+"""
+
+
+@pytest.mark.both
+@pytest.mark.parametrize("kind", [pytest.param(kind, marks=requires(kind)) for kind in ("macvlan", "vlan", "ipvlan")])
+def test_links_with_their_only_end_inside(cli: Cli, tmp_path: Path, kind: str) -> None:
+    """Held and marked both ways, changed, lost and repaired; on a VLAN the priority is in the tag."""
+    run = cli.netns.run
+    run("sh", "-ec", "ip link add p0 type veth peer name p1; ip link set dev p0 up; ip link set dev p1 up")
+    wire = "p1.7" if kind == "vlan" else "p1"
+    if kind == "vlan":
+        assert run("sh", "-ec", "ip link add link p1 name p1.7 type vlan id 7; ip link set p1.7 up").returncode == 0
+    run("ip", "addr", "add", f"{HOST}/24", "dev", wire)
+    links = cli.netns.run("ip", "-br", "link").stdout
+    file = tmp_path / "inner.yaml"
+
+    def apply(rate: int) -> None:
+        qos = {"egress": {"rate": rate * MBIT, "dscp": "ef", "priority": 5}, "ingress": {"rate": rate * MBIT}}
+        link = {"name": "eth0", "type": kind, "parent": "p0", "addresses": [f"{GUEST}/24"], "qos": qos}
+        file.write_text(yaml.safe_dump({
+            "apiVersion": "runspec/v1", "name": "inner", "root": {"image": "busybox"},
+            "process": {"args": ["/bin/sleep", "100000"]},
+            "interfaces": [link | ({"vlan": {"id": 7}} if kind == "vlan" else {})]}))
+        cli("apply", "--yes", file)
+        assert cli("diff", file).stdout == ""
+
+    apply(1)
+    pid = int(json.loads(cli("state", "inner").stdout)["pid"])
+    inside = ["nsenter", "-t", str(pid), "-n"]
+    sees = cli.netns.popen(sys.executable, "-c", PCP, "p1")
+    assert sees.stdout is not None and sees.stdout.readline() == "ready\n"
+    subprocess.run([*inside, "ping", "-c", "1", "-W", "10", HOST], check=True, capture_output=True)
+    assert sees.communicate(timeout=60)[0] == f"46 {5 if kind == 'vlan' else 0}\n"
+    for rate in (1, 2):
+        apply(rate)
+        for way in ("egress", "ingress"):
+            assert near(flood(cli, inside, pid, wire, way), rate * MBIT), (way, rate)
+    subprocess.run(["sh", "-ec", f"{' '.join(inside)} tc qdisc del dev eth0 root; "
+                    f"{' '.join(inside)} tc filter del dev eth0 ingress pref 2"], check=True)
+    found = json.loads(cli("diff", "-o", "json", file, status=1).stdout)["changes"]
+    told = {one["path"]: one["cause"] for one in found}
+    assert told == {f"interfaces[0].qos.{way}.rate": "drifted" for way in ("egress", "ingress")}
+    apply(2)
+    cli("destroy", "--yes", "inner")
+    assert cli.netns.run("ip", "-br", "link").stdout == links
+
+
+FLOOD = """
+import socket, sys, time
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.connect((sys.argv[1], 9))
+end = time.monotonic() + float(sys.argv[2])
+while time.monotonic() < end:
+    try:
+        s.send(bytes(1000))
+    except OSError:
+        pass
+    time.sleep(0.002)
+"""
+
+
+def flood(cli: Cli, inside: list[str], pid: int, wire: str, way: str) -> float:
+    """bit/s of UDP that pass, of more than are let pass."""
+    seconds = 2.5
+    outer = cli.netns.enter()
+    sends, sees, link = (inside, outer, wire) if way == "egress" else (outer, inside, f"ifb{FIRST_INDEX}")
+    to = HOST if way == "egress" else GUEST
+    sender = subprocess.Popen([*sends, sys.executable, "-c", FLOOD, to, str(seconds + 5)], stdout=subprocess.DEVNULL,
+                              stderr=subprocess.DEVNULL)
+
+    def passed() -> int:
+        text = subprocess.run([*sees, "ip", "-j", "-s", "link", "show", "dev", link], check=True, capture_output=True,
+                              text=True).stdout
+        return int(json.loads(text)[0]["stats64"]["rx"]["bytes"])
+
+    try:
+        time.sleep(1)
+        before, first = passed(), time.monotonic()
+        time.sleep(seconds)
+        after, last = passed(), time.monotonic()
+    finally:
+        sender.kill()
+        sender.wait()
+    return (after - before) * 8 / (last - first)

@@ -33,6 +33,7 @@ NEW = (("egress", "new"), ("ingress", "new"))
 # What leaves the container leaves its own end of a link, and arrives at the other.
 STRAIGHT = {"egress": "leaves", "ingress": "arrives"}
 TURNED = {"egress": "arrives", "ingress": "leaves"}
+EOPNOTSUPP = 95
 WORD = "program"    # under which a run holds the descriptor of a program
 
 
@@ -142,6 +143,11 @@ class HoldInside(HostStep):
         ifb = traffic.Shaper(name=f"ifb{self.index}", index=SHAPERS + self.index, alias=alias(self.target, one.name))
         acts = traffic.acts(self.index, traffic.way(one.qos, "egress"), traffic.way(one.qos, "ingress"), one.mtu,
                             {STRAIGHT[word]: part for word, part in parts.items()}, ifb)
+        out = traffic.way(one.qos, "egress")
+        if one.type == "vlan" and out is not None and out.priority is not None \
+                and parts.get("egress", "rate") != "rate":
+            # A VLAN without the driver is no such link.
+            acts.append((tc.map_priority(self.index, out.priority), None, EOPNOTSUPP))
         programs = list(dict.fromkeys(program for _, program, _ in acts if program is not None))
         held = tuple(f"{WORD}:{i}" for i in range(len(programs)))
         table = Table(("init", *held))

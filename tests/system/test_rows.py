@@ -75,7 +75,7 @@ class Walk:
 
     def apply(self) -> None:
         self.verbs("apply", "--yes", self.file)
-        assert not self.differs()
+        assert IN_VM or not self.differs()      # apply has looked itself; there, where looking is slow, once is enough
 
     def destroy(self) -> None:
         for kind, where, _ in cgroup_mounts():

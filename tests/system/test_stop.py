@@ -23,7 +23,8 @@ interfaces: []
 """
 # A shell that ends by itself on SIGTERM, with a child of its own session that does not.
 POLITE = ('[/bin/sh, -c, "trap \'exit 7\' TERM; trap \'echo 1 > /tmp/usr1\' USR1;'
-          ' setsid sh -c \\"trap : TERM; while :; do sleep 1000; done\\" & while :; do sleep 1000 & wait $!; done"]')
+          ' setsid sh -c \\"trap : TERM; echo > /tmp/ready; while :; do sleep 1000; done\\" &'
+          ' while :; do sleep 1000 & wait $!; done"]')
 STUBBORN = '[/bin/sh, -c, "trap : TERM; while :; do sleep 1000 & wait; done"]'
 needs = requires("root", "busybox", "nsenter")
 
@@ -39,6 +40,14 @@ def start(cli: Cli, tmp_path: Path) -> Callable[..., Path]:
     return one
 
 
+def ready(pid: int) -> None:
+    """Wait until the traps of POLITE are set."""
+    deadline = time.monotonic() + 10 * SLOWER
+    while not Path(f"/proc/{pid}/root/tmp/ready").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
 def state(cli: Cli, name: str = "c1") -> tuple[str, int]:
     told = json.loads(cli("state", name).stdout)
     return told["status"], told["pid"]
@@ -51,7 +60,7 @@ def test_stop_and_start_again(cli: Cli, start: Callable[..., Path], picture: Cal
     file = start()
     status, pid = state(cli)
     assert status == "running"
-    time.sleep(0.3 * SLOWER)
+    ready(pid)
     began = time.monotonic()
     assert cli("stop", "c1").stdout == "c1: stopped\n"
     assert time.monotonic() - began < 2 * SLOWER
@@ -115,7 +124,7 @@ def test_kill(cli: Cli, start: Callable[..., Path]) -> None:
     """A signal by name or number goes to init alone; to a stopped container it is an error."""
     start()
     _, pid = state(cli)
-    time.sleep(0.3 * SLOWER)
+    ready(pid)
     cli("kill", "c1", "USR1")
     deadline = time.monotonic() + 5 * SLOWER
     while cli("exec", "c1", "/bin/cat", "/tmp/usr1", status=None).stdout != "1\n":
@@ -134,7 +143,9 @@ def test_list_and_ps(cli: Cli, start: Callable[..., Path]) -> None:
     start("c1")
     start("c2", "[/bin/sleep, '100000']")
     cli("kill", "c1", "KILL")
-    time.sleep(0.2 * SLOWER)
+    deadline = time.monotonic() + 5 * SLOWER
+    while state(cli)[0] != "stopped":
+        assert time.monotonic() < deadline
     told = {one["id"]: one for one in json.loads(cli("list", "-f", "json").stdout)}
     assert {name: one["status"] for name, one in told.items()} == {"c1": "stopped", "c2": "running"}
     assert cli("list", "-q").stdout == "c1\nc2\n"

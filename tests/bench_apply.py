@@ -34,7 +34,7 @@ from typing import Any
 PREFIX = "runspecbench"
 # crun takes hybrid hierarchies for an error.
 CRUN = ("unshare", "-m", "sh", "-c", 'umount /sys/fs/cgroup/unified 2>/dev/null; exec "$@"', "sh")
-NET = "10.94"
+NET, PEERS = "10.94", "10.93"       # runspec's, and of the bridge that the peers join
 OUTSIDE = "RUNSPEC_BENCH_OUTSIDE"
 LIMITS = {"shares": 1000, "memory": 64 << 20, "pids": 64}
 # The most that a ratio should be.
@@ -61,7 +61,7 @@ class Bench:
                  "mount -t tmpfs -o mode=700 state /run/runspec;"
                  "mount -t tmpfs -o mode=755 images /var/lib/runspec; mount -t tmpfs netns /run/netns;"
                  "ip link set lo up; ip link add peers0 type bridge;"
-                 f"ip addr add {NET}.255.1/16 dev peers0; ip link set peers0 up")
+                 f"ip addr add {PEERS}.255.1/16 dev peers0; ip link set peers0 up")
         self.write_specs()
 
     def write_specs(self) -> None:
@@ -212,7 +212,7 @@ class Bench:
         self.run("ip", "-batch", batch)
         for n in range(self.count):
             one = self.room / "inner"
-            one.write_text(f"addr add {NET}.{n // 250}.{n % 250 + 2}/16 dev eth0\n"
+            one.write_text(f"addr add {PEERS}.{n // 250}.{n % 250 + 2}/16 dev eth0\n"
                            "link set eth0 up\nlink set lo up\n")
             self.run("ip", "-n", f"{PREFIX}{n}", "-batch", one)
 

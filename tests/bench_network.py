@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
-from bench_apply import NET, OUTSIDE, PREFIX, Bench, private
+from bench_apply import NET, OUTSIDE, PEERS, PREFIX, Bench, private
 
 GATEWAY = f"{NET}.255.254"
 LAN = "benchlan"
@@ -37,9 +37,9 @@ PODMAN_NET = "10.95"
 AIMS = {"apply / ip -batch": 3.0, "destroy / ip netns del": 3.0, "diff / apply of few": 1.0}
 
 
-def address(n: int) -> str:
+def address(n: int, net: str = NET) -> str:
     """Of the container with this number, with its prefix."""
-    return f"{NET}.{n // 250}.{n % 250 + 2}/16"
+    return f"{net}.{n // 250}.{n % 250 + 2}/16"
 
 
 class NetBench(Bench):
@@ -182,7 +182,7 @@ class NetBench(Bench):
                 "lxc.init.cmd = /bin/sleep 3600\nlxc.apparmor.profile = unconfined\nlxc.autodev = 1\n"
                 "lxc.mount.auto = proc:mixed sys:ro\nlxc.net.0.type = veth\nlxc.net.0.link = peers0\n"
                 "lxc.net.0.flags = up\nlxc.net.0.name = eth0\n"
-                f"lxc.net.0.ipv4.address = {address(n)}\nlxc.net.0.ipv4.gateway = {NET}.255.1\n")
+                f"lxc.net.0.ipv4.address = {address(n, PEERS)}\nlxc.net.0.ipv4.gateway = {PEERS}.255.1\n")
         try:
             begun = time.perf_counter()
             for name in self.names[:self.few]:
@@ -190,7 +190,7 @@ class NetBench(Bench):
             took = time.perf_counter() - begun
             for n, name in enumerate(self.names[:self.few]):
                 pid = int(self.run("lxc-info", "-P", room, "-n", name, "-p", "-H"))
-                self.check_link(pid, address(n), f"{NET}.255.1")
+                self.check_link(pid, address(n, PEERS), f"{PEERS}.255.1")
         finally:
             for name in self.names[:self.few]:
                 self.run("lxc-stop", "-P", room, "-n", name, "-k", ok=(0, 1, 2))

@@ -325,6 +325,15 @@ class Processes:
         """The pid behind a pidfd, -1 where the process is dead."""
         return _pid_of(pidfd)
 
+    def kill_process(self, pid: int, start_time: int) -> None:
+        """SIGKILL to exactly this process, where it is there, without waiting for its end."""
+        pidfd = self.open_process(pid, start_time)
+        if pidfd is not None:
+            try:
+                self.signal(pidfd, SIGKILL)
+            finally:
+                os.close(pidfd)
+
     def signal(self, pidfd: int, number: int) -> bool:
         """Send a signal; False where the process is gone."""
         self._act("pidfd_send_signal")

@@ -250,6 +250,18 @@ class Sockets:
                 return None
             raise SyscallError("ioctl", name, error.errno) from None
 
+    def await_link_end(self, name: str, end: float) -> None:
+        """Wait until no link of the host has this name.
+
+        The kernel takes a namespace apart behind the end of its last process, many at once, and their veths with them;
+        twenty times cheaper than to delete each.
+
+        Args:
+            end: when to stop waiting, by the monotonic clock, seconds.
+        """
+        while self.link_index(name) is not None and time.monotonic() < end:
+            time.sleep(0.002)
+
     def link_alias(self, name: str) -> str | None:
         """The alias (ip-link(8)) of a link of the host, "" without one; None where there is no link.
 

@@ -102,10 +102,16 @@ def make_plan(networks: list[Item], containers: list[Item], host: Host, wall: Wa
                 quiet.append(f"{item.name}: up to date")
     count = len(steps)
     removals = [item for item in containers if item.wanted is None]
+    ends: list[Step] = []
     for item in removals:
-        steps += remove_container(item)
+        made = remove_container(item)
+        # Where nothing must be fetched out of it first, it ends together with the others.
+        if len(removals) > 1 and item.facts.status in ("running", "created") and (
+                isinstance(made[0], groups.KillContainer)):
+            ends.append(groups.EndInit(target=item.name))
+        steps += made
     published, _ = nft.plan((*networks, *containers), wall, set())
-    steps = by_phase([*steps[:count], *published, *steps[count:]])
+    steps = by_phase([*ends, *steps[:count], *published, *steps[count:]])
     renewed: dict[str, bool] = {}       # with a new init -> whether all of it is new
     followers: list[Change] = []
     for wave in waves([item for item in containers if item.wanted is not None]):

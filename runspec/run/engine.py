@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from errno import ENOENT
+from time import monotonic
 
 from runspec import abi
 from runspec.errors import HostError, Mark, RunspecError, StepError, SyscallError
@@ -12,6 +11,7 @@ from runspec.plan.steps.base import ATTACH, CHILD, HOOKS, LIVE, START, ChildStep
 from runspec.plan.steps.hooks import failure, patience
 from runspec.plan.steps.namespaces import BARRIER_ATTACH, BARRIER_HOOKS, BARRIER_START, KINDS, SpawnInit, inside
 from runspec.run.agent import introduce
+from runspec.run.blame import place, refused, step_error
 from runspec.run.firewall import Firewall
 from runspec.run.store import Record, parse_record, record_text, status
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 # A child that answers nothing for this long hangs on the machine's side (a dead network mount, say).
 PATIENCE = 60.0
+# To end a link oneself costs 20 ms; where its namespace lives on, this is lost, once a run.
+LINKS_END = 0.25
 # Operations whose text is no text.
 BINARY = (abi.OP_NETLINK, abi.OP_SCHEDULER, abi.OP_AFFINITY, abi.OP_MEMORY_POLICY, abi.OP_SETGROUPS, abi.OP_SECCOMP)
 
@@ -49,6 +51,7 @@ class Run:
         self.tables: dict[str, Table] = {}
         self.kept: dict[str, dict[str, int]] = {}
         self.notes: list[str] = []
+        self._links_end = 0.0               # when nobody waits for links any more, by the monotonic clock
         self.parked: set[str] = set()       # those whose init stays at its start gate
         self._said: dict[str, bytes] = {}   # name -> what its child reported last
         self._groups: set[str] = set()
@@ -319,6 +322,16 @@ class Run:
             table.add(abi.OP_SEND_FD, slot=table.slot("root"))
             held["root"] = self.inside(step, table)[0].fd
 
+    def signal_init(self, name: str) -> None:
+        """SIGKILL to the init that was observed; its end is awaited by who needs it."""
+        if name in self.live:
+            self.kernel.kill_process(*self.live[name])
+
+    def let_die(self, link: str) -> None:
+        """Give a link of the host the time to go with its peer's namespace; all links of a run share the patience."""
+        self._links_end = self._links_end or monotonic() + LINKS_END
+        self.kernel.await_link_end(link, self._links_end)
+
     def end_init(self, name: str) -> None:
         """Whatever its groups say, the init that was observed is gone after this."""
         pid, start_time = self.live.pop(name, (0, 0))
@@ -376,29 +389,6 @@ class Run:
             for fd in kept.values():
                 self.kernel.close(fd)
         self.kept = {}
-
-
-def refused(op: abi.Op, errno: int) -> RunspecError:
-    """What init's refusal to execute its program means, in runc's words, from which engines make their exit status."""
-    reason = os.strerror(errno)
-    reason = reason[:1].lower() + reason[1:]
-    if op.number not in (abi.OP_FIND_PROGRAM, abi.OP_EXEC):
-        return SyscallError(abi.OP_NAMES.get(op.number, "start").lower(), "", errno)
-    program = op.s1.split(b"\0")[0].decode("utf-8", "replace")
-    if errno == ENOENT:
-        reason = f"stat {program}: {reason}" if "/" in program else "executable file not found in $PATH"
-    return RunspecError(f'exec: "{program}": {reason}', "the program is looked for inside the container, execve(2)")
-
-
-def step_error(step: Step | None, cause: RunspecError) -> StepError:
-    """Name the Step and its spec path around a cause."""
-    if step is None:
-        return StepError(cause.what, cause.why, cause.fix, cause.at)
-    where = f"{step.target}: {step.path}: " if step.path else f"{step.target}: "
-    error = StepError(f"{where}{cause.what}", cause.why or f"while trying to: {step}", cause.fix, cause.at)
-    error.__cause__ = cause
-    error.path = step.path
-    return error
 
 
 def perform(run: Run, plan: Plan, journal: Journal, places: Callable[[str], dict[str, Mark]]) -> None:
@@ -477,10 +467,3 @@ def _placed(error: RunspecError, step: Step | None, failed: list[str],
     if failed:
         error.why += "\n  and while undoing: " + "; ".join(failed)
     return error
-
-
-def place(marks: dict[str, Mark], path: str) -> Mark | None:
-    """The position of a path, or of the nearest thing around it that the file spells out."""
-    while path and path not in marks:
-        path = path[:max(path.rfind("."), path.rfind("["), 0)]
-    return marks.get(path)

@@ -16,7 +16,7 @@ from kernels import IN_VM
 import runspec
 from runspec.errors import Mark
 from runspec.kernel import Kernel
-from runspec.run import engine, journal, recover
+from runspec.run import blame, journal, recover
 from runspec.run.store import Record, Store
 
 SPEC = """\
@@ -233,6 +233,6 @@ def test_a_journal_of_another_boot(tmp_path: Path) -> None:
 def test_place() -> None:
     """The nearest thing around a path that the file spells out."""
     marks = {"": Mark("f", 1, 1), "mounts": Mark("f", 2, 1), "mounts[1].source": Mark("f", 3, 9)}
-    assert engine.place(marks, "mounts[1].source") == marks["mounts[1].source"]
-    assert engine.place(marks, "mounts[4].options[2]") == marks["mounts"]
-    assert engine.place(marks, "linux.resources") == marks[""]
+    assert blame.place(marks, "mounts[1].source") == marks["mounts[1].source"]
+    assert blame.place(marks, "mounts[4].options[2]") == marks["mounts"]
+    assert blame.place(marks, "linux.resources") == marks[""]

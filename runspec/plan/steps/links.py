@@ -195,6 +195,7 @@ class RemoveLink(HostStep):
 
     def apply(self, kernel: Any, run: Any) -> Any:
         """Gone already is as good: a veth dies with its namespace."""
+        run.let_die(self.link)
         remove_own(kernel, self.link, MARK)
 
     def __str__(self) -> str:
@@ -205,6 +206,10 @@ class RemoveLinkLive(RemoveLink):
     """Removes an interface of a running container."""
 
     PHASE = LIVE
+
+    def apply(self, kernel: Any, run: Any) -> Any:
+        """Its namespace lives on."""
+        remove_own(kernel, self.link, MARK)
 
 
 class RemoveInterface(HostStep):

@@ -16,7 +16,7 @@ from runspec.run import abilities, abilities_resources, admission, bridges, clai
 from runspec.run.engine import Run, perform
 from runspec.run.filters import Filters
 from runspec.run.images import Images
-from runspec.run.journal import begin, open_journals, pending
+from runspec.run.journal import Journal, begin, open_journals, pending
 from runspec.run.leases import Leases
 from runspec.run.listeners import Listeners
 from runspec.run.names import Names, around
@@ -422,8 +422,9 @@ class Session:
         plan = make_start(spec_of(record), record.bundle)
         run = Run(self.kernel, self.store, plan, {("container", name): record.replace(status="running")},
                   {name: (record.pid, record.start_time)})
+        journal = begin(self.store, [("container", name)])      # where that fails, it waits on
         try:
-            return self._run(run, plan, [("container", name)], Places([]))
+            return self._run(run, plan, journal, Places([]))
         except RunspecError:
             # runtime.md "Lifecycle", step 10: a failing poststart hook ends the container.
             self.kernel.kill_cgroup(list(record.cgroups), forever=False)
@@ -434,10 +435,11 @@ class Session:
         mounts = [mount for _, mount in self.host.hierarchies] + [self.host.unified] * bool(self.host.unified)
         found = self.kernel.marked_groups([one for one in dict.fromkeys(mounts) if one], self.store.mark(name))
         plan = remnants(name, tuple(found))
-        self._run(Run(self.kernel, self.store, plan, {}, {}), plan, [("container", name)], Places([]))
+        journal = begin(self.store, [("container", name)])
+        self._run(Run(self.kernel, self.store, plan, {}, {}), plan, journal, Places([]))
 
-    def _run(self, run: Run, plan: Plan, ids: list[tuple[str, str]], places: Places) -> tuple[str, ...]:
-        journal = begin(self.store, ids)
+    @staticmethod
+    def _run(run: Run, plan: Plan, journal: Journal, places: Places) -> tuple[str, ...]:
         perform(run, plan, journal, places)
         journal.close()
         return tuple(run.notes)
@@ -453,7 +455,8 @@ class Session:
         ids = [(kind, item.name) for kind, items in (("network", work.networks), ("container", work.containers))
                for item in items if item.name in names]
         ids += [("network", name) for name in work.held]
-        work.notes += self._run(Run(self.kernel, self.store, work.plan, records, running), work.plan, ids, places)
+        run = Run(self.kernel, self.store, work.plan, records, running)
+        work.notes += self._run(run, work.plan, begin(self.store, ids), places)
         # A container at its start gate has not become what its bundle describes.
         again = self.look([one for one in wanted if one.model.name in names and not one.bundle], [])
         left = [change for item in (*again.networks, *again.containers) for change in item.changes]

@@ -1,7 +1,8 @@
 """Programs of the host that unpack what others packed: tar, umoci, skopeo, each held to one directory.
 
-They see the host's files read-only, except for that directory, have no network and only the rights that
-unpacking takes; whatever an archive makes them do, the kernel keeps it inside.
+They see the host's files read-only, except for that directory, and of its devices and its services' sockets nothing;
+they have no terminal, no network and only the rights that unpacking takes. Whatever an archive makes them do, the
+kernel keeps it inside.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ PLACES = ("/usr/bin", "/bin", "/usr/sbin", "/sbin", "/usr/local/bin")
 SECONDS = 600.0         # of one program: gigabytes on a slow disk take minutes, a hang takes for ever
 # Owners, modes, nodes and file capabilities of what is unpacked; nothing that reaches beyond files.
 _RIGHTS = ("CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_MKNOD", "CAP_SETFCAP")
+HIDDEN = ("/run",)      # sockets of those who would do more for root
 _LINES = 3              # the first of what a program complains; what follows comes of them
 
 
@@ -63,16 +65,23 @@ def run(kernel: Kernel, name: str, args: Sequence[str], *, into: str = "", stdin
     table = Table()
     add, root = table.add, os.geteuid() == 0
     add(abi.OP_PRCTL, a=abi.PR_SET_PDEATHSIG, b=signal.SIGKILL)     # a killed runspec leaves nobody at work
+    add(abi.OP_SETSID)
     if root:
         add(abi.OP_UNSHARE, a=abi.CLONE_NEWNS | abi.CLONE_NEWNET | abi.CLONE_NEWIPC)
         host, tree, at = table.slot("host"), table.slot("tree"), table.slot("at")
         add(abi.OP_OPEN, slot=host, s1="/", a=abi.O_PATH | abi.O_CLOEXEC)
         add(abi.OP_MOUNT_SETATTR, slot=host, pad=1, c=abi.MS_PRIVATE)
+        null = table.slot("null")
+        add(abi.OP_OPEN, slot=null, s1="/dev/null", a=abi.O_RDWR | abi.O_CLOEXEC)
         if into:
             # Cloned before the others become read-only.
             add(abi.OP_OPEN_TREE, slot=tree, s1=into, a=abi.OPEN_TREE_CLONE | abi.OPEN_TREE_CLOEXEC)
             add(abi.OP_OPEN, slot=at, s1=into, a=abi.O_PATH | abi.O_DIRECTORY | abi.O_CLOEXEC)
-        add(abi.OP_MOUNT_SETATTR, slot=host, pad=1, a=abi.MOUNT_ATTR_RDONLY)
+        add(abi.OP_MOUNT_SETATTR, slot=host, pad=1, a=abi.MOUNT_ATTR_RDONLY | abi.MOUNT_ATTR_NODEV)
+        for place in HIDDEN:
+            # Who keeps images there has them read.
+            if not any(f"{place}/" in f"{word}/" for word in (into, *args)):
+                add(abi.OP_MASK, dir=host, s1=place.lstrip("/"), slot=null)
         if into:
             add(abi.OP_MOVE_MOUNT, slot=tree, dir=at)
         credential_ops(table, Process(args=(), user=User(umask=0o022), no_new_privileges=True),

@@ -321,13 +321,13 @@ def _put(tree: Any, path: str, value: Any) -> None:
     """Set what a path leads to.
 
     Raises:
-        KeyError: OCI has this key itself.
+        KeyError: OCI has this key itself, or nothing around it is there that could do without others.
     """
     *above, last = _words(path)
     here = schema.schema("bundle")
     for word in above:
-        tree = tree.setdefault(word, {}) if isinstance(tree, dict) else tree[word]
         here = here["items"] if isinstance(word, int) else here.get("properties", {}).get(word, {})
+        tree = tree.setdefault(word, {}) if isinstance(tree, dict) and "required" not in here else tree[word]
     if last in here.get("properties", {}):
         raise KeyError(path)
     tree[last] = value

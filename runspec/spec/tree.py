@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from marshal import dumps
+
 from runspec.spec.frozen import Frozen, fields_of, items, key
 from runspec.spec.model import (
     BlockIO,
@@ -123,6 +125,12 @@ _HOLDS: dict[tuple[type, str], type] = {
 }
 
 
+# Parts that containers often have alike, made once for all that do: their trees, packed -> the model object.
+_ALIKE: tuple[tuple[type, str], ...] = (
+    (Spec, "process"), (Spec, "mounts"), (Spec, "linux"), (Linux, "resources"))
+_MADE: dict[tuple[str, bytes], Any] = {}
+
+
 def from_tree(cls: type[T], tree: dict[str, Any]) -> T:
     """The inverse of to_tree, for trees that to_tree wrote."""
     values: dict[str, Any] = {}
@@ -136,8 +144,11 @@ def from_tree(cls: type[T], tree: dict[str, Any]) -> T:
         if field in PAIRS:
             values[field] = tuple(sorted(inner.items()))
         elif holds is not None and not isinstance(inner, str):
-            values[field] = (tuple(from_tree(holds, one) for one in inner) if isinstance(inner, list)
-                             else from_tree(holds, inner))
+            packed = field, dumps(inner, 2) if (cls, field) in _ALIKE else b""      # 2: without references
+            values[field] = _MADE.get(packed) or (
+                tuple(from_tree(holds, one) for one in inner) if isinstance(inner, list) else from_tree(holds, inner))
+            if packed[1]:
+                _MADE[packed] = values[field]
         else:
             values[field] = tuple(inner) if isinstance(inner, list) else inner
     return cls(**values)

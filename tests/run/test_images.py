@@ -9,6 +9,7 @@ import json
 import os
 import stat
 import tarfile
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -439,3 +440,14 @@ def test_other_images(tmp_path: Path) -> None:
         Images(kernel).ensure("dir:relative")
     with pytest.raises(SpecError, match="is no image"):
         Images(kernel).ensure("debian")
+
+
+@requires("root")
+def test_what_unpacks_sees_neither_devices_nor_services() -> None:
+    """Nodes are there but cannot be opened, /run is empty, and the session is its own."""
+    with tempfile.TemporaryDirectory(prefix="runspec-test-", dir="/run"):
+        script = "ls -A /run | wc -l; head -c 1 /dev/zero | wc -c; cut -d' ' -f6 /proc/self/stat"
+        status, out, said = tools.run(Kernel(), "sh", ["-c", script])
+    there, read, session = map(int, out.split())
+    assert (status, there, read) == (0, 0, 0) and "Permission denied" in said
+    assert session != os.getsid(0)

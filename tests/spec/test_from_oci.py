@@ -195,7 +195,8 @@ def test_what_oci_lacks_travels_in_annotations() -> None:
 @pytest.mark.parametrize(("key", "value"), [
     ("root.image", "[]"), ("process.args", '["evil"]'), ("linux.resources.cpu.weight", '"x"'), ("labels", "{"),
     ("interfaces", '[{"name": 5}]'), ("linux.namespaces[9].container", '"a"'), ("linux.namespaces[x].container", '"a"'),
-    ("annotations", "[1]"), ("landlock", "NaN"), ("root.image.deeper", "1"), ("", "1")])
+    ("annotations", "[1]"), ("landlock", "NaN"), ("root.image.deeper", "1"), ("", "1"),
+    ("linux.seccomp.x", "5"), ("process.scheduler.x", "1"), ("linux.memoryPolicy.x", "1")])
 def test_an_annotation_of_ours_that_was_written_by_hand(key: str, value: str) -> None:
     spec, faults, _ = judged(merged(SMALL, {"annotations": {"io.runspec." + key: value}}))
     assert faults or spec == read({})

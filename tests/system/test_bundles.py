@@ -255,6 +255,18 @@ def test_its_own_control_groups_are_all_that_it_sees(cli: Cli, bundle: Bundle) -
 
 
 @NEEDED
+def test_a_start_that_cannot_begin_is_none(cli: Cli, bundle: Bundle) -> None:
+    """Without room for its journal nothing is done, and the container waits on; a later start finds it."""
+    create(cli, bundle.path)
+    pid = state(cli)["pid"]
+    done = cli.netns.run("sh", "-c", 'ulimit -f 0; exec "$@"', "sh", *cli.argv, "start", "c1")
+    assert done.returncode == 1 and "File too large" in done.stderr
+    assert (state(cli)["status"], state(cli)["pid"]) == ("created", pid)
+    cli("start", "c1")
+    assert (state(cli)["status"], state(cli)["pid"]) == ("running", pid)
+
+
+@NEEDED
 @pytest.mark.both
 def test_a_filter_does_not_judge_the_gate(cli: Cli, bundle: Bundle) -> None:
     """Loaded early where no_new_privs is not set, it would have to allow what runspec itself needs to wait."""

@@ -6,7 +6,7 @@ The locks of a request's networks are held, so that no two runs give out one net
 from __future__ import annotations
 
 from runspec.spec import from_yaml, networks, source, units
-from runspec.spec.model import Network, Spec
+from runspec.spec.model import Interface, Network, Spec
 from runspec.spec.tree import from_tree
 
 TYPE_CHECKING = False
@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 
     from runspec.errors import SpecError
     from runspec.run.apply import Wanted
-    from runspec.run.store import Store
-    from runspec.spec.model import Interface
+    from runspec.run.store import Record, Store
     from runspec.spec.networks import Number
 
 
@@ -69,58 +68,68 @@ def assign(store: Store, wanted: list[Wanted], gone: list[tuple[str, str]], know
               for index, link in enumerate(one.model.interfaces) if link.pooled and link.network in known]
     if not askers:
         return
-    given = {one.model.name: one.model for one in wanted if isinstance(one.model, Spec)}
+    by_name: dict[str, list[Asker]] = {}
+    for asker in askers:
+        by_name.setdefault(asker.one.model.name, []).append(asker)
+    given = {one.model.name for one in wanted if isinstance(one.model, Spec)}
     leaving = {name for kind, name in gone if kind == "container"}
-    holders: dict[tuple[str, Number], str] = {}         # network, address -> who has it
-    for spec in given.values():
-        for link in spec.interfaces:
-            hold(holders, spec.name, link, () if link.pooled else link.addresses)
+    taken: dict[str, dict[Number, str]] = {name: {} for name in known}      # network -> address -> who has it
+    for one in wanted:
+        for link in one.model.interfaces if isinstance(one.model, Spec) else ():
+            hold(taken, one.model.name, link, () if link.pooled else link.addresses)
     for name in store.names("container"):
         record = store.load("container", name) if name not in leaving else None
-        if record is None:
-            continue
-        last = from_tree(Spec, record.spec)
-        for link in last.interfaces:
+        for link in links_of(record) if record is not None else ():
             if name not in given:
-                hold(holders, name, link, link.addresses)
-        for asker in askers:
-            if asker.one.model.name == name:
-                asker.former = next((link.addresses for link in last.interfaces
-                                     if (link.name, link.network) == (asker.link.name, asker.link.network)), ())
+                hold(taken, name, link, link.addresses)
+            for asker in by_name.get(name, ()):
+                if (link.name, link.network) == (asker.link.name, asker.link.network):
+                    asker.former = link.addresses
     askers.sort(key=lambda one: one.order)
     for asker in askers:
-        keep(asker, known[asker.link.network or ""], holders)
-    faults = [fault for asker in askers for fault in take(asker, known[asker.link.network or ""], holders)]
+        keep(asker, known[asker.link.network or ""], taken)
+    streams: dict[tuple[str, int], Iterator[str]] = {}
+    faults = [fault for asker in askers for fault in take(asker, known[asker.link.network or ""], taken, streams)]
     if faults:
         raise source.join(faults)
-    for one in wanted:
-        mine = {asker.index: tuple(asker.given[kind] for kind in sorted(asker.given))
-                for asker in askers if asker.one is one}
-        if mine and isinstance(one.model, Spec):
-            one.model = one.model.replace(interfaces=tuple(
-                link.replace(addresses=mine[index]) if index in mine else link
-                for index, link in enumerate(one.model.interfaces)))
+    for mine in by_name.values():
+        one, spec = mine[0].one, mine[0].one.model
+        assert isinstance(spec, Spec)
+        found = {asker.index: tuple(asker.given[kind] for kind in sorted(asker.given)) for asker in mine}
+        one.model = spec.replace(interfaces=tuple(link.replace(addresses=found.get(index, link.addresses))
+                                                  for index, link in enumerate(spec.interfaces)))
 
 
-def hold(holders: dict[tuple[str, Number], str], name: str, link: Interface, addresses: tuple[str, ...]) -> None:
+def links_of(record: Record) -> list[Interface]:
+    """The interfaces of a container as it was applied."""
+    return [from_tree(Interface, one) for one in record.spec.get("interfaces", ())]
+
+
+def hold(taken: dict[str, dict[Number, str]], name: str, link: Interface, addresses: tuple[str, ...]) -> None:
     """Notes addresses that somebody has on a network; a gateway is somebody's too."""
-    for address in (*addresses, *link.gateway):
-        if link.network and address:
-            holders.setdefault((link.network, networks.number(address)), name)
+    if link.network in taken:
+        for address in (*addresses, *link.gateway):
+            taken[link.network].setdefault(networks.number(address), name)
 
 
-def keep(asker: Asker, network: Network, holders: dict[tuple[str, Number], str]) -> None:
+def keep(asker: Asker, network: Network, taken: dict[str, dict[Number, str]]) -> None:
     """What it had, where the pool still gives that and nobody else took it."""
+    here = taken[network.name]
     for address in asker.former:
-        here = network.name, networks.number(address)
-        if here not in holders and networks.gives(network, address) and here[1][0] not in asker.given:
-            asker.given[here[1][0]] = address
-            holders[here] = asker.one.model.name
+        number = networks.number(address)
+        if number not in here and networks.gives(network, address) and number[0] not in asker.given:
+            asker.given[number[0]] = address
+            here[number] = asker.one.model.name
 
 
-def take(asker: Asker, network: Network, holders: dict[tuple[str, Number], str]) -> Iterator[SpecError]:
-    """The lowest free one of each family that it has none of; yields a fault where none is left."""
-    at = f"interfaces[{asker.index}]"
+def take(asker: Asker, network: Network, taken: dict[str, dict[Number, str]],
+         streams: dict[tuple[str, int], Iterator[str]]) -> Iterator[SpecError]:
+    """The lowest free one of each family that it has none of; yields a fault where none is left.
+
+    Args:
+        streams: (network, family) -> what is free, each found once.
+    """
+    at, here = f"interfaces[{asker.index}]", taken[network.name]
     kinds = networks.families(network)
     if not kinds:
         yield from_yaml.fault(asker.one.marks, f"{at}.addresses", f"{network.name} has no addresses to give",
@@ -129,15 +138,16 @@ def take(asker: Asker, network: Network, holders: dict[tuple[str, Number], str])
     for kind in kinds:
         if kind in asker.given:
             continue
-        found = networks.lowest(network, kind, [value for name, value in holders if name == network.name])
+        stream = streams.setdefault((network.name, kind), networks.free(network, kind, here))
+        found = next(stream, None)
         if found is None:
             yield from_yaml.fault(asker.one.marks, f"{at}.addresses",
                                   f"the pool of {network.name} has no IPv{kind} address left",
-                                  exhausted(network, kind, holders),
+                                  exhausted(network, kind, here),
                                   f"widen pool.range of {network.name}, or remove one of those")
             continue
         asker.given[kind] = found
-        holders[network.name, networks.number(found)] = asker.one.model.name
+        here[networks.number(found)] = asker.one.model.name
     for index, hop in enumerate(asker.link.gateway):
         if not hop.startswith("fe80:") and not any(units.within(hop, one) for one in asker.given.values()):
             given = " and ".join(asker.given.values())
@@ -146,11 +156,11 @@ def take(asker: Asker, network: Network, holders: dict[tuple[str, Number], str])
                                   "remove it: with `addresses: auto` the network is the gateway")
 
 
-def exhausted(network: Network, kind: int, holders: dict[tuple[str, Number], str]) -> str:
+def exhausted(network: Network, kind: int, here: dict[Number, str]) -> str:
     """Who has the addresses of a pool."""
     spans = [(first, last) for family, first, last, _ in networks.ranges(network) if family == kind]
-    names = sorted({name for (where, (family, value)), name in holders.items() if where == network.name
-                    and family == kind and any(first <= value <= last for first, last in spans)})
+    names = sorted({name for (family, value), name in here.items()
+                    if family == kind and any(first <= value <= last for first, last in spans)})
     listed = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
     texts = [f"{units.address_text(kind, first)}-{units.address_text(kind, last)}" for first, last in spans]
     return f"it gives {', '.join(texts)}, which {listed or 'nobody'} {'have' if len(names) > 1 else 'has'}"
@@ -167,7 +177,7 @@ def strays(store: Store, wanted: list[Wanted]) -> list[str]:
         record = store.load("container", name) if name not in given else None
         if record is None:
             continue
-        for link in from_tree(Spec, record.spec).interfaces:
+        for link in links_of(record):
             network = changed.get(link.network or "")
             if link.pooled and network is not None:
                 out += [f"{name}: keeps {address} until it is applied, which the pool of {network.name} gives no more"

@@ -7,7 +7,7 @@ from runspec.spec.model import Interface, Network, Spec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
     from typing import Any
 
     # Family 4 or 6, first and last address as numbers, prefix length of the addresses given.
@@ -76,21 +76,28 @@ def gives(network: Network, address: str) -> bool:
         one[0] == kind and one[1] <= value <= one[2] for one in kept_back(network))
 
 
-def lowest(network: Network, kind: int, taken: Iterable[Number]) -> str | None:
-    """The lowest address of a family that is free, in CIDR form; None where none is."""
-    closed = sorted([(first, last) for family, first, last in kept_back(network) if family == kind]
-                    + [(value, value) for family, value in taken if family == kind])
+def free(network: Network, kind: int, taken: Container[Number]) -> Iterator[str]:
+    """The addresses of a family that nobody has, the lowest first, in CIDR form.
+
+    Args:
+        taken: looked at anew for each; what is given goes into it.
+    """
+    closed = [(first, last) for family, first, last in kept_back(network) if family == kind]
     for family, first, last, length in ranges(network):
         if family != kind:
             continue
         at = first
-        for low, high in closed:
-            if low > at:
-                break
+        for low, high in [*closed, (last + 1, last + 1)]:
+            while at < min(low, last + 1):
+                if (kind, at) not in taken:
+                    yield f"{units.address_text(kind, at)}/{length}"
+                at += 1
             at = max(at, high + 1)
-        if at <= last:
-            return f"{units.address_text(kind, at)}/{length}"
-    return None
+
+
+def lowest(network: Network, kind: int, taken: Container[Number]) -> str | None:
+    """The lowest address of a family that is free, in CIDR form; None where none is."""
+    return next(free(network, kind, taken), None)
 
 
 def families(network: Network) -> list[int]:

@@ -48,7 +48,19 @@ def test_a_large_pool_is_not_counted_through() -> None:
     """2**64 addresses, of which ten thousand are taken."""
     first = networks.number("fd00::2")[1]
     taken = [(6, first + n) for n in range(10_000)]
-    assert networks.lowest(lan("fd00::1/64"), 6, taken) == "fd00::2712/64"
+    assert networks.lowest(lan("fd00::1/64"), 6, set(taken)) == "fd00::2712/64"
+
+
+def test_what_is_given_is_free_no_more() -> None:
+    """One stream serves all who ask, over gaps and several ranges."""
+    taken = {networks.number("10.0.0.9")}
+    stream = networks.free(lan("10.0.0.1/24", ranges=("10.0.0.8-10.0.0.12", "10.0.0.20-10.0.0.20"),
+                               exclude=("10.0.0.11",)), 4, taken)
+    found = []
+    for one in stream:
+        found.append(one)
+        taken.add(networks.number(one))
+    assert found == ["10.0.0.8/24", "10.0.0.10/24", "10.0.0.12/24", "10.0.0.20/24"]
 
 
 def test_gives() -> None:

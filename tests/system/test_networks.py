@@ -11,6 +11,7 @@ import pytest
 import yaml
 from conftest import Cli, requires
 from machine import Picture, assert_nothing_leaked
+from test_kill import FULL, Case, Sweep, at_every_act
 
 pytestmark = requires("root", "busybox", "bridge", "veth", "ip", "nsenter")
 LAN: dict[str, Any] = {"apiVersion": "runspec/v1", "kind": "Network", "name": "lan0", "type": "bridge",
@@ -362,3 +363,19 @@ def test_a_network_goes_after_its_users(cli: Cli, write: Callable[..., Path]) ->
     assert "lan0: stays, since two uses it" in cli("destroy", "--yes", "one", "lan0").stdout
     cli("destroy", "--yes", "lan0", "two")
     assert {one["ifname"] for one in json.loads(host(cli, "ip", "-j", "link"))} == {"lo"}
+
+
+KILLED: list[dict[str, Any]] = [
+    LAN | {"mtu": 1400, "pool": {"range": "10.77.0.16/28"}},
+    box("sweep-a") | {"linux": {"resources": {"cpu": {"cpus": "0"}}}}, box("sweep-b")]
+EDITS = (("mtu: 1400", "mtu: 1300\nisolated: true"), ("10.77.0.16/28", "10.77.0.32/28"),
+         ("- 10.77.0.1/24", "- 10.77.0.3/24"))
+CASES: dict[str, Case] = {"apply": ((), False, ("apply", "--yes")), "in-place": (EDITS, True, ("apply", "--yes")),
+                          "destroy": ((), True, ("destroy", "--yes"))}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_killed_at_every_act(case: str, cli: Cli, tmp_path: Path) -> None:
+    """The next apply converges and destroy leaves nothing: no port, no claim, no address twice."""
+    sweep = Sweep(cli, tmp_path, yaml.safe_dump_all(KILLED, sort_keys=False), ("sweep-a", "sweep-b"), CASES)
+    assert at_every_act(sweep, case, sweep.end, 1 if FULL else 16) > 3

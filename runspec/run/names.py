@@ -7,6 +7,7 @@ from runspec.kernel import procfs
 from runspec.plan.names import SERVERS, Member, World, member, parse_resolver
 from runspec.plan.steps.base import Change, Plan, Step
 from runspec.plan.steps.names import RemoveNames, WriteNames, path_of, write
+from runspec.plan.steps.process import RemoveRecord, SaveRecord
 from runspec.plan.values import ABSENT
 from runspec.run import jsonlite
 from runspec.spec import fields, from_yaml, source
@@ -346,9 +347,9 @@ class Names:
     # -- the plan --
 
     def complete(self, plan: Plan, items: list[Item]) -> Plan:
-        """A plan with the Steps that write files, before all others, and remove those of nobody, after them."""
+        """A plan with the Steps that write files, before all others, and remove those of nobody."""
         given = {item.name: item for item in items if item.wanted is not None}
-        first, last = list[Step](), list[Step]()
+        first, steps = list[Step](), list(plan.steps)
         drifted = list[Change]()
         new, old = (world.texts(self._touched) for world in (self.new, self.old))
         target = min((*self._named, *(one.model.name for one in self.wanted)), default="")
@@ -369,15 +370,18 @@ class Names:
         for file, (_, users) in old.items():
             if file not in new and self.content(file) is not None:
                 user = next((one for one in users if one in self._named), target)
-                last.append(RemoveNames(target=user, path="dns" if file.endswith(".resolv.conf") else "hosts",
-                                        file=file, words=words(file)))
+                # While a Record still tells whose it is: a run that dies in between is taken back by those.
+                at = next((i for i, step in enumerate(steps) if isinstance(step, (SaveRecord, RemoveRecord))
+                           and step.kind == "container" and step.target in users), len(steps))
+                steps.insert(at, RemoveNames(target=user, path="dns" if file.endswith(".resolv.conf") else "hosts",
+                                             file=file, words=words(file)))
         for name, item in given.items():
             if name in self.new.members and item.names:
                 item.seen["names"] = tuple(new[file][0] for _, file in item.names)
-        if not first and not last:
+        if not first and len(steps) == len(plan.steps):
             return plan
         quiet = tuple(line for line in plan.quiet if line not in {f"{one.target}: up to date" for one in drifted})
-        return plan.replace(steps=(*first, *plan.steps, *last), changes=(*plan.changes, *drifted), quiet=quiet)
+        return plan.replace(steps=(*first, *steps), changes=(*plan.changes, *drifted), quiet=quiet)
 
 
 def words(file: str) -> str:

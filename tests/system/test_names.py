@@ -434,6 +434,7 @@ CASES = {
     "in place": Case(BASE, EDITED, ("apply", "--yes")),
     "one more": Case(BASE, [container("three", link(13))], ("apply", "--yes")),
     "one less": Case(BASE, [], ("destroy", "--yes", "two")),
+    "none": Case(BASE, [], ("destroy", "--yes", "one", "two", "lan0")),
 }
 
 
@@ -453,7 +454,11 @@ def test_kill_at_every_act(scene: Scene, case: str) -> None:
         words = [*one.words, *([file] if file else [])]
         status, text = scene.verbs.run(*words, fault=f"kill@{n}")
         assert status in (0, -signal.SIGKILL), f"{case} kill@{n}: {text}"
-        if case == "one less":
+        if case == "none":
+            scene.verbs.run(*words)
+            for name in everyone:               # each by itself, since some are gone already
+                scene.verbs.run("destroy", "--yes", name)
+        elif case == "one less":
             scene.verbs.run(*words)
             assert scene.read("one") == lines(11, "one"), f"kill@{n}"
         else:
@@ -465,7 +470,8 @@ def test_kill_at_every_act(scene: Scene, case: str) -> None:
             assert scene.read("two") == sorted(known), f"kill@{n}"
             assert scene.read("one") == sorted([*known, *["192.0.2.7 db"] * (case == "in place")]), f"kill@{n}"
         left = [name for name in everyone if (scene.names.parent / "containers" / name).exists()]
-        scene.verbs("destroy", "--yes", *left, "lan0")
+        if case != "none":
+            scene.verbs("destroy", "--yes", *left, "lan0")
         assert not scene.names.exists()
         assert_nothing_leaked(before, scene.cli.picture)
         if status == 0:

@@ -7,16 +7,17 @@ lock, for its owners alone: what others did meanwhile stays, also when a dead ru
 from __future__ import annotations
 
 import os
+from errno import ENODEV, ENOENT
 
 from runspec import abi
-from runspec.errors import HostError
+from runspec.errors import HostError, SyscallError
 from runspec.kernel.conntrack import UDP
 from runspec.kernel.netlink import parse_links
 from runspec.kernel.netlink_bridge import parse_ports
 from runspec.kernel.nft import parse_table
 from runspec.plan import nft, rtnetlink
 from runspec.plan.rtnetlink_bridge import set_hairpin
-from runspec.plan.steps.host_links import MARK
+from runspec.plan.steps.host_links import MARK, forwarding_files
 from runspec.plan.view_nft import Wall
 from runspec.run import jsonlite
 from runspec.run.store import boot_id
@@ -95,11 +96,16 @@ class Firewall:
     def _set(self, knob: str, value: str) -> None:
         if knob.startswith(nft.PORT):
             link = knob.removeprefix(nft.PORT)
-            self.kernel.netlink(set_hairpin(link, value == "1"), knob)
+            # A veth goes some time after its namespace: what is no more needs nothing.
+            self.kernel.netlink(set_hairpin(link, value == "1"), knob, ignore=ENODEV)
             if self._ports is not None:
                 self._ports[link] = value
-        else:
+            return
+        try:
             self.kernel.write(f"/proc/sys/{knob}", value)
+        except SyscallError as error:
+            if error.errno not in (ENOENT, ENODEV):
+                raise
 
     # -- elements --
 
@@ -165,7 +171,8 @@ class Firewall:
             if before != {path: (*one["users"], *one["also"]) for path, one in knobs.items()}:
                 self._write(knobs)
             for path in dict.fromkeys(path for asked in wanted.values() for path in asked):
-                self._do(path, knobs[path])
+                if path in knobs:
+                    self._do(path, knobs[path])
             ended = [path for path, one in knobs.items() if not one["users"]]
             for path in ended:
                 self._give_back(path, knobs.pop(path))
@@ -192,13 +199,15 @@ class Firewall:
         if self._value(path) != one["is"]:
             self._set(path, one["is"])
 
-    def _give_back(self, path: str, one: dict[str, Any]) -> None:
-        for at, held, was in ((path, one["is"], one["was"]), *((link, "2", was) for link, was in one["also"].items())):
+    def _give_back(self, knob: str, one: dict[str, Any]) -> None:
+        for at, held, was in ((knob, one["is"], one["was"]), *((link, "2", was) for link, was in one["also"].items())):
             # What somebody else has set since is his.
             if held != was and self._value(at) == held:
                 self._set(at, was)
+                # The write took it from every link.
                 for link in self._routed() if at in nft.FORWARD.values() else ():
-                    self._set(f"{at[:8]}/conf/{link}/forwarding", "1")      # the write took it from every link
+                    for path in forwarding_files(link)[at == _V6]:
+                        self._set(path.removeprefix("/proc/sys/"), "1")
 
     def _routed(self) -> list[str]:
         """Ends of containers' links that the host routes for: they forward for themselves."""

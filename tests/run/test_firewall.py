@@ -157,6 +157,13 @@ def test_a_damaged_file(text: str) -> None:
     assert kernel.written == []
 
 
+def test_undone_without_its_link() -> None:
+    """What was the link's went with it: nothing keeps the rest from being undone."""
+    one, kernel = wall()
+    one.hold({"a": {"net/ipv4/conf/lan0/route_localnet": "1", FORWARD: "1"}}, lenient=True)
+    assert one.held_by(["a"]) == {"a": {FORWARD: "1"}} and kernel.written == [(FORWARD, "1")]
+
+
 def test_a_link_that_went_away() -> None:
     one, kernel = wall()
     with pytest.raises(HostError, match=r"there is no net\.ipv4\.conf\.lan0\.route_localnet"):

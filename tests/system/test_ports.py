@@ -430,6 +430,70 @@ def test_killed_anywhere(alone: World) -> None:
     assert alone.ruleset().count(": 10.77.0.11 . 80") == 1
 
 
+def test_routed(alone: World) -> None:
+    """A port leads through a routed veth, whose host end is in no bridge; what it held ends with it."""
+    one = box("one", 11, ["8080:80", "0.0.0.0:8081:80", "[::]:8081:80"])
+    one["interfaces"] = [{"name": "eth0", "type": "veth", "mode": "routed", "gateway": ["10.99.0.1", "fd99::1"],
+                          "addresses": ["10.99.0.2/32", "fd99::2/128"]}]
+    file = alone.apply(one)
+    pid = alone.pid("one")
+    asked: tuple[Asked, ...] = (("tcp", "127.0.0.1", 8080), ("tcp", "127.0.0.1", 8081))
+    answers = alone.ask(alone.host, *asked)
+    assert [one.rpartition(" ")[0] for one in answers] == ["one 80", "one 80"]
+    assert alone.sh(alone.host, "sysctl -n net/ipv4/conf/one.eth0/route_localnet").strip() == "1"
+    # Forwarding goes back to what it was, but for the link that is routed.
+    alone.apply(one | {"ports": ["8080:80"]})
+    assert alone.pid("one") == pid
+    assert alone.sh(alone.host, "sysctl -n net/ipv4/ip_forward net/ipv4/conf/one.eth0/forwarding").split() == ["0", "1"]
+    assert alone.cli("diff", alone.write(one | {"ports": ["8080:80"]})).stdout == ""
+    alone.sh(alone.host, "ip link del one.eth0")
+    alone.apply(one | {"ports": ["8080:80"]})
+    assert alone.ask(alone.host, asked[0])[0].startswith("one 80")
+    assert file.exists()
+
+
+def test_killed_while_made_and_removed(alone: World) -> None:
+    """A network with nat and a container with ports, killed around what the firewall takes: nothing is left."""
+    one = box("one", 11, ["0.0.0.0:8080:80", "8081:80/udp"])
+    one["root"], one["process"] = {"image": "busybox"}, {"args": ["/bin/sleep", "100000"]}
+    file, trace = alone.write(bridge(nat=True), one), alone.folder / "trace"
+    alone.cli("apply", file)
+    alone.cli("destroy", "--yes", file)
+    before = alone.cli.picture()
+    for words in (("apply", file), ("destroy", "--yes", file)):
+        if words[0] == "destroy":
+            alone.cli("apply", file)
+        alone.cli(*words, env={"RUNSPEC_FAULT": f"trace@{trace}"})
+        calls = trace.read_text().split()
+        trace.unlink()
+        at = calls.index("nft") + 1
+        numbers = {at - 1, at, at + 1, at + 2, *range(len(calls) - 22, len(calls) + 1, 3)}
+        if words[0] == "apply":
+            alone.cli("destroy", "--yes", file)
+        for number in sorted(numbers):
+            if words[0] == "destroy":
+                alone.cli("apply", file)
+            alone.cli(*words, env={"RUNSPEC_FAULT": f"kill@{number}"}, status=-9)
+            alone.cli("apply", file)
+            assert alone.cli("diff", file).stdout == "", f"{words[0]} killed before {calls[number - 1]}, the {number}th"
+            alone.cli("destroy", "--yes", "one", "lan0")
+            assert_nothing_leaked(before, alone.cli.picture)
+            assert alone.sh(alone.host, "sysctl -n net.ipv4.ip_forward").strip() == "0"
+
+
+def test_as_a_bundle_and_back(alone: World) -> None:
+    """What OCI has no key for is kept beside it."""
+    one = box("one", 11, ["0.0.0.0:8080:80/udp", {"host": 9000, "container": 90}])
+    file, room = alone.write(one), alone.folder / "bundle"
+    alone.cli("convert", "--bundle", room, file)
+    back = alone.folder / "back.yaml"
+    back.write_text(alone.cli("convert", room).stdout)
+    ports = [json.loads(alone.cli("config", "-o", "json", each).stdout)[0]["ports"] for each in (file, back)]
+    assert ports[0] == ports[1] == [
+        {"host": "8080", "container": "80", "hostIP": "0.0.0.0", "protocol": "udp"},
+        {"host": "9000", "container": "90", "hostIP": "127.0.0.1", "protocol": "tcp"}]
+
+
 # -- the doctor on the host's own firewall --------------------------------------------------------------------------
 
 LEADS, BACK = "ports[1]", "ports[0]"        # published for all, and for the host alone

@@ -2,9 +2,9 @@
 
 The kernel keeps what such a link sends from the link that carries it, and the other way round. So the host gets one
 more link of the kind on the same parent, shared by all containers that ask for it, and a route through it to each of
-their addresses. It takes no address from anybody: it has none, asks for none and answers nobody. Who has which address
-is written down on both sides as neighbours that stay, so nothing of it is ever heard on the wire, and nobody else
-learns that the host can be reached by another MAC than the parent's.
+their addresses. It takes no address from anybody: it has none and asks for none. A macvlan answers nobody either; an ipvlan, from
+which the kernel takes that flag as it comes up, has the parent's MAC anyway. Who has which address is written down on
+both sides as neighbours that stay, so nobody on the wire learns that the host has another MAC than the parent's.
 
 See: ip-link(8) "MACVLAN and MACVTAP Type Support", "IPVLAN and IPVTAP Type Support"; ip-neighbour(8).
 """

@@ -104,6 +104,24 @@ def test_edits(host: Host) -> None:
 
 
 @requires("macvlan")
+def test_another_name_of_the_parent(host: Host) -> None:
+    """The host's own link is known by what carries it: there is one, before and after, and none in the end."""
+    host.ip("link", "add", "nic7", "type", "veth", "peer", "name", "nic8")
+    host.ip("link", "set", "nic8", "up")
+    host.ip("link", "set", "nic7", "up")
+    host.ip("addr", "add", "10.94.0.1/24", "dev", "nic7")
+    host.apply(container("one", on("macvlan", "10.94.0.11/24", parent="nic7")))
+    host.ip("link", "set", "nic7", "down")
+    host.ip("link", "set", "nic7", "name", "nic9")
+    host.ip("link", "set", "nic9", "up")
+    host.apply(container("one", on("macvlan", "10.94.0.11/24", parent="nic9")))
+    assert len(ours(host)) == 1 and host.run("ping", "-c", "1", "-w", "3", "10.94.0.11")
+    host.cli("destroy", "--yes", "one")
+    assert not ours(host)
+    host.ip("link", "del", "nic9")
+
+
+@requires("macvlan")
 def test_somebody_elses_link(host: Host) -> None:
     """One of the name that ours would have is refused untouched."""
     name = host_access.link_name("nic0", "macvlan")

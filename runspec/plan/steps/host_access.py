@@ -2,9 +2,10 @@
 
 The kernel keeps what such a link sends from the link that carries it, and the other way round. So the host gets one
 more link of the kind on the same parent, shared by all containers that ask for it, and a route through it to each of
-their addresses. It takes no address from anybody: it has none and asks for none. A macvlan answers nobody either; an ipvlan, from
-which the kernel takes that flag as it comes up, has the parent's MAC anyway. Who has which address is written down on
-both sides as neighbours that stay, so nobody on the wire learns that the host has another MAC than the parent's.
+their addresses. It takes no address from anybody: it has none and asks for none. A macvlan answers nobody either; an
+ipvlan, from which the kernel takes that flag as it comes up, has the parent's MAC anyway. Who has which address is
+written down on both sides as neighbours that stay, so nobody on the wire learns that the host has another MAC than the
+parent's.
 
 See: ip-link(8) "MACVLAN and MACVTAP Type Support", "IPVLAN and IPVTAP Type Support"; ip-neighbour(8).
 """
@@ -44,10 +45,10 @@ def mark(parent: str, kind: str) -> str:
     return f"{MARK}:{kind} on {parent}"
 
 
-def own_mac(parent: Any, kind: str) -> str:
-    """Its MAC, known before it is there; all ipvlans of a parent have the parent's."""
+def new_mac(parent: Any, kind: str) -> str | None:
+    """The MAC that it is given, the same each time; None where it has the parent's."""
     if kind == "ipvlan":
-        return str(parent.mac)
+        return None
     raw = (digest(f"{parent.name}>{kind}>mac") & 2**40 - 1).to_bytes(5, "big")
     return f"02:{raw.hex(':')}"
 
@@ -83,11 +84,12 @@ class Ways:
 
     __slots__ = ("inside", "neighbours", "routes")
 
-    def __init__(self, parent: Any, kind: str, addresses: tuple[str, ...], mac: str, rows: list[Any]) -> None:
+    def __init__(self, parent: Any, addresses: tuple[str, ...], mac: str, rows: list[Any],
+                 own_mac: str) -> None:
         own = {family: of_host(rows, parent, family) for family in (False, True)}
         self.routes = [(plain(one), source(one, own[":" in one])) for one in addresses]
         self.neighbours = [(plain(one), mac) for one in addresses]
-        self.inside = [(plain(one), own_mac(parent, kind)) for family in {":" in one for one in addresses}
+        self.inside = [(plain(one), own_mac) for family in {":" in one for one in addresses}
                        for one in own[family]]
 
 
@@ -116,11 +118,8 @@ class LetHostIn(HostStep):
 
     def undo(self, kernel: Any, run: Any, memo: Any) -> None:
         """The former ones, where the parent is still there."""
-        try:
-            parent_of(kernel, self.parent)
-        except HostError:
-            return
-        self.turn(kernel, run, self.former, self.addresses)
+        if present(kernel, self.parent):
+            self.turn(kernel, run, self.former, self.addresses)
 
     def turn(self, kernel: Any, run: Any, wanted: tuple[str, ...], others: tuple[str, ...]) -> None:
         """From some addresses to others.
@@ -128,11 +127,14 @@ class LetHostIn(HostStep):
         Raises:
             HostError: the parent is gone, or a link of that name is not ours.
         """
+        if not wanted and not present(kernel, self.parent):
+            return          # and all that stood on it
         parent, rows = parent_of(kernel, self.parent), kernel.rows("addresses", rtnetlink.dump_addresses())
-        ways = Ways(parent, self.kind, wanted, self.mac(kernel, run, parent) if wanted else "", rows)
+        mac = self.mac(kernel, run, parent) if wanted else ""
         gone = [plain(one) for one in others if plain(one) not in map(plain, wanted)]
         with run.alone():
-            index = make(kernel, parent, self.kind) if wanted else found(kernel, parent, self.kind)
+            index, own_mac = (make if wanted else found)(kernel, parent, self.kind)
+            ways = Ways(parent, wanted, mac, rows, own_mac)
             if index:
                 drop(kernel, index, gone)
                 for address, own in ways.routes:
@@ -140,7 +142,7 @@ class LetHostIn(HostStep):
                 for address, mac in ways.neighbours:
                     kernel.netlink(rtnetlink_host.put_neighbour(index, address, mac), f"neighbour {address}")
                 if not wanted:
-                    tidy(kernel, parent, self.kind, index)
+                    tidy(kernel, index)
         self.tell(kernel, run, ways, parent, rows)
 
     def mac(self, kernel: Any, run: Any, parent: Any) -> str:
@@ -190,15 +192,14 @@ class ShutHostOut(HostStep):
 
     def apply(self, kernel: Any, run: Any) -> Any:
         """Gone already is as good; with the parent all goes."""
-        try:
-            parent = parent_of(kernel, self.parent)
-        except HostError:
+        if not present(kernel, self.parent):
             return
+        parent = parent_of(kernel, self.parent)
         with run.alone():
-            index = found(kernel, parent, self.kind)
+            index, _ = found(kernel, parent, self.kind)
             if index:
                 drop(kernel, index, [plain(one) for one in self.addresses])
-                tidy(kernel, parent, self.kind, index)
+                tidy(kernel, index)
 
     def __str__(self) -> str:
         return f"remove the host's routes to {', '.join(map(plain, self.addresses))} on {self.parent}"
@@ -220,27 +221,42 @@ def parent_of(kernel: Any, text: str) -> Any:
     return next(link for link in kernel.rows("links", rtnetlink.dump_links()) if link.index == index)
 
 
-def found(kernel: Any, parent: Any, kind: str) -> int:
-    """The index of the host's own link, 0 where there is none of ours."""
-    name = link_name(parent.name, kind)
-    return (kernel.link_index(name) or 0) if kernel.link_alias(name) == mark(parent.name, kind) else 0
+def present(kernel: Any, text: str) -> bool:
+    """Whether there is such a link of the host."""
+    try:
+        parent_index(kernel, text)
+    except HostError:
+        return False
+    return True
 
 
-def make(kernel: Any, parent: Any, kind: str) -> int:
-    """The host's own link on a parent, made where it is missing and brought up; returns its index.
+def own_link(links: list[Any], parent: Any, kind: str) -> Any:
+    """The host's own link of a kind on a parent, whatever both are called by now; None where there is none."""
+    return next((one for one in links if one.kind == kind and one.peer == parent.index and one.netnsid < 0
+                 and one.alias.startswith(f"{MARK}:")), None)
+
+
+def found(kernel: Any, parent: Any, kind: str) -> tuple[int, str]:
+    """Its index and MAC, 0 and "" where there is none."""
+    one = own_link(kernel.rows("links", rtnetlink.dump_links()), parent, kind)
+    return (one.index, one.mac) if one is not None else (0, "")
+
+
+def make(kernel: Any, parent: Any, kind: str) -> tuple[int, str]:
+    """The host's own link on a parent, made where it is missing and brought up; returns its index and MAC.
 
     Raises:
-        HostError: a link of that name is somebody else's.
+        HostError: a link of the name that it is to have is somebody else's.
     """
-    name, index = link_name(parent.name, kind), found(kernel, parent, kind)
-    if not index and kernel.link_index(name) is not None:
-        raise HostError(f"a link {name} is there already and is not runspec's",
-                        "runspec changes only links that carry its mark, ip-link(8) alias", "remove it")
+    one = own_link(kernel.rows("links", rtnetlink.dump_links()), parent, kind)
+    name, index, mac = (one.name, one.index, one.mac) if one is not None else (link_name(parent.name, kind), 0, "")
     if not index:
-        index = rtnetlink.link_index(name)
+        if kernel.link_index(name) is not None:
+            raise HostError(f"a link {name} is there already and is not runspec's",
+                            "runspec changes only links that carry its mark, ip-link(8) alias", "remove it")
+        index, mac = rtnetlink.link_index(name), new_mac(parent, kind) or str(parent.mac)
         kernel.netlink(
-            rtnetlink_host.silent_link(kind, parent.index, name, index,
-                                       own_mac(parent, kind) if kind == "macvlan" else None, INFO[kind])
+            rtnetlink_host.silent_link(kind, parent.index, name, index, new_mac(parent, kind), INFO[kind])
             + rtnetlink.set_link(index, alias=mark(parent.name, kind)) + rtnetlink_host.no_own_address(index),
             f"{kind} {name} on {parent.name}")
     # A router's advertisements are the parent's to hear: here they would make addresses and a second default route.
@@ -248,7 +264,7 @@ def make(kernel: Any, parent: Any, kind: str) -> int:
     if kernel.exists(file):
         kernel.write(file, "0")
     kernel.netlink(rtnetlink.set_link(index, up=True), f"link {name}")
-    return index
+    return index, mac
 
 
 def drop(kernel: Any, index: int, addresses: list[str]) -> None:
@@ -258,11 +274,11 @@ def drop(kernel: Any, index: int, addresses: list[str]) -> None:
         kernel.netlink(rtnetlink_host.delete_neighbour(index, address), f"neighbour {address}", ignore=ENOENT)
 
 
-def tidy(kernel: Any, parent: Any, kind: str, index: int) -> None:
+def tidy(kernel: Any, index: int) -> None:
     """Remove the host's own link once no route of ours leads through it."""
     if not any(one.oif == index and one.protocol == rtnetlink.OURS
                for one in kernel.rows("routes", rtnetlink.dump_routes())):
-        kernel.netlink(rtnetlink.delete_link(index), f"link {link_name(parent.name, kind)}", ignore=ENODEV)
+        kernel.netlink(rtnetlink.delete_link(index), f"link {index}", ignore=ENODEV)
 
 
 def create(spec: Spec, first: int) -> list[Step]:
@@ -326,11 +342,11 @@ def seen(one: Interface, former: Interface | None, link: Any, host: HostView, ne
     parent = host.parent(asked.parent)
     if parent is None:
         return ()
-    own = host.named(link_name(parent.name, asked.type))
-    if own is None or not own.up or own.alias != mark(parent.name, asked.type):
+    own = own_link(host.links, parent, asked.type)
+    if own is None or not own.up:
         return ()
     every = dict.fromkeys((*one.addresses, *asked.addresses))
-    ways = Ways(parent, asked.type, tuple(every), link.mac, host.addresses)
+    ways = Ways(parent, tuple(every), link.mac, host.addresses, own.mac)
     routes = {(row.to.partition("/")[0], row.source) for row in host.ways
               if row.oif == own.index and row.protocol == rtnetlink.OURS}
     known = {(row.address, row.mac) for row in host.neighbours

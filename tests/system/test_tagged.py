@@ -170,6 +170,21 @@ def test_what_was_there_stays(host: Host) -> None:
     host.run("tc", "qdisc", "del", "dev", "nic0", "clsact")
 
 
+def test_another_name_of_the_parent(host: Host) -> None:
+    """What was done to it is undone, whatever it is called by then."""
+    host.ip("link", "add", "nic7", "type", "veth", "peer", "name", "nic8")
+    for link in ("nic7", "nic8"):
+        host.ip("link", "set", link, "up")
+    host.apply(container("first", vlan(10, "10.91.0.1/24", parent="nic7", mac="02:00:00:00:00:0a")))
+    host.ip("link", "set", "nic7", "down")
+    host.ip("link", "set", "nic7", "name", "nic9")
+    assert "ALLMULTI" in host.ip("link", "show", "nic9")
+    host.cli("destroy", "--yes", "first")
+    assert "ALLMULTI" not in host.ip("link", "show", "nic9") and "clsact" not in host.run("tc", "qdisc")
+    assert "02:00:00:00:00:0a" not in host.run("bridge", "fdb", "show", "dev", "nic9")
+    host.ip("link", "del", "nic9")
+
+
 def test_refused(host: Host) -> None:
     """Without the word, with more bytes than the parent carries, on a VLAN that has somebody's filter."""
     without = {key: value for key, value in vlan(10).items() if key != "fallback"}

@@ -248,6 +248,16 @@ def join(kernel: Any, run: Any, container: str, one: Interface, link: str, mac: 
             kernel.netlink(rtnetlink_host.hear(parent.index, wanted), f"address {wanted}", ignore=EEXIST)
 
 
+def _bearer(kernel: Any, one: Interface, who: str) -> Any:
+    """The parent, or what bears the interface's filter under another name by now; None where nothing does."""
+    try:
+        return parent_of(kernel, one)
+    except HostError:
+        hooked = {index for index, kind in kernel.rows("hooked", tc.dump_qdiscs()) if kind in HOOKS}
+        return next((link for link in kernel.rows("links", rtnetlink.dump_links()) if link.index in hooked and any(
+            owner(found.name)[0] == who and found.order != TAG_ORDER for found in _filters(kernel, link.index))), None)
+
+
 def _keep(kernel: Any, parent: Any, there: list[Any], copy: tuple[str, ...]) -> tuple[str, ...]:
     """Hooks and all multicast on the parent, and the keeper, which tells what of it is our doing: returns its words.
 
@@ -278,12 +288,12 @@ def part(kernel: Any, run: Any, container: str, one: Interface, hooked: bool = T
         hooked: False where the parent is known to have had no hooks before, should the keeper not tell it yet.
     """
     assert one.vlan is not None
-    try:
-        parent = parent_of(kernel, one)
-    except HostError:
+    who = f"{container}:{one.name}"
+    parent = _bearer(kernel, one, who)
+    if parent is None:
         return          # it went away, and all on it
     with run.alone():
-        there, who = _filters(kernel, parent.index), f"{container}:{one.name}"
+        there = _filters(kernel, parent.index)
         for found in there:
             name, heard = owner(found.name)
             if name != who:

@@ -473,7 +473,9 @@ def test_killed_while_made_and_removed(alone: World) -> None:
         for number in sorted(numbers):
             if words[0] == "destroy":
                 alone.cli("apply", file)
-            alone.cli(*words, env={"RUNSPEC_FAULT": f"kill@{number}"}, status=-9)
+            done = alone.cli(*words, env={"RUNSPEC_FAULT": f"kill@{number}"}, status=None)
+            # Links and groups go late: a run may need a call or two less than the one that was traced.
+            assert done.returncode == -9 or (done.returncode == 0 and number > len(calls) - 4), done.stderr
             alone.cli("apply", file)
             assert alone.cli("diff", file).stdout == "", f"{words[0]} killed before {calls[number - 1]}, the {number}th"
             alone.cli("destroy", "--yes", "one", "lan0")

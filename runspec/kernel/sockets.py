@@ -250,8 +250,8 @@ class Sockets:
                 return None
             raise SyscallError("ioctl", name, error.errno) from None
 
-    def await_link_end(self, name: str, end: float) -> None:
-        """Wait until no link of the host has this name.
+    def await_link_end(self, name: str, end: float) -> bool:
+        """Wait until no link of the host has this name; False where one still has.
 
         The kernel takes a namespace apart behind the end of its last process, many at once, and their veths with them;
         twenty times cheaper than to delete each.
@@ -259,8 +259,11 @@ class Sockets:
         Args:
             end: when to stop waiting, by the monotonic clock, seconds.
         """
-        while self.link_index(name) is not None and time.monotonic() < end:
+        while self.link_index(name) is not None:
+            if time.monotonic() >= end:
+                return False
             time.sleep(0.002)
+        return True
 
     def link_alias(self, name: str) -> str | None:
         """The alias (ip-link(8)) of a link of the host, "" without one; None where there is no link.

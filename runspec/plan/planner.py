@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
     from runspec.plan.steps.seccomp import Filter
 
+# What of a container goes first, once its processes have ended.
+CLEARED = (limits.ReturnShares, groups.RemoveCgroup, rootfs.RemoveDirectory)
 # Children that wait at once: bounds the descriptors and the processes of one apply.
 WAVE = 48
 # Namespaces that a restart takes over from the former init.
@@ -103,15 +105,18 @@ def make_plan(networks: list[Item], containers: list[Item], host: Host, wall: Wa
     count = len(steps)
     removals = [item for item in containers if item.wanted is None]
     ends: list[Step] = []
+    cleared: list[Step] = []
     for item in removals:
         made = remove_container(item)
         # Where nothing must be fetched out of it first, it ends together with the others.
         if len(removals) > 1 and item.facts.status in ("running", "created") and (
                 isinstance(made[0], groups.KillContainer)):
             ends.append(groups.EndInit(target=item.name))
-        steps += made
+        # Meanwhile the kernel takes the namespaces apart, and the links with them.
+        cleared += [step for step in made if isinstance(step, CLEARED)]
+        steps += [step for step in made if not isinstance(step, CLEARED)]
     published, _ = nft.plan((*networks, *containers), wall, set())
-    steps = by_phase([*ends, *steps[:count], *published, *steps[count:]])
+    steps = by_phase([*ends, *cleared, *steps[:count], *published, *steps[count:]])
     renewed: dict[str, bool] = {}       # with a new init -> whether all of it is new
     followers: list[Change] = []
     for wave in waves([item for item in containers if item.wanted is not None]):

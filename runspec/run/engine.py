@@ -327,10 +327,14 @@ class Run:
         if name in self.live:
             self.kernel.kill_process(*self.live[name])
 
-    def let_die(self, link: str) -> None:
-        """Give a link of the host the time to go with its peer's namespace; all links of a run share the patience."""
+    def let_die(self, link: str) -> bool:
+        """Give a link of the host the time to go with its peer's namespace; all links of a run share the patience.
+
+        Returns:
+            Whether it has gone.
+        """
         self._links_end = self._links_end or monotonic() + LINKS_END
-        self.kernel.await_link_end(link, self._links_end)
+        return self.kernel.await_link_end(link, self._links_end)
 
     def end_init(self, name: str) -> None:
         """Whatever its groups say, the init that was observed is gone after this."""

@@ -195,8 +195,8 @@ class RemoveLink(HostStep):
 
     def apply(self, kernel: Any, run: Any) -> Any:
         """Gone already is as good: a veth dies with its namespace."""
-        run.let_die(self.link)
-        remove_own(kernel, self.link, MARK)
+        if not run.let_die(self.link):
+            remove_own(kernel, self.link, MARK)
 
     def __str__(self) -> str:
         return f"remove link {self.link}"

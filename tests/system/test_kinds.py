@@ -129,7 +129,8 @@ def test_macvlan(bench: Bench) -> None:
 
 @requires("macvlan")
 def test_passthru_is_alone(bench: Bench) -> None:
-    """It has its parent's address and all that comes in; a second link on that parent is refused, with nothing left."""
+    """It has its parent's address and all that comes in; a second link there is refused, whoever has the first,
+    and nothing is left of it."""
     bench.apply(box("one", on("eth0", "macvlan", "p0", "10.61.0.1/24", mode="passthru")))
     assert bench.link("one", "eth0")["address"] == json.loads(bench.host("ip", "-j", "link", "show", "dev", "p0"))[0][
         "address"]
@@ -138,9 +139,13 @@ def test_passthru_is_alone(bench: Bench) -> None:
     assert [one.data[:17] for one in seen(ear, YES)] == [b"for somebody else"]
     before = bench.link("one", "eth0"), bench.host("ip", "-d", "-o", "link")
     file = bench.file.with_name("second.yaml")
-    file.write_text(yaml.safe_dump(box("two", on("eth0", "macvlan", "p0", "10.61.0.2/24"))))
-    status, text = bench.verbs.run("apply", file)
-    assert status == 2 and "two: interfaces[0]" in text and "while undoing" not in text, text
+    bench.host("ip", "link", "add", "link", "q0", "name", "other", "type", "macvlan", "mode", "bridge")
+    before = before[0], bench.host("ip", "-d", "-o", "link")
+    for parent, mode, said in (("p0", "bridge", "one in mode passthru is alone on its parent"),
+                               ("q0", "passthru", "q0 carries other links already")):
+        file.write_text(yaml.safe_dump(box("two", on("eth0", "macvlan", parent, "10.61.0.2/24", mode=mode))))
+        status, text = bench.verbs.run("apply", file)
+        assert status == 2 and said in text and "while undoing" not in text, text
     assert (bench.link("one", "eth0"), bench.host("ip", "-d", "-o", "link")) == before
     assert "two" not in bench.verbs("list", "-q")
 

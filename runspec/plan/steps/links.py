@@ -153,8 +153,10 @@ def _told(one: Interface, error: SyscallError) -> HostError:
         return HostError(what, f"{one.parent} is a port of a bridge or carries links of another type",
                          "put it on the bridge instead, or use another parent")
     if error.errno == errno.EINVAL and one.type == "macvlan":
-        return HostError(what, error.why or f"{one.parent} carries a passthru link, which is alone on its parent, "
-                         "or is no Ethernet link", "use another parent, or another mode")
+        taken = (f"{one.parent} carries other links already, and one in mode passthru is alone on its parent"
+                 if one.mode == "passthru" else
+                 f"{one.parent} carries a passthru link, which is alone on its parent, or is no Ethernet link")
+        return HostError(what, error.why or taken, "use another parent, or another mode")
     if error.errno == errno.EOPNOTSUPP:
         return HostError(what, error.why or f"{one.parent} takes no such links, or the kernel has none",
                          "use another parent")

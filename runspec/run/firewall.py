@@ -157,6 +157,9 @@ class Firewall:
         try:
             knobs, self._ports = self._read(), None
             before = {path: (*one["users"], *one["also"]) for path, one in knobs.items()}
+            if lenient:
+                wanted = {owner: {path: value for path, value in asked.items() if self._value(path) is not None}
+                          for owner, asked in wanted.items()}
             if not knobs and not any(wanted.values()):
                 return
             for owner, asked in wanted.items():
@@ -164,8 +167,6 @@ class Firewall:
                     if owner in one["users"] and path not in asked:
                         one["users"].remove(owner)
                 for path, value in asked.items():
-                    if lenient and self._value(path) is None:
-                        continue
                     self._take(knobs, path, value, owner)
             # Written down before it is done: a kill in between loses nothing, and what has no user is given back.
             if before != {path: (*one["users"], *one["also"]) for path, one in knobs.items()}:

@@ -96,6 +96,13 @@ def show_list(words: Words, kernel: Kernel, store: Store) -> int:
     rows += [(one["id"], str(one["pid"]), one["status"], one["bundle"], one["created"], one["owner"])
              for one in states]
     print(table(rows))
+    if kernel.list_dir(f"{store.root}/leases"):
+        from runspec.run.leases import Leases
+
+        for lease in Leases(kernel, store).unsettled():
+            sys.stderr.write(f"runspec: a lease of {plain(lease['link']['name'])} is to be settled: "
+                             f"{plain(lease['container'])} has ended\n"
+                             "  fix: `runspec apply` or `runspec destroy` brings it home\n")
     return words.status if damaged else 0
 
 

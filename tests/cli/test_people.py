@@ -88,6 +88,8 @@ def scene(monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Any]:
     records = {"foo1": record("foo1", 2966), "foo2": record("foo2", 2976)}
 
     class FakeStore:
+        root = "/run/runspec"
+
         def names(self, kind: str) -> list[str]:
             return sorted(records)
 

@@ -247,6 +247,7 @@ def test_everybody_is_killed(kept: bool, lab: Host) -> None:
     os.kill(init, signal.SIGKILL)
     status, said = lab.verbs.run("diff", lab.file())
     assert status == 1 and "a lease of eth1 is to be settled" in said, said
+    assert "a lease of eth1 is to be settled" in lab.verbs.run("list")[1]
     assert "eth1" not in {one["ifname"] for one in tell("ip", "-j", "link")}    # a look changes nothing
     # Not even a run about another container leaves it there.
     other = lab.write(name="other")
@@ -256,10 +257,10 @@ def test_everybody_is_killed(kept: bool, lab: Host) -> None:
     assert lab.inside()["own"] == ["10.95.0.2/24", "fd95::2/64"]
     os.kill(lab.state()["pid"], signal.SIGKILL)
     lab.verbs("destroy", "--yes", "lessee", "other")
-    lab.home()
     if holder is not None:
         holder.kill()
         holder.wait()
+    lab.home()
 
 
 DRIFTS = {

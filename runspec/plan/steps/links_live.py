@@ -81,7 +81,9 @@ def change_links(spec: Spec, last: Spec | None, facts: Facts, changes: tuple[Cha
             steps += host_access.end(name, f"interfaces[{link.name}]", former[link.name])
             steps.append(_remove(name, f"interfaces[{link.name}]", former[link.name], link.index, facts))
         elif link.kind in MADE and not hooks.adds(spec):
-            steps.append(inside(name, "interfaces", [rtnetlink.delete_link(link.index)], f"remove {link.name}"))
+            # It may have gone with a physical interface that went home.
+            steps.append(inside(name, "interfaces", [rtnetlink.delete_link(link.index)], f"remove {link.name}").replace(
+                lenient=True))
     taken = {link.index for link in facts.links}
     for i, one in enumerate(spec.interfaces):
         mine = [path for path in paths if path == f"interfaces[{i}]" or path.startswith(f"interfaces[{i}].")]

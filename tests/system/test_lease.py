@@ -299,7 +299,7 @@ WRONG = (
     ("ip link add br9 type bridge; ip link set eth0 master br9", {"parent": "eth0"}, "eth0 is a port of br9",
      "ip link set eth0 nomaster; ip link del br9"),
     ("ip link add mv0 link eth0 type macvlan", {"parent": "eth0"}, "mv0 stands on eth0", "ip link del mv0"),
-    ("tc qdisc replace dev eth0 root handle 5: htb", {"parent": "eth0"}, "eth0 has a qdisc htb",
+    ("tc qdisc replace dev eth0 root handle 6: htb", {"parent": "eth0"}, "eth0 has a qdisc htb",
      "tc qdisc replace dev eth0 root handle 5: fq maxrate 10mbit"),
     ("ip route add default via 10.95.0.9", {"parent": "eth0"}, "the host's default route goes through eth0",
      "ip route del default"))

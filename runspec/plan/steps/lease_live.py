@@ -64,6 +64,7 @@ def _put_right(name: str, path: str, one: Interface, link: Any, facts: Facts, le
     step = in_place(name, path, as_lent(one, facts), link, facts, leaves | {"up", "addresses"}, former)
     again = [nic.rename(link.index, link.name)] * ("" in leaves)
     assert step.back is not None
+    # What went when it went down cannot be taken away; what stays wrong in the end is seen.
     return step.replace(
-        messages=(*(message.hex() for message in first), *step.messages), words=f"set {one.name} right",
+        lenient=True, messages=(*(message.hex() for message in first), *step.messages), words=f"set {one.name} right",
         back=step.back.replace(messages=(first[0].hex(), *(message.hex() for message in again), *step.back.messages)))

@@ -10,11 +10,14 @@ from __future__ import annotations
 import errno
 import os
 
-from runspec.errors import SyscallError
+from runspec.errors import HostError, SyscallError
 
 # Whoever began to read before a line became a comment has read on by now.
 _QUIET = 1.0        # seconds
 _FORM = "utf-8"
+# Who owns a file may hold a lease on it, and a container's root owns what is bound there: others would wait for
+# /proc/sys/fs/lease-break-time, fcntl(2) F_SETLEASE.
+_PATIENCE, _PAUSE = 1.0, 0.02       # seconds
 
 
 def active(data: bytes) -> tuple[str, ...]:
@@ -32,7 +35,7 @@ class Lines:
     def read_lines(self, path: str) -> tuple[str, ...] | None:
         """The lines that are no comments, None where there is no file."""
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            fd = _open(path, os.O_RDONLY)
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENOTDIR):
                 return None
@@ -52,7 +55,7 @@ class Lines:
         """
         try:
             self._act("openat")
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+            fd = _open(path, os.O_RDWR | os.O_CREAT, mode)
             try:
                 self._edit(fd, lines, ordered, mode)
             finally:
@@ -119,6 +122,22 @@ class Lines:
             self._act("pwrite64")
             done = os.pwrite(fd, data, offset)
             data, offset = data[done:], offset + done
+
+
+def _open(path: str, flags: int, mode: int = 0) -> int:
+    """A descriptor, however long somebody inside would have us wait for it."""
+    import time
+
+    end = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, mode)
+        except BlockingIOError:
+            if time.monotonic() > end:
+                raise HostError(f"{path} cannot be opened", "a process that sees it holds a lease on it, fcntl(2) "
+                                "F_SETLEASE; lslocks(8) names it", "`runspec kill` its container, then try again"
+                                ) from None
+        time.sleep(_PAUSE)
 
 
 def _whole(fd: int) -> bytes:

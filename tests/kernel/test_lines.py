@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
+import signal
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
+from runspec.errors import HostError
 from runspec.kernel import Kernel
 from runspec.kernel.lines import active
 
@@ -137,3 +141,27 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
 def test_nothing_there(tmp_path: Path) -> None:
     assert Kernel().read_lines(str(tmp_path / "f")) is None
     assert Kernel().read_lines(str(tmp_path / "f/g")) is None
+
+
+def test_a_lease_of_its_owner_makes_nobody_wait(tmp_path: Path) -> None:
+    """The kernel would let its holder take 45 seconds; one who gives it up in time is waited for."""
+    file, kernel = tmp_path / "f", Kernel()
+    kernel.edit_lines(str(file), ("10.0.0.1 a",))
+    asked = threading.Event()
+    before = signal.signal(signal.SIGIO, lambda *_: asked.set())
+    try:
+        for kind in (fcntl.F_RDLCK, fcntl.F_WRLCK):
+            fd = os.open(file, os.O_RDONLY if kind == fcntl.F_RDLCK else os.O_RDWR)
+            fcntl.fcntl(fd, fcntl.F_SETLEASE, kind)
+            begin = time.monotonic()
+            with pytest.raises(HostError, match="cannot be opened") as caught:
+                kernel.edit_lines(str(file), ("10.0.0.2 b",))
+            assert time.monotonic() - begin < 3 and str(file) in str(caught.value) and asked.is_set()
+            if kind == fcntl.F_WRLCK:
+                with pytest.raises(HostError, match="cannot be opened"):
+                    kernel.read_lines(str(file))
+            threading.Timer(0.2, os.close, (fd,)).start()
+            kernel.edit_lines(str(file), ("10.0.0.2 b",))
+            assert kernel.read_lines(str(file)) == ("10.0.0.2 b",)
+    finally:
+        signal.signal(signal.SIGIO, before)

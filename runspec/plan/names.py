@@ -66,6 +66,7 @@ class World:
     def __init__(self, root: str, members: dict[str, Member], networks: dict[str, Network]) -> None:
         self.root, self.members, self.networks = root, members, networks
         self._on: dict[str, list[tuple[Member, tuple[str, ...]]]] | None = None
+        self._called: set[str] = set()      # resolvers tell no capitals, hosts(5)
         self._shared: dict[str, tuple[str, ...]] = {}
 
     def links(self, one: Member) -> tuple[tuple[str, tuple[str, ...]], ...]:
@@ -144,7 +145,7 @@ class World:
         for one in self.members.values():
             for network in {network for network, _ in self.links(one)} if one.hostname and one.listed else ():
                 if network in networks and not one.shares and not self.alone(network):
-                    found.setdefault((network, one.hostname), []).append(one.name)
+                    found.setdefault((network, one.hostname.lower()), []).append(one.name)
         return sorted((network, host, tuple(sorted(names))) for (network, host), names in found.items()
                       if len(names) > 1)
 
@@ -152,6 +153,7 @@ class World:
         """A line for each address of each member of its networks, itself among them; what the file says goes before."""
         if self._on is None:
             self._on = {}
+            self._called = {found.name.lower() for found in self.members.values() if found.listed}
             for found in sorted(self.members.values(), key=lambda found: found.name):
                 for network, addresses in self.links(found) if found.listed else ():
                     self._on.setdefault(network, []).append((found, addresses))
@@ -166,7 +168,7 @@ class World:
                     continue
                 host = found.hostname
                 # A container's name is its own, whatever another calls itself.
-                if host != found.name and host in self.members and self.members[host].listed:
+                if host.lower() != found.name.lower() and host.lower() in self._called:
                     host = ""
                 for address in addresses:
                     yield line(address, (host, found.name), taken)

@@ -108,13 +108,14 @@ def test_who_shares_a_network_namespace_is_at_its_addresses() -> None:
     assert world(alone).hosts(alone)[2:] == ("127.0.1.1 b",)        # whatever a damaged record says
 
 
-def test_a_name_is_its_container_s_whatever_another_calls_itself() -> None:
-    a, b = one("a", "10.7.0.11"), one("b", "10.7.0.12", hostname="a")
+@pytest.mark.parametrize("host", ["a", "A"])
+def test_a_name_is_its_container_s_whatever_another_calls_itself(host: str) -> None:
+    a, b = one("a", "10.7.0.11"), one("b", "10.7.0.12", hostname=host)
     assert world(a, b).hosts(b)[2:] == ("10.7.0.11 a", "10.7.0.12 b")
 
 
 def test_doubles() -> None:
-    a, b = one("a", "10.7.0.11", hostname="web"), one("b", "10.7.0.12", hostname="web")
+    a, b = one("a", "10.7.0.11", hostname="web"), one("b", "10.7.0.12", hostname="Web")
     assert world(a, b).doubles(("lan0",)) == [("lan0", "web", ("a", "b"))]
     assert world(a, b).doubles(()) == world(a, one("c", "10.7.0.13")).doubles(("lan0",)) == []
 

@@ -80,6 +80,9 @@ ROWS: dict[str, tuple[list[Edit], list[str]]] = {
     "Kubernetes CVE-2020-8558: nobody else sends to the host's loopback": (
         [("plan/nft.py", "ip daddr 127.0.0.0/8 drop", "ip daddr 127.0.0.0/8 accept")],
         ["system/test_ports.py::test_loopback_of_the_host_is_nobody_elses"]),
+    "Docker CVE-2020-13401: no container is the host's router": (
+        [("plan/steps/host_links.py", '            kernel.write(file, "0")\n', "            pass\n")],
+        ["system/test_networks.py::test_no_container_is_the_hosts_router"]),
     "behind nat, what is not published is not reached from elsewhere": (
         [("plan/nft.py", '"unasked": "oifname @hidden drop"', '"unasked": "oifname @hidden accept"')],
         ["system/test_ports.py::test_nat"]),

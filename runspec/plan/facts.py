@@ -39,7 +39,8 @@ class Facts:
         port_vlans: index of a port on the host -> VLAN -> its flags, where a network of its heeds tags.
         networks: name -> Network of each that its interfaces join, as it will be.
         ports: of a network: (name, alias, whether isolated) of each port of its bridge; filtering: whether it heeds
-            VLAN tags.
+            VLAN tags;
+            hears: whether the host takes routes or addresses from what comes in there.
         nics: a `parent` of a physical interface -> (name, key, mac, mtu) at home of the link that it means.
         leases: the same -> index inside of the link that is lent under that word.
         outside: name of a host link -> what rtnetlink tells of it; host_addresses, host_routes: all that the host has,
@@ -47,19 +48,20 @@ class Facts:
         parents: how a file names a link of the host -> its index, 0 where there is none.
         beside: what of the host only some links ask for, None where none does; neighbours: inside, where one does.
         former: name of an interface -> as it was applied last.
-        forwarding: name of a host link -> whether it forwards what comes in, of IPv4 and of IPv6.
+        forwarding: name of a host link -> whether it forwards what comes in, of IPv4 and of IPv6, and whether nobody
+            there changes the host's routes.
         wall: what was seen of the firewall, None where nobody asked.
         traffic: queueing disciplines and filters inside, host_traffic: on the host; where limits or marks are asked.
     """
 
     __slots__ = (
         "addresses", "beside", "device_tag", "domainname", "elsewhere", "files", "filtering", "filters", "former",
-        "forwarding", "fresh", "gid_map", "groups", "host_addresses", "host_links", "host_routes", "host_traffic",
-        "hostname", "id_status", "io_priority", "label", "landlock", "leases", "limits", "links", "membership",
-        "memory_policy", "mounts", "named", "namespaces", "neighbours", "networks", "nics", "nodes", "oom_score_adj",
-        "outside", "own", "parents", "personality", "pid", "places", "port_vlans", "ports", "present", "resctrl",
-        "routes", "scheduler", "sources", "start_time", "status", "sysctl", "timens_offsets", "traffic", "uid_map",
-        "wall")
+        "forwarding", "fresh", "gid_map", "groups", "hears", "host_addresses", "host_links", "host_routes",
+        "host_traffic", "hostname", "id_status", "io_priority", "label", "landlock", "leases", "limits", "links",
+        "membership", "memory_policy", "mounts", "named", "namespaces", "neighbours", "networks", "nics", "nodes",
+        "oom_score_adj", "outside", "own", "parents", "personality", "pid", "places", "port_vlans", "ports", "present",
+        "resctrl", "routes", "scheduler", "sources", "start_time", "status", "sysctl", "timens_offsets", "traffic",
+        "uid_map", "wall")
 
     def __init__(self, status: str) -> None:
         self.status = status
@@ -97,7 +99,7 @@ class Facts:
         self.host_links: dict[str, str] = {}
         self.networks: dict[str, Any] = {}
         self.ports: list[tuple[str, str, bool]] = []
-        self.filtering = False
+        self.filtering = self.hears = False
         self.port_vlans: dict[int, dict[int, int]] = {}
         self.nics: dict[str, tuple[str, str, str, int]] = {}
         self.leases: dict[str, int] = {}
@@ -108,7 +110,7 @@ class Facts:
         self.host_routes: list[Any] = []
         self.parents: dict[str, int] = {}
         self.former: dict[str, Any] = {}
-        self.forwarding: dict[str, tuple[bool, bool]] = {}
+        self.forwarding: dict[str, tuple[bool, bool, bool]] = {}
         self.wall: Any = None
         self.traffic: list[Any] = []
         self.host_traffic: list[Any] = []

@@ -109,21 +109,21 @@ def expect_end(one: Interface, path: str, view: View) -> None:
     if routed(one):
         view[f"{path}.addresses"] = tuple(sorted(own_addresses(one)))
         view[f"{path}.routes"] = tuple(sorted(own_routes(one)))
-        view[f"{path}.forwarding"] = _forwarding(families(one))
+        view[f"{path}.forwarding"] = _forwarding((*families(one), True))
 
 
 def see_end(one: Interface, link: Any, facts: Facts, path: str, view: View) -> None:
     """What the other end of a veth is."""
     view[f"{path}.up"] = link.up
     if routed(one):
-        here, asked = facts.forwarding.get(link.name, (False, False)), families(one)
+        here, asked = facts.forwarding.get(link.name, (False, False, False)), families(one)
         view[f"{path}.addresses"] = tuple(sorted(end_addresses(one, link, facts)))
         view[f"{path}.routes"] = tuple(sorted(end_routes(link, facts)))
-        view[f"{path}.forwarding"] = _forwarding((here[0] and asked[0], here[1] and asked[1]))
+        view[f"{path}.forwarding"] = _forwarding((here[0] and asked[0], here[1] and asked[1], here[2]))
 
 
-def _forwarding(which: tuple[bool, bool]) -> tuple[str, ...]:
-    return tuple(word for word, yes in zip(("IPv4", "IPv6"), which, strict=True) if yes)
+def _forwarding(which: tuple[bool, bool, bool]) -> tuple[str, ...]:
+    return tuple(word for word, yes in zip(("IPv4", "IPv6", "own routes"), which, strict=True) if yes)
 
 
 def end_addresses(one: Interface, link: Any, facts: Facts) -> list[str]:

@@ -15,7 +15,7 @@ from runspec.plan.host import Host
 from runspec.plan.steps import host_access, intel_rdt
 from runspec.plan.steps.base import Table
 from runspec.plan.steps.cgroup import groups
-from runspec.plan.steps.host_links import forwarding_files, host_name, parent_index
+from runspec.plan.steps.host_links import deaf_files, forwarding_files, host_name, parent_index
 from runspec.plan.steps.namespaces import KINDS, inside, is_new
 from runspec.plan.steps.process import sysctl_path
 from runspec.plan.view_kinds import default_path, dropped, parameter_path, routed
@@ -135,7 +135,7 @@ class Observer:
                 end = host_name(specs[0].name, one.name)
                 v4, v6 = (all(text in (None, b"1\n") for text in map(self.kernel.try_read, paths))
                           for paths in forwarding_files(end))
-                facts.forwarding[end] = v4, v6
+                facts.forwarding[end] = v4, v6, not self._hears(end)
 
     def network(self, network: Network) -> Facts:
         """Facts about one bridge: its link is the only one in `links`."""
@@ -148,8 +148,12 @@ class Observer:
         ports, filtering = self._bridges(link.index)
         facts.ports = [(one.name, one.alias, ports[one.index]) for one in self.host_links()
                        if one.master == link.index and one.index in ports]
-        facts.filtering = filtering
+        facts.filtering, facts.hears = filtering, not network.external and self._hears(network.name)
         return facts
+
+    def _hears(self, link: str) -> bool:
+        """Whether the host takes routes or addresses from what comes in by a link."""
+        return any(self.kernel.try_read(file) not in (None, b"0\n") for file in deaf_files(link))
 
     def host_links(self) -> list[netlink.Link]:
         """Links of the host's network namespace, read once."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -380,3 +381,57 @@ def test_killed_at_every_act(case: str, cli: Cli, tmp_path: Path) -> None:
     """The next apply converges and destroy leaves nothing: no port, no claim, no address twice."""
     sweep = Sweep(cli, tmp_path, yaml.safe_dump_all(KILLED, sort_keys=False), ("sweep-a", "sweep-b"), CASES)
     assert at_every_act(sweep, case, sweep.end, 1 if FULL else 16) > 3
+
+
+# A Router Advertisement as a container's root may send it: argument 1 is the Ethernet address it comes from.
+ADVERTISE = """
+import socket, struct, sys
+mac = bytes.fromhex(sys.argv[1].replace(":", ""))
+source, target = socket.inet_pton(socket.AF_INET6, "fe80::bad"), socket.inet_pton(socket.AF_INET6, "ff02::1")
+prefix = struct.pack("!BBBBIII", 3, 4, 64, 0xC0, 3600, 3600, 0) + socket.inet_pton(socket.AF_INET6, "2001:db8:bad::")
+body = struct.pack("!BBHBBHII", 134, 0, 0, 64, 0, 1800, 0, 0) + prefix + struct.pack("!BB", 1, 1) + mac
+whole = source + target + struct.pack("!II", len(body), 58) + body
+total = sum(struct.unpack(f"!{len(whole) // 2}H", whole))
+total = (total & 0xFFFF) + (total >> 16)
+body = body[:2] + struct.pack("!H", ~(total + (total >> 16)) & 0xFFFF) + body[4:]
+one = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+one.bind(("eth0", 0))
+one.send(bytes.fromhex("333300000001") + mac + b"\\x86\\xdd" + struct.pack("!IHBB", 6 << 28, len(body), 58, 255)
+         + source + target + body)
+"""
+
+
+@pytest.mark.parametrize("where", ["bridge", "routed"])
+def test_no_container_is_the_hosts_router(where: str, cli: Cli, write: Callable[..., Path]) -> None:
+    """One Router Advertisement gives the host no route and no address; told otherwise behind its back is drift."""
+    if where == "bridge":
+        file, end, drift = write(LAN, box("one")), "lan0", ("lan0", "up", "hearing routers")
+    else:
+        link = {"name": "eth0", "type": "veth", "mode": "routed", "addresses": ["10.77.0.5/32"],
+                "gateway": ["10.77.0.1"]}
+        file, end = write(box("one") | {"interfaces": [link]}), "one.eth0"
+        drift = ("one", "interfaces[0].hostEnd.forwarding", ["IPv4"])
+    cli("apply", file)
+
+    def advertised() -> list[str]:
+        pid = json.loads(cli("state", "one").stdout)["pid"]
+        inside = ["nsenter", f"--net=/proc/{pid}/ns/net"]
+        mac = json.loads(host(cli, *inside, "ip", "-j", "link", "show", "dev", "eth0"))[0]["address"]
+        host(cli, *inside, sys.executable, "-c", ADVERTISE, mac)
+        # What was sent before this has been heard.
+        gateway = json.loads(host(cli, "ip", "-j", "-4", "addr", "show", "dev", end))[0]["addr_info"][0]["local"]
+        host(cli, *inside, "ping", "-c", "1", "-W", "2", "-I", "eth0", gateway)
+        told = host(cli, "ip", "-6", "route").splitlines() + host(cli, "ip", "-o", "-6", "addr").splitlines()
+        return [line for line in told if "bad" in line]
+
+    assert advertised() == []
+    names = ("accept_ra", "autoconf", "accept_redirects")
+    files = [f"/proc/sys/net/ipv6/conf/{end}/{name}" for name in names]
+    assert host(cli, "cat", *files) == "0\n0\n0\n"
+    host(cli, "sh", "-c", f"for i in {' '.join(files)}; do echo 1 >$i; done")
+    assert len(advertised()) >= 2       # this is what it would be
+    told = json.loads(cli("diff", "-o", "json", file, status=1).stdout)["changes"]
+    assert [(one["target"], one["path"], one["before"]) for one in told
+            if "addresses" not in one["path"] and "routes" not in one["path"]] == [drift]
+    cli("apply", file)
+    assert host(cli, "cat", *files) == "0\n0\n0\n" and cli("diff", file).stdout == ""

@@ -17,7 +17,7 @@ from runspec.errors import HostError
 from runspec.plan import rtnetlink, rtnetlink_host, rtnetlink_links
 from runspec.plan.host_view import HostView
 from runspec.plan.steps.base import FINISH, LIVE, HostStep, Step, Table
-from runspec.plan.steps.host_links import ENODEV, ESRCH, MARK, digest, parent_index
+from runspec.plan.steps.host_links import ENODEV, ESRCH, MARK, deafen, digest, parent_index
 from runspec.plan.steps.namespaces import inside
 from runspec.spec.model import Interface, Spec
 
@@ -260,9 +260,7 @@ def make(kernel: Any, parent: Any, kind: str) -> tuple[int, str]:
             + rtnetlink.set_link(index, alias=mark(parent.name, kind)) + rtnetlink_host.no_own_address(index),
             f"{kind} {name} on {parent.name}")
     # A router's advertisements are the parent's to hear: here they would make addresses and a second default route.
-    file = f"/proc/sys/net/ipv6/conf/{name}/accept_ra"
-    if kernel.exists(file):
-        kernel.write(file, "0")
+    deafen(kernel, name)
     kernel.netlink(rtnetlink.set_link(index, up=True), f"link {name}")
     return index, mac
 

@@ -234,6 +234,8 @@ class SetHostEnd(HostStep):
         index = index_of(kernel, self.link)
         if self.mtu is not None:
             kernel.netlink(rtnetlink.set_link(index, mtu=self.mtu), f"link {self.link}")
+        if self.v4 or self.v6:
+            deafen(kernel, self.link)
         _turn(kernel, index, self.link, self.had_addresses, self.had_routes, self.addresses, self.routes)
         forward(kernel, self.link, self.v4, self.v6)
 
@@ -289,6 +291,21 @@ def forward(kernel: Any, link: str, v4: bool, v6: bool) -> None:
         for file in files:
             if wanted and kernel.exists(file):
                 kernel.write(file, "1")
+
+
+def deaf_files(link: str) -> tuple[str, ...]:
+    """Where it is told whether a link of the host takes routes and addresses from what others send there, by IPv6.
+
+    See: ip-sysctl.rst.
+    """
+    return tuple(f"/proc/sys/net/ipv6/conf/{link}/{one}" for one in ("accept_ra", "autoconf", "accept_redirects"))
+
+
+def deafen(kernel: Any, link: str) -> None:
+    """Let no container be the host's router: one Router Advertisement would do."""
+    for file in deaf_files(link):
+        if kernel.exists(file):
+            kernel.write(file, "0")
 
 
 class SetHostLink(HostStep):

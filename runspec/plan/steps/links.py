@@ -19,6 +19,7 @@ from runspec.plan.steps.host_links import (
     AddLink,
     Member,
     alias,
+    deafen,
     end_messages,
     forward,
     host_name,
@@ -82,6 +83,7 @@ class AddVeth(AddLink):
                 if error.errno not in (EEXIST, EBUSY) or kernel.link_index(self.link) is not None or attempt == 7:
                     raise
         if routed(one):
+            deafen(kernel, self.link)
             for message, what in end_messages(index, own_addresses(one), own_routes(one)):
                 kernel.netlink(message, what)
             forward(kernel, self.link, *families(one))

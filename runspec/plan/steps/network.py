@@ -13,6 +13,7 @@ from runspec.plan.steps.host_links import (
     RemoveHostAddress,
     SetHostLink,
     alias,
+    deafen,
     remove_own,
     station,
 )
@@ -42,9 +43,10 @@ class CreateBridge(HostStep):
         first = None if self.mtu is None else beside(self.mtu)
         # Without an Ethernet address of its own it takes the lowest of its ports, another as these come and go,
         # and containers would go on sending to the former one, arp(7).
-        kernel.netlink(rtnetlink.create_bridge(self.target, first, mac=station(self.target))
+        kernel.netlink(rtnetlink.create_bridge(self.target, first, mac=station(self.target), up=False)
                        + rtnetlink.set_link(self.target, alias=alias(self.target), mtu=self.mtu),
                        f"bridge {self.target}")
+        deafen(kernel, self.target)
 
     def undo(self, kernel: Any, run: Any, memo: Any) -> None:
         """Removes the link where none was there before, even one that did not get its mark yet."""
@@ -74,8 +76,12 @@ class SetBridge(HostStep):
 
     def apply(self, kernel: Any, run: Any) -> Any:
         """ip-link(8)."""
-        first = rtnetlink.set_link(self.target, mtu=beside(self.mtu)) if self.mtu is not None else b""
-        kernel.netlink(first + rtnetlink.set_link(self.target, up=True, mtu=self.mtu), f"bridge {self.target}")
+        if self.mtu is not None:
+            kernel.netlink(rtnetlink.set_link(self.target, mtu=beside(self.mtu))
+                           + rtnetlink.set_link(self.target, mtu=self.mtu), f"bridge {self.target}")
+        # Below 1280 a link has no IPv6, and forgets what was told of it.
+        deafen(kernel, self.target)
+        kernel.netlink(rtnetlink.set_link(self.target, up=True), f"bridge {self.target}")
 
     def undo(self, kernel: Any, run: Any, memo: Any) -> None:
         """As it was, where it is still there."""
@@ -221,13 +227,15 @@ def network_seen(wanted: Network, last: Network | None, facts: Facts) -> dict[st
         view["isolated"] = wanted.isolated if ports == {wanted.isolated} else not wanted.isolated
     if wanted.external:
         return view
-    view.update({"up": link.up, "addresses": tuple(sorted(addresses_of(facts, link.index))),
-                 "vlanFiltering": facts.filtering})
+    view.update({"up": HEARS if link.up and facts.hears else link.up,
+                 "addresses": tuple(sorted(addresses_of(facts, link.index))), "vlanFiltering": facts.filtering})
     if wanted.mtu is not None:
         view["mtu"] = link.mtu
     see_network(wanted, facts.wall, view)
     return view
 
 
+# How a bridge is up from which a container can change the host's routes.
+HEARS = "hearing routers"
 # What no bridge tells: the Record answers for it.
 RECORDED = ("labels", "project", "external", "pool.range", "pool.exclude", "isolated")

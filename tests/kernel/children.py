@@ -21,6 +21,15 @@ PRIVATE_MOUNTS = [
 IN_ROOT = abi.RESOLVE_IN_ROOT | abi.RESOLVE_NO_MAGICLINKS
 
 
+def children() -> set[int]:
+    """The children of this process, those that ended and were not waited for included."""
+    found = set()
+    for task in os.listdir("/proc/self/task"):
+        with open(f"/proc/self/task/{task}/children", encoding="ascii") as file:
+            found.update(map(int, file.read().split()))
+    return found
+
+
 class Run:
     """A child that runs a table; ends with the `with` block."""
 

@@ -122,9 +122,10 @@ def test_readers_see_whole_lines(tmp_path: Path) -> None:
     threads = [threading.Thread(target=read) for _ in range(2)]
     for one in threads:
         one.start()
-    draw = random.Random(3)
-    for _ in range(150):
+    draw, edits, end = random.Random(3), 0, time.monotonic() + 60
+    while edits < 150 or (seen <= 20 and time.monotonic() < end):
         kernel.edit_lines(str(file), (*stay, *draw.sample(come, draw.randint(0, 50))))
+        edits += 1
     done.set()
     for one in threads:
         one.join()

@@ -126,11 +126,14 @@ def test_somebody_elses_link(host: Host) -> None:
     """One of the name that ours would have is refused untouched."""
     name = host_access.link_name("nic0", "macvlan")
     host.ip("link", "add", name, "type", "bridge")
-    before = host.picture()
-    done = host.cli("apply", host.file(container("one", on("macvlan", "10.90.0.11/24"))), status=2)
-    assert f"a link {name} is there already and is not runspec's" in done.stderr and "while undoing" not in done.stderr
-    assert host.picture() == before
-    host.ip("link", "del", name)
+    try:
+        before = host.picture()
+        done = host.cli("apply", host.file(container("one", on("macvlan", "10.90.0.11/24"))), status=2)
+        assert f"a link {name} is there already and is not runspec's" in done.stderr
+        assert "while undoing" not in done.stderr
+        host.assert_as(before)
+    finally:
+        host.ip("link", "del", name)
 
 
 @requires("macvlan")
@@ -151,4 +154,4 @@ def test_killed(host: Host) -> None:
                 host.apply(one)
             host.cli(*verb, env={"RUNSPEC_FAULT": f"kill@{at}"}, status=-9)
             host.cli("destroy", "--yes", "one", status=None)
-            assert host.picture() == before, f"{verb[0]} killed at {at}"
+            host.assert_as(before, f"{verb[0]} killed at {at}")

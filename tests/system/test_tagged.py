@@ -164,7 +164,7 @@ def test_what_was_there_stays(host: Host) -> None:
     host.apply(container("first", vlan(10, "10.91.0.1/24", mac="02:00:00:00:00:0a")), SECOND)
     assert host.picture() != before
     host.cli("destroy", "--yes", "first", "second")
-    assert host.picture() == before
+    host.assert_as(before)
     host.run("bridge", "fdb", "del", "02:00:00:00:00:0a", "dev", "nic0", "self")
     host.ip("link", "set", "nic0", "allmulticast", "off")
     host.run("tc", "qdisc", "del", "dev", "nic0", "clsact")
@@ -198,7 +198,7 @@ def test_refused(host: Host) -> None:
     before = host.picture()
     done = host.cli("apply", host.file(FIRST), status=2)
     assert "VLAN 10 of nic0 has a filter already" in done.stderr and "while undoing" not in done.stderr
-    assert host.picture() == before
+    host.assert_as(before)
     host.run("tc", "qdisc", "del", "dev", "nic0", "clsact")
 
 
@@ -220,5 +220,5 @@ def test_killed(host: Host) -> None:
                 host.apply(one)
             host.cli(*verb, env={"RUNSPEC_FAULT": f"kill@{at}"}, status=-9)
             host.cli("destroy", "--yes", "first", status=None)
-            assert host.picture() == before, f"{verb[0]} killed at {at}"
+            host.assert_as(before, f"{verb[0]} killed at {at}")
 

@@ -145,12 +145,15 @@ def see_kind(container: str, one: Interface, link: Any, facts: Facts, path: str,
         return
     if one.type == "veth":
         end = facts.outside.get(host_name(container, one.name))
+        if end is None:
+            # Somebody else's pair, or the other end has another name by now: only a new link is ours.
+            view[f"{path}.type"] = f"veth without {host_name(container, one.name)}"
+            return
         master = facts.host_links.get(host_name(container, one.name)) or ABSENT
         view[f"{path}.network"] = master
         view[f"{path}.mode"] = "bridge" if master is not ABSENT or not routed(one) else "routed"
-        if end is not None:
-            see_end(one, end, facts, f"{path}.hostEnd", view)
-            ports.see(one, end, facts, path, view)
+        see_end(one, end, facts, f"{path}.hostEnd", view)
+        ports.see(one, end, facts, path, view)
     if one.type in ON_PARENT:
         view[f"{path}.parent"] = parent_seen(one, link, facts)
     if one.type in _MODES:

@@ -202,6 +202,46 @@ def test_routed(bench: Bench) -> None:
     assert_nothing_leaked(before, bench.cli.picture)
 
 
+@requires("macvlan")
+def test_what_no_file_asks_for_is_made_anew(bench: Bench) -> None:
+    """A pair whose end on the host has another name, or that is the container's own; a mode that takes a list along."""
+    lan = {"apiVersion": "runspec/v1", "kind": "Network", "name": "lan0", "type": "bridge"}
+    bench.apply(lan, box("one", {"name": "eth0", "type": "veth", "network": "lan0", "addresses": ["10.62.0.2/24"]},
+                         {"name": "eth1", "type": "veth", "mode": "routed", "addresses": ["10.62.1.2/32"]},
+                         on("m0", "macvlan", "p0", "10.61.0.1/24", mode="bridge")))
+    init, inside = bench.pid("one"), ("nsenter", f"--net=/proc/{bench.pid('one')}/ns/net", "ip", "link")
+
+    def mended(*paths: str) -> None:
+        status, text = bench.verbs.run("diff", bench.file)
+        assert status == 1 and [line.split(": ")[2] for line in text.splitlines() if "drifted" in line] == [
+            *paths], text
+        bench.verbs("apply", "--yes", bench.file)
+        assert bench.verbs("diff", bench.file) == "" and bench.pid("one") == init
+        ends = {one["ifname"]: one["ifindex"] for one in json.loads(bench.host("ip", "-j", "link"))}
+        assert not {"other0", "other1"} & set(ends)
+        for n in (0, 1):
+            assert bench.link("one", f"eth{n}")["link_index"] == ends[f"one.eth{n}"]
+
+    for n in (0, 1):
+        bench.host("ip", "link", "set", f"one.eth{n}", "down")
+        bench.host("ip", "link", "set", f"one.eth{n}", "name", f"other{n}")
+        bench.host("ip", "link", "set", f"other{n}", "up")
+    mended("interfaces[0].type", "interfaces[1].type")
+    for n in (0, 1):
+        bench.host(*inside, "del", f"eth{n}")
+        bench.host(*inside, "add", f"eth{n}", "type", "veth", "peer", "name", f"own{n}")
+        bench.host(*inside, "set", f"eth{n}", "up")
+    status, text = bench.verbs.run("diff", bench.file)
+    assert status == 1 and "interfaces[0].type: veth without one.eth0 -> veth  drifted" in text
+    assert "interfaces[1].type: veth without one.eth1 -> veth  drifted" in text
+    bench.verbs("apply", "--yes", bench.file)
+    assert bench.verbs("diff", bench.file) == "" and bench.reaches("one", "one", "10.62.1.2", YES)
+    assert "own" not in bench.host(*inside, "show")
+    bench.host(*inside, "set", "m0", "type", "macvlan", "mode", "source")
+    mended("interfaces[2].mode")
+    assert bench.link("one", "m0")["linkinfo"]["info_data"]["mode"] == "bridge"
+
+
 @requires("vlan")
 @pytest.mark.both
 def test_vlan(bench: Bench) -> None:

@@ -7,7 +7,7 @@ from runspec.plan.facts import Facts
 from runspec.plan.steps.base import Change, Step
 from runspec.plan.steps.lease import ReturnLinkLive, interface_step, physical
 from runspec.plan.steps.links import configured, inside
-from runspec.plan.steps.links_live import in_place
+from runspec.plan.steps.links_live import free_index, in_place
 from runspec.plan.steps.namespaces import is_new
 from runspec.plan.view_links import FIRST_INDEX
 from runspec.plan.view_nic import as_lent, nic_inside
@@ -43,7 +43,7 @@ def change(spec: Spec, last: Spec | None, facts: Facts, changes: tuple[Change, .
             steps.append(_put_right(spec.name, mine[0], one, link, facts, leaves, former.get(one.parent)))
             continue
         # Behind all that others take.
-        index = next(number for number in range(FIRST_INDEX + 4096, FIRST_INDEX + 8192) if number not in taken)
+        index = free_index(taken, FIRST_INDEX + 4096)
         taken.add(index)
         other = next((each for each in facts.links if each.name == one.name), None)
         if other is not None:

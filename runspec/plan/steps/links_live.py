@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from runspec.errors import HostError
 from runspec.plan import ports, rtnetlink, rtnetlink_links
 from runspec.plan.facts import Facts
 from runspec.plan.steps import hooks, host_access
@@ -37,7 +38,18 @@ from runspec.plan.view_kinds import (
     parameter_path,
     routed,
 )
-from runspec.plan.view_links import FIRST_INDEX, LOOPBACK, MADE, addresses_of, lent, onlink_of, plain, routes_of, shapes
+from runspec.plan.view_links import (
+    FIRST_INDEX,
+    LOOPBACK,
+    MADE,
+    SHAPERS,
+    addresses_of,
+    lent,
+    onlink_of,
+    plain,
+    routes_of,
+    shapes,
+)
 from runspec.spec.model import Interface, Route, Spec
 
 TYPE_CHECKING = False
@@ -47,6 +59,7 @@ if TYPE_CHECKING:
 # Type of a link -> keys of the file whose change takes another link.
 ANEW = {"veth": ("mode",), "vlan": ("parent", "vlan.id", "vlan.protocol"), "macvlan": ("parent",),
         "ipvlan": ("parent",)}
+MODES_OF = {"macvlan": rtnetlink_links.MACVLAN, "ipvlan": rtnetlink_links.IPVLAN}
 
 
 def is_anew(one: Interface, link: Any, leaves: set[str]) -> bool:
@@ -58,9 +71,26 @@ def is_anew(one: Interface, link: Any, leaves: set[str]) -> bool:
     """
     if link is None or link.kind != shown_kind(one) or leaves & {"", "type", *ANEW[one.type]}:
         return True
-    # The kernel changes all modes of a macvlan but the one that takes the parent for itself.
+    if "mode" not in leaves:
+        return False
+    # The kernel changes all modes of a macvlan but the one that takes the parent for itself; and what it has now may be
+    # one that no file asks for, with more to it than a way back knows.
     passthru = rtnetlink_links.MACVLAN["passthru"]
-    return one.type == "macvlan" and "mode" in leaves and (mode_of(one) == "passthru") != (link.mode == passthru)
+    return link.mode not in MODES_OF[one.type].values() or (
+        one.type == "macvlan" and (mode_of(one) == "passthru") != (link.mode == passthru))
+
+
+def free_index(taken: set[int], first: int) -> int:
+    """The lowest index from `first` on that no link inside has.
+
+    Raises:
+        HostError: all below those of ifbs are taken.
+    """
+    index = next((number for number in range(first, SHAPERS) if number not in taken), None)
+    if index is None:
+        raise HostError("no index is free for another interface", f"the container has all from {first} to {SHAPERS}",
+                        "remove links inside")
+    return index
 
 
 def change_links(spec: Spec, last: Spec | None, facts: Facts, changes: tuple[Change, ...]) -> list[Step]:
@@ -92,7 +122,7 @@ def change_links(spec: Spec, last: Spec | None, facts: Facts, changes: tuple[Cha
         link = here.get(one.name)
         leaves = {path[len(f"interfaces[{i}]."):] for path in mine}
         if is_anew(one, link, leaves):
-            index = next(n for n in range(FIRST_INDEX, FIRST_INDEX + 4096) if n not in taken)
+            index = free_index(taken, FIRST_INDEX)
             taken.add(index)
             host = host_name(name, one.name)
             if link is not None:

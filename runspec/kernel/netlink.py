@@ -232,7 +232,7 @@ def link_facts(links: list[Link], addresses: list[Address], which: int | str) ->
         return None
     names = {link.index: link.name for link in links}
     return {"index": one.index, "name": one.name, "up": one.up, "alias": one.alias,
-            "mac": one.mac, "master": names.get(one.master, ""),
+            "mac": one.mac, "mtu": one.mtu, "master": names.get(one.master, ""),
             "addresses": [[a.cidr, bool(a.broadcast)] for a in addresses if a.index == one.index
                           and a.flags & abi.IFA_F_PERMANENT and a.scope == abi.RT_SCOPE_UNIVERSE]}
 

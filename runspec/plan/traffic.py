@@ -12,7 +12,9 @@ from __future__ import annotations
 from runspec.plan import bpf, rtnetlink, tc, tc_bpf
 from runspec.plan.steps.host_links import digest, host_name
 from runspec.plan.values import ABSENT
+from runspec.plan.view_kinds import mtu_of
 from runspec.plan.view_links import SHAPERS
+from runspec.plan.view_nic import as_lent
 from runspec.spec.frozen import Frozen
 from runspec.spec.model import Interface, Qos, Spec, Traffic
 from runspec.spec.rules_traffic import HEADER
@@ -178,13 +180,18 @@ def _arriving(index: int, held: Bucket | None, part: str, ifb: Shaper) -> list[A
 
 # What is seen.
 
-def expect_traffic(spec: Spec, view: dict[str, Any]) -> None:
+def mtu_asked(one: Interface, facts: Any) -> int | None:
+    """Of a link, as its file asks for it, or as what carries it has it."""
+    return as_lent(one, facts).mtu if one.type == "physical" else mtu_of(one, facts)
+
+
+def expect_traffic(spec: Spec, facts: Any, view: dict[str, Any]) -> None:
     """The limits and marks of a container's interfaces as path -> value."""
     for i, one in enumerate(spec.interfaces):
         for word in WAYS:
             traffic = way(one.qos, word)
             if traffic is not None:
-                view.update(_asked(traffic, one.mtu, f"interfaces[{i}].qos.{word}"))
+                view.update(_asked(traffic, mtu_asked(one, facts), f"interfaces[{i}].qos.{word}"))
 
 
 def _asked(one: Traffic, mtu: int | None, at: str) -> dict[str, Any]:
@@ -302,8 +309,8 @@ def see_traffic(spec: Spec, last: Spec | None, facts: Any, view: dict[str, Any])
             asked = [traffic for each in (one, was) if each is not None
                      and (traffic := way(each.qos, word)) is not None]
             if asked:
-                view.update(_seen(sight, (word == "egress") != outside(one), asked, one.mtu,
-                                  f"interfaces[{i}].qos.{word}"))
+                view.update(_seen(sight, (word == "egress") != outside(one), asked,
+                                  mtu_asked(one, facts), f"interfaces[{i}].qos.{word}"))
 
 
 def look(owner: str, one: Interface, index: int, facts: Any) -> Sight | None:

@@ -53,7 +53,7 @@ def expected(spec: Spec, host: Host, facts: Facts) -> View:
     view.update(cgroup.expected(spec.linux.resources, host))
     interface_view(spec, facts, view)
     expect_ports(spec, view)
-    expect_traffic(spec, view)
+    expect_traffic(spec, facts, view)
     return view
 
 

@@ -59,7 +59,7 @@ def marked(one: Traffic, hook: int) -> Filter:
 def differences(wanted: Spec, last: Spec | None, found: Any) -> dict[str, tuple[Any, Any]]:
     expected: dict[str, Any] = {}
     seen: dict[str, Any] = {}
-    traffic.expect_traffic(wanted, expected)
+    traffic.expect_traffic(wanted, found, expected)
     traffic.see_traffic(wanted, last, found, seen)
     return {path.removeprefix(AT): (seen[path], expected.get(path, ABSENT)) for path in seen
             if seen[path] != expected.get(path, ABSENT)}

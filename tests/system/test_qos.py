@@ -367,6 +367,45 @@ def test_links_with_their_only_end_inside(cli: Cli, tmp_path: Path, kind: str) -
     assert cli.netns.run("ip", "-br", "link").stdout == links
 
 
+@requires("macvlan")
+def test_packets_as_large_as_the_parent_takes(cli: Cli, tmp_path: Path) -> None:
+    """A link whose file names no mtu has its parent's, and its limit lets packets of that pass."""
+    assert cli.netns.run("sh", "-ec", "ip link add p0 mtu 9000 type veth peer name p1 mtu 9000; "
+                         f"ip link set p0 up; ip link set p1 up; ip addr add {HOST}/24 dev p1").returncode == 0
+    file = tmp_path / "large.yaml"
+    file.write_text(yaml.safe_dump({
+        "apiVersion": "runspec/v1", "name": "large", "root": {"image": "busybox"},
+        "process": {"args": ["/bin/sleep", "100000"]},
+        "interfaces": [{"name": "eth0", "type": "macvlan", "parent": "p0", "addresses": [f"{GUEST}/24"],
+                        "qos": {"egress": {"rate": "20mbit"}, "ingress": {"rate": "2mbit"}}}]}))
+
+    def streams(**rates: int) -> None:
+        for way, rate in rates.items():
+            done = cli.netns.run("iperf3", "-J", "-c", GUEST, "-t", "2", "-O", "1", *["-R"] * (way == "egress"))
+            assert roughly(json.loads(done.stdout)["end"]["sum_received"]["bits_per_second"], rate * MBIT), done.stdout
+
+    cli("apply", "--yes", file)
+    assert cli("diff", file).stdout == ""
+    inside = ["nsenter", "-t", str(json.loads(cli("state", "large").stdout)["pid"]), "-n"]
+    server = subprocess.Popen([*inside, "iperf3", "-s"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        end = time.monotonic() + 10
+        while "5201" not in subprocess.run([*inside, "ss", "-Hltn"], capture_output=True, text=True).stdout \
+                and time.monotonic() < end:
+            time.sleep(0.01)
+        streams(egress=20, ingress=2)
+        # The parent takes less, and its children with it; then more again.
+        for mtu in ("3000", "9000"):
+            cli.netns.run("ip", "link", "set", "p0", "mtu", mtu)
+            cli("apply", "--yes", file)
+            assert cli("diff", file).stdout == ""
+        streams(egress=20)
+    finally:
+        server.kill()
+        server.wait()
+    cli("destroy", "--yes", "large")
+
+
 FLOOD = """
 import socket, sys, time
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

@@ -122,6 +122,7 @@ class HoldInside(HostStep):
     Args:
         index: the link's.
         interface, before, parts: as of HoldOutside.
+        had_mtu: of the link, until now.
     """
 
     PHASE = LIVE
@@ -129,19 +130,22 @@ class HoldInside(HostStep):
     interface: Interface
     before: Interface | None = None
     parts: tuple[tuple[str, str], ...] = NEW
+    had_mtu: int | None = None
 
     def apply(self, kernel: Any, run: Any) -> Any:
-        """tc(8)."""
-        self._set(kernel, run, self.interface, dict(self.parts), False)
+        """tc(8); where the file names no mtu the link has its parent's, or what it has at home."""
+        found = run.link_inside(self, self.index) if self.interface.mtu is None else None
+        self._set(kernel, run, self.interface, found["mtu"] if found else self.interface.mtu, dict(self.parts), False)
 
     def undo(self, kernel: Any, run: Any, memo: Any) -> None:
         """As it was, where the container still runs; a new link ends with it."""
         if self.before is not None and run.pid(self.target):
-            self._set(kernel, run, self.before, again(self.parts), True)
+            self._set(kernel, run, self.before, self.before.mtu or self.had_mtu, again(self.parts), True)
 
-    def _set(self, kernel: Any, run: Any, one: Interface, parts: dict[str, str], lenient: bool) -> None:
+    def _set(self, kernel: Any, run: Any, one: Interface, mtu: int | None, parts: dict[str, str],
+             lenient: bool) -> None:
         ifb = traffic.Shaper(name=f"ifb{self.index}", index=SHAPERS + self.index, alias=alias(self.target, one.name))
-        acts = traffic.acts(self.index, traffic.way(one.qos, "egress"), traffic.way(one.qos, "ingress"), one.mtu,
+        acts = traffic.acts(self.index, traffic.way(one.qos, "egress"), traffic.way(one.qos, "ingress"), mtu,
                             {STRAIGHT[word]: part for word, part in parts.items()}, ifb)
         out = traffic.way(one.qos, "egress")
         if one.type == "vlan" and out is not None and out.priority is not None \
@@ -226,7 +230,7 @@ def change(spec: Spec, last: Spec | None, facts: Facts, changes: tuple[Change, .
               if one.qos is not None and traffic.outside(one) and name not in declared]
     fresh = {(step.interface.name if isinstance(step, AddLink) else step.name): step.index
              for step in made if isinstance(step, (AddLink, LendLink))}
-    here = {link.name: link.index for link in facts.links}
+    here, mtus = {link.name: link.index for link in facts.links}, {link.index: link.mtu for link in facts.links}
     for i, one in enumerate(spec.interfaces):
         was = former.get(one.name)
         index = fresh.get(one.name, here.get(one.name))
@@ -251,7 +255,7 @@ def change(spec: Spec, last: Spec | None, facts: Facts, changes: tuple[Change, .
                                          link=host_name(spec.name, one.name), before=before, parts=parts))
         else:
             steps.append(HoldInside(target=spec.name, path=mine[0].path if mine else path, interface=one, index=index,
-                                    before=before, parts=parts))
+                                    before=before, parts=parts, had_mtu=mtus.get(index)))
     return steps
 
 

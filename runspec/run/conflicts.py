@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from runspec import abi
+from runspec.plan.steps import host_access
 from runspec.plan.steps.host_links import MARK, alias, host_name
 from runspec.spec import from_yaml, units
 from runspec.spec.model import Network, Spec
@@ -39,7 +40,7 @@ def judge(wanted: list[Wanted], observer: Observer, known: dict[str, Network]) -
 
 def _links(one: Wanted, spec: Spec, observer: Observer, known: dict[str, Network],
            ends: dict[str, str]) -> list[SpecError]:
-    """Ends on the host whose names are taken; and links that ask too much of an external bridge.
+    """Ends on the host whose names are taken, routes of others to what is to be reached, asking too much of a bridge.
 
     Args:
         ends: learns name of a host end -> mark of its interface.
@@ -61,6 +62,9 @@ def _links(one: Wanted, spec: Spec, observer: Observer, known: dict[str, Network
                 one.marks, f"{at}.name", f"a link {name} {whose}",
                 "it is the name of this interface's end on the host; runspec changes only what carries its mark, "
                 "ip-link(8) alias", "name the interface or the container otherwise, or remove that link"))
+        for address in host_access.others(observer.host_routes(), link.addresses) if host_access.asks(link) else ():
+            out.append(from_yaml.fault(one.marks, f"{at}.addresses[{link.addresses.index(address)}]",
+                                       *host_access.taken(address)))
         network = known.get(link.network or "")
         bridge = here.get(network.name) if network is not None and network.external else None
         if bridge is not None and link.mtu is not None and link.mtu > bridge.mtu:

@@ -137,6 +137,31 @@ def test_somebody_elses_link(host: Host) -> None:
 
 
 @requires("macvlan")
+def test_somebody_elses_route(host: Host) -> None:
+    """Refused untouched: before any step where the document is new, and by the step where the route came later."""
+    one = container("one", on("macvlan", "10.90.0.11/24", "fd90::11/64"))
+    for to in ("10.90.0.11", "fd90::11"):
+        host.ip("route", "add", to, "dev", "lo")
+        before = host.picture()
+        done = host.cli("apply", "--yes", host.file(one), status=2)
+        assert f": a route to {to} is there already and is not runspec's" in done.stderr, done.stderr
+        assert "interfaces[0].addresses[" in done.stderr and "create" not in done.stdout
+        assert host.picture() == before
+        host.ip("route", "del", to)
+    host.apply(one)
+    link = ours(host)[0]["ifname"]
+    host.ip("route", "del", "10.90.0.11", "dev", link)
+    host.ip("route", "add", "10.90.0.11", "dev", "lo")
+    before = host.picture()
+    done = host.cli("apply", "--yes", host.file(one), status=2)
+    assert "a route to 10.90.0.11 is there already" in done.stderr and "while undoing" not in done.stderr
+    assert host.picture() == before
+    host.cli("destroy", "--yes", "one")
+    assert "10.90.0.11 dev lo" in host.ip("route")
+    host.ip("route", "del", "10.90.0.11")
+
+
+@requires("macvlan")
 def test_killed(host: Host) -> None:
     """At each message to the kernel of links: nothing stays that the next run does not take away."""
     trace, one = host.folder / "trace", container("one", on("macvlan", "10.90.0.11/24", "fd90::11/64"))

@@ -19,6 +19,7 @@ from runspec.plan.host_view import HostView
 from runspec.plan.steps.base import FINISH, LIVE, HostStep, Step, Table
 from runspec.plan.steps.host_links import ENODEV, ESRCH, MARK, deafen, digest, parent_index
 from runspec.plan.steps.namespaces import inside
+from runspec.plan.view_kinds import whole
 from runspec.spec.model import Interface, Spec
 
 TYPE_CHECKING = False
@@ -64,6 +65,20 @@ def of_host(rows: list[Any], parent: Any, family: bool) -> list[str]:
     passing = abi.IFA_F_DEPRECATED | (abi.IFA_F_TEMPORARY if family else 0)
     return [one.cidr for one in rows if one.index == parent.index and (":" in one.cidr) == family
             and one.scope == abi.RT_SCOPE_UNIVERSE and not one.flags & passing]
+
+
+def others(routes: list[Any], addresses: tuple[str, ...]) -> list[str]:
+    """Those of some addresses, in CIDR form, to which a route leads that is not runspec's."""
+    there = {one.to for one in routes if one.table == abi.RT_TABLE_MAIN and one.protocol != rtnetlink.OURS}
+    return [one for one in addresses if whole(one) in there]
+
+
+def taken(address: str) -> tuple[str, str, str]:
+    """What such a route means."""
+    return (f"a route to {plain(address)} is there already and is not runspec's",
+            "hostAccess leads the host to a container by a route of its own to each address, and changes only those of "
+            f"protocol {rtnetlink.OURS}, ip-route(8)", f"remove it: ip route del {whole(address)}, or use another "
+            "address")
 
 
 def source(address: str, own: list[str]) -> str | None:
@@ -114,14 +129,18 @@ class LetHostIn(HostStep):
 
     def apply(self, kernel: Any, run: Any) -> Any:
         """Everything anew: what is right stays as it is."""
+        found = others(kernel.rows("routes", rtnetlink.dump_routes()), self.addresses)
+        if found:
+            raise HostError(*taken(found[0]))
         self.turn(kernel, run, self.addresses, self.former)
 
     def undo(self, kernel: Any, run: Any, memo: Any) -> None:
         """The former ones, where the parent is still there."""
         if present(kernel, self.parent):
-            self.turn(kernel, run, self.former, self.addresses)
+            found = others(kernel.rows("routes", rtnetlink.dump_routes()), self.former)
+            self.turn(kernel, run, tuple(one for one in self.former if one not in found), self.addresses)
 
-    def turn(self, kernel: Any, run: Any, wanted: tuple[str, ...], others: tuple[str, ...]) -> None:
+    def turn(self, kernel: Any, run: Any, wanted: tuple[str, ...], ended: tuple[str, ...]) -> None:
         """From some addresses to others.
 
         Raises:
@@ -131,7 +150,7 @@ class LetHostIn(HostStep):
             return          # and all that stood on it
         parent, rows = parent_of(kernel, self.parent), kernel.rows("addresses", rtnetlink.dump_addresses())
         mac = self.mac(kernel, run, parent) if wanted else ""
-        gone = [plain(one) for one in others if plain(one) not in map(plain, wanted)]
+        gone = [plain(one) for one in ended if plain(one) not in map(plain, wanted)]
         with run.alone():
             index, own_mac = (make if wanted else found)(kernel, parent, self.kind)
             ways = Ways(parent, wanted, mac, rows, own_mac)

@@ -33,7 +33,7 @@ def scarce(model: Spec | Network) -> bool:
     return bool(resources.cpu.cpus or resources.cpu.realtime_runtime or resources.memory.min or model.linux.net_devices
                 or (overlay is not None and overlay.upper)
                 or model.linux.cgroups_path not in (None, f"/runspec/{model.name}")
-                or any(one.parent or one.mode == "routed" for one in model.interfaces))
+                or model.ports or any(one.parent or one.mode == "routed" for one in model.interfaces))
 
 
 class Gate:
@@ -90,7 +90,7 @@ def part(model: Spec | Network) -> Spec | Network:
         return model
     linux = model.linux
     return Spec(name=model.name, root=Root(overlay=model.root.overlay), process=Process(args=()),
-                interfaces=model.interfaces, linux=Linux(
+                interfaces=model.interfaces, ports=model.ports, linux=Linux(
                     cgroups_path=linux.cgroups_path, net_devices=linux.net_devices,
                     resources=Resources(cpu=linux.resources.cpu, memory=linux.resources.memory)))
 

@@ -20,6 +20,7 @@ from runspec.spec.model import (
     NetDevice,
     Network,
     Overlay,
+    Port,
     Process,
     Resources,
     Root,
@@ -49,6 +50,7 @@ def store(tmp_path: Path) -> Store:
     (box(linux=Linux(net_devices=(NetDevice(host="eth1"),))), True),
     (box(root=Root(image="busybox", overlay=Overlay(upper="/up"))), True),
     (box(interfaces=(Interface(name="eth0", type="macvlan", parent="eth1"),)), True),
+    (box(ports=(Port(host="80", container="80"),)), True),
     # The lock of the network keeps these apart.
     (box(interfaces=(Interface(name="eth0", type="veth", network="lan0", addresses=("10.0.0.5/24",)),)), False),
 ])
@@ -59,13 +61,15 @@ def test_scarce(model: Spec | Network, is_scarce: bool) -> None:
 def test_a_claim_is_seen_until_it_is_given_up(store: Store) -> None:
     """By others and by its own process, with as much of it as admission looks at."""
     asks = box(interfaces=(Interface(name="eth0", type="macvlan", parent="eth1", mac="02:00:00:00:00:01"),),
+               ports=(Port(host="80", container="80"),),
                linux=Linux(resources=Resources(cpu=Cpu(cpus="0", quota=5, period=10))))
     locks = store.lock([("container", "a")])
     with claims.Gate(store) as gate:
         locks.keep(*gate.claim([asks, LAN]))
     spec, network = claims.read(store)
     assert isinstance(spec, Spec) and network == LAN
-    assert (spec.name, spec.interfaces, spec.linux.resources.cpu) == ("a", asks.interfaces, asks.linux.resources.cpu)
+    assert (spec.name, spec.interfaces, spec.ports) == ("a", asks.interfaces, asks.ports)
+    assert spec.linux.resources.cpu == asks.linux.resources.cpu
     with claims.Gate(store) as gate:
         gate.sweep()
     assert len(claims.read(store)) == 2

@@ -183,6 +183,22 @@ def test_own_bridge_is_not_declared_external(cli: Cli, write: Callable[..., Path
     assert "external: the bridge lan0 is runspec's own" in cli("apply", write(lan), status=2).stderr
 
 
+def test_a_bridge_that_became_somebody_elses_is_left_as_it_is(cli: Cli, write: Callable[..., Path]) -> None:
+    """Ours went, he made his own of that name, and the file says so now: nothing of his is changed."""
+    lan = {key: value for key, value in LAN.items() if key != "addresses"}
+    cli("apply", write(LAN | {"mtu": 1400, "isolated": True}))
+    host(cli, "ip", "link", "del", "lan0")
+    host(cli, "ip", "link", "add", "lan0", "type", "bridge")
+    host(cli, "ip", "addr", "add", "10.99.0.1/24", "dev", "lan0")
+    before = json.loads(host(cli, "ip", "-j", "-d", "addr", "show", "dev", "lan0"))[0]
+    file = write(lan | {"external": True})
+    assert "remove address" not in cli("plan", file).stdout
+    cli("apply", "--yes", file)
+    now = json.loads(host(cli, "ip", "-j", "-d", "addr", "show", "dev", "lan0"))[0]
+    assert {key: settled(one, key) for one in [now] for key in now} == {key: settled(before, key) for key in before}
+    assert cli("diff", file).stdout == ""
+
+
 def test_the_bridge_keeps_its_address(cli: Cli, write: Callable[..., Path]) -> None:
     """Containers know their gateway by it, so it may not be that of the lowest port."""
     cli("apply", write(LAN))

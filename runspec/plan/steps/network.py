@@ -117,18 +117,23 @@ class SetPort(HostStep):
 
 
 class SetFiltering(HostStep):
-    """Makes a bridge heed VLAN tags, or not."""
+    """Makes a bridge heed VLAN tags, or not.
+
+    Args:
+        was: whether it does.
+    """
 
     PHASE = PREPARE
     filtering: bool
+    was: bool
 
     def apply(self, kernel: Any, run: Any) -> Any:
         """ip-link(8) vlan_filtering."""
         kernel.netlink(set_filtering(self.target, self.filtering), f"bridge {self.target}")
 
     def undo(self, kernel: Any, run: Any, memo: Any) -> None:
-        """As it was: the plan has it only where that differs."""
-        kernel.netlink(set_filtering(self.target, not self.filtering), f"bridge {self.target}", ignore=ENODEV)
+        """As it was."""
+        kernel.netlink(set_filtering(self.target, self.was), f"bridge {self.target}", ignore=ENODEV)
 
     def __str__(self) -> str:
         return f"make {self.target} heed {'VLAN tags' if self.filtering else 'no VLAN tags'}"
@@ -154,7 +159,7 @@ def create(wanted: Network) -> list[Step]:
     if not wanted.external:
         steps.append(CreateBridge(target=name, path="type", mtu=wanted.mtu))
         if wanted.vlan_filtering:
-            steps.append(SetFiltering(target=name, path="vlanFiltering", filtering=True))
+            steps.append(SetFiltering(target=name, path="vlanFiltering", filtering=True, was=False))
         steps += [AddHostAddress(target=name, path=f"addresses[{i}]", address=address)
                   for i, address in enumerate(wanted.addresses)]
         steps.append(SetHostLink(target=name))
@@ -170,6 +175,9 @@ def change(wanted: Network, last: Network, facts: Facts, changes: tuple[Change, 
         last: as it was applied.
     """
     name, paths = wanted.name, {one.path for one in changes}
+    if wanted.external:
+        # Its bridge is somebody else's, whatever was said of it when it was ours.
+        paths &= {"isolated"}
     steps: list[Step] = []
     have = addresses_of(facts, facts.links[0].index)
     # First what goes: the end of a subnet's first address takes the others along, ip-sysctl.rst promote_secondaries.
@@ -184,7 +192,8 @@ def change(wanted: Network, last: Network, facts: Facts, changes: tuple[Change, 
         steps.append(SetBridge(target=name, path="mtu" if resize else "up", was=facts.links[0].mtu,
                                was_up=facts.links[0].up, mtu=(wanted.mtu or 1500) if resize else None))
     if "vlanFiltering" in paths:
-        steps.append(SetFiltering(target=name, path="vlanFiltering", filtering=wanted.vlan_filtering))
+        steps.append(SetFiltering(target=name, path="vlanFiltering", filtering=wanted.vlan_filtering,
+                                  was=facts.filtering))
     if "isolated" in paths:
         steps += [SetPort(target=name, path="isolated", link=port, isolated=wanted.isolated, before=before)
                   for port, mark, before in facts.ports if mark.startswith(MARK) and before != wanted.isolated]

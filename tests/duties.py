@@ -83,6 +83,13 @@ ROWS: dict[str, tuple[list[Edit], list[str]]] = {
     "Docker CVE-2020-13401: no container is the host's router": (
         [("plan/steps/host_links.py", '            kernel.write(file, "0")\n', "            pass\n")],
         ["system/test_networks.py::test_no_container_is_the_hosts_router"]),
+    "an external bridge is somebody else's": (
+        [("plan/steps/network.py", 'paths &= {"isolated"}', "pass")],
+        ["system/test_networks.py::test_a_bridge_that_became_somebody_elses_is_left_as_it_is"]),
+    "protection lasts longer than those it is for": (
+        [("plan/steps/nft.py", "begins = {owner: those for owner, those in moved.items() if those}", "begins = moved"),
+         ("plan/steps/nft.py", "    if ends:", "    if not ends:")],
+        ["plan/test_nft.py::test_protection_ends_after_those_it_is_for"]),
     "behind nat, what is not published is not reached from elsewhere": (
         [("plan/nft.py", '"unasked": "oifname @hidden drop"', '"unasked": "oifname @hidden accept"')],
         ["system/test_ports.py::test_nat"]),

@@ -116,7 +116,7 @@ def make_plan(networks: list[Item], containers: list[Item], host: Host, wall: Wa
         cleared += [step for step in made if isinstance(step, CLEARED)]
         steps += [step for step in made if not isinstance(step, CLEARED)]
     published, _ = nft.plan((*networks, *containers), wall, set())
-    steps = by_phase([*ends, *cleared, *steps[:count], *published, *steps[count:]])
+    steps = by_phase([*steps[:count], *published, *ends, *cleared, *steps[count:]])
     renewed: dict[str, bool] = {}       # with a new init -> whether all of it is new
     followers: list[Change] = []
     for wave in waves([item for item in containers if item.wanted is not None]):
@@ -137,7 +137,7 @@ def make_plan(networks: list[Item], containers: list[Item], host: Host, wall: Wa
             if not made:
                 quiet.append(f"{item.name}: up to date")
         steps += by_phase(batch)
-    # Their links are there by now, and those of networks that go still are.
+    # Their links are there by now, and those of networks that go still are; who ends can send nothing any more.
     steps += nft.plan((*networks, *containers), wall, {step.target for step in steps})[1]
     for item in networks:
         if item.wanted is None:
@@ -284,7 +284,7 @@ def start(spec: Spec, where: str) -> Plan:
 
 def remnants(name: str, directories: tuple[str, ...]) -> Plan:
     """Ends what is left of a container whose Record cannot be read."""
-    return Plan(steps=(nft.ForgetElements(target=name), groups.KillContainer(target=name, groups=directories),
+    return Plan(steps=(groups.KillContainer(target=name, groups=directories), nft.ForgetElements(target=name),
                        groups.RemoveCgroup(target=name, groups=directories),
                        rootfs.RemoveDirectory(target=name, directory=rootfs.base_dir(name)),
                        process.RemoveRecord(target=name)))

@@ -136,9 +136,9 @@ class Firewall:
 
     def forget(self, name: str) -> None:
         """Whatever a container of this name has goes: nobody knows what that was."""
+        self.hold({name: {}})
         if self.kernel.nft_program() is not None and self.kernel.nft_list("table", nft.FAMILY, nft.NAME) is not None:
             self.bring({name: ()})
-        self.hold({name: {}})
 
     # -- kernel parameters --
 

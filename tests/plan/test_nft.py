@@ -7,6 +7,16 @@ from typing import Any
 import pytest
 
 from runspec.plan import nft
+from runspec.plan.facts import Facts
+from runspec.plan.host import Host
+from runspec.plan.planner import Item, make_plan, remnants
+from runspec.plan.steps.base import Change
+from runspec.plan.steps.cgroup import EndInit, KillContainer
+from runspec.plan.steps.namespaces import SpawnInit
+from runspec.plan.steps.network import RemoveBridge
+from runspec.plan.steps.nft import ForgetElements, HoldKnobs, SetElements, plan
+from runspec.plan.view_nft import Wall
+from runspec.spec import fields
 from runspec.spec.model import Interface, Linux, Namespace, Network, Port, Process, Root, Spec
 from runspec.spec.read_ports import parse_port
 
@@ -151,3 +161,64 @@ def test_an_owner_of_many_letters() -> None:
 
 def test_port_model() -> None:
     assert parse_port("8080:80") == Port(host="8080", container="80", host_ip="127.0.0.1", protocol="tcp")
+
+
+# -- in what order protection and those it is for come and go --
+
+def gone(model: Spec | Network) -> Item:
+    facts = Facts("running")
+    return Item(None, model, facts, (Change(target=model.name, path="", before="present", after="absent",
+                                            impact=fields.RECREATE, cause="removed"),), groups=("/g",))
+
+
+def new(model: Spec) -> Item:
+    return Item(model, None, Facts("absent"), (Change(target=model.name, path="", before="absent", after="running",
+                                                      impact=fields.IN_PLACE, cause="new"),))
+
+
+def wall(*models: Spec | Network) -> Wall:
+    """All of it as these have it."""
+    held = {nft.owner(one): nft.knobs(one, False) for one in models}
+    return Wall(table=whole({(name, key): (value, nft.owner(one)) for one in models
+                             for name, key, value in nft.elements(one)}), held=held,
+                knobs={knob: value for those in held.values() for knob, value in those.items()})
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_protection_ends_after_those_it_is_for(count: int) -> None:
+    """Nobody runs without the rules that he was started under, nor is a parameter taken without its guard."""
+    network, boxes = lan(internal=True, nat=True), [box("8080:80", name="a"), box("8081:80", name="b")][:count]
+    steps = make_plan([gone(network)], [gone(one) for one in boxes], Host(), wall(network, *boxes)).steps
+    kinds = [type(step) for step in steps]
+    last = max(i for i, kind in enumerate(kinds) if kind in (KillContainer, EndInit))
+    assert last < kinds.index(HoldKnobs) < kinds.index(SetElements) < kinds.index(RemoveBridge)
+    assert kinds.count(SetElements) == 1
+
+
+def test_remnants_end_before_their_protection() -> None:
+    kinds = [type(step) for step in remnants("a", ("/g",)).steps]
+    assert kinds.index(KillContainer) < kinds.index(ForgetElements)
+
+
+def test_what_is_new_is_led_before_anybody_ends() -> None:
+    """While it can still be refused; a port that changes hands is nobody's for no moment, and goes back if undone."""
+    old, other = box("8080:80", "8081:80", name="a"), box("8080:80", name="b")
+    third = box("9:9", addresses=("10.77.0.13/24",), name="c")
+    steps = make_plan([], [gone(old), gone(third), new(other)], Host(), wall(old, third)).steps
+    kinds = [type(step) for step in steps]
+    first = kinds.index(SetElements)
+    assert first < min(kinds.index(KillContainer), kinds.index(EndInit), kinds.index(SpawnInit))
+    step = steps[first]
+    assert isinstance(step, SetElements)
+    brought = dict(step.owners)
+    assert set(brought) == {"a", "b"} and brought["b"] == nft.elements(other)
+    assert {key for _, key, value in brought["a"] if value} == {"tcp . 127.0.0.1 . 8081"}
+    ended = [step for step in steps[first + 1:] if isinstance(step, SetElements)]
+    assert [dict(step.owners) for step in ended] == [{"a": (), "c": ()}]
+
+
+def test_who_stays_loses_his_last_port_after_its_parameter() -> None:
+    last = box("8080:80")
+    item = Item(last.replace(ports=()), last, Facts("running"))
+    first, late = plan([item], wall(last), set())
+    assert first == [] and [type(step) for step in late] == [HoldKnobs, SetElements]

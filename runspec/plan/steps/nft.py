@@ -53,7 +53,7 @@ class ForgetElements(HostStep):
     """Takes away whatever is published for a container of which nothing else is known."""
 
     def apply(self, kernel: Any, run: Any) -> Any:
-        """nft(8), sysctl(8)."""
+        """sysctl(8), nft(8)."""
         run.firewall.forget(self.target)
 
     def __str__(self) -> str:
@@ -91,7 +91,10 @@ class HoldKnobs(HostStep):
 
 
 def plan(items: Iterable[Item], wall: Wall | None, busy: set[str]) -> tuple[list[Step], list[Step]]:
-    """What comes before anybody is stopped or made, and what comes once all links are there.
+    """What comes before anybody is stopped or made, and what comes once all links are there and who ends has ended.
+
+    What ends was a protection as well: it lasts longer than those it kept apart, and than the kernel parameters
+    that made it necessary.
 
     Args:
         wall: None where nobody in the request uses the firewall.
@@ -111,14 +114,25 @@ def plan(items: Iterable[Item], wall: Wall | None, busy: set[str]) -> tuple[list
     whole = not nft.damage(wall.table)
     moved = {owner: those for owner, those in wanted.items()
              if have.get(owner, {}) != {(name, key): value for name, key, value in those} or (those and not whole)}
-    if moved:
-        at = next(iter(moved))
-        first.append(SetElements(target=names[at], path=path[at], early=True, owners=tuple(moved.items())))
+    last: list[Step] = []
+    ends = {owner: those for owner, those in moved.items() if not those}
+    begins = {owner: those for owner, those in moved.items() if those}
+    if begins:
+        at, taken = next(iter(begins)), {(name, key) for those in begins.values() for name, key, _ in those}
+        # Who ends gives what another takes over in the same moment, and has it again if that is undone.
+        for owner in ends:
+            stay = tuple((*one, value) for one, value in have[owner].items() if one not in taken)
+            if len(stay) < len(have[owner]):
+                begins[owner] = stay
+        first.append(SetElements(target=names[at], path=path[at], early=True, owners=tuple(begins.items())))
+    if ends:
+        at = next(iter(ends))
+        last.append(SetElements(target=names[at], path=path[at], owners=tuple(ends.items())))
     held = {nft.owner(model): nft.knobs(model, wall.bridged) if stays else {} for model, stays in models}
     late = {owner: tuple(those.items()) for owner, those in held.items()
             if wall.held.get(owner, {}) != those or any(
                 wall.knobs.get(knob) != value or names[owner] in busy for knob, value in those.items())}
     if late:
         at = next(iter(late))
-        return first, [HoldKnobs(target=names[at], path=path[at], owners=tuple(late.items()))]
-    return first, []
+        return first, [HoldKnobs(target=names[at], path=path[at], owners=tuple(late.items())), *last]
+    return first, last

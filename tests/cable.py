@@ -111,6 +111,8 @@ def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Host, Host
         host.run("sh", "-c", "for i in all default; do echo 0 >/proc/sys/net/ipv6/conf/$i/accept_dad; done")
         host.ip("link", "set", "nic0", "up")
         host.ip("addr", "add", f"10.90.0.{number}/24", "dev", "nic0")
+    for host in (one, other):           # the kernel looks at a carrier when it has the time
+        host.run("sh", "-c", "until ip link show nic0 | grep -q 'state UP'; do sleep 0.01; done")
     yield one, other
     for host in (one, other):
         host.cli.sweep()

@@ -76,6 +76,9 @@ def _links(pid: int) -> frozenset[str]:
         for one in json.loads(done.stdout or "[]"):
             for noise in ("ifindex", "operstate", "txqlen", "stats64", "linkinfo"):
                 one.pop(noise, None)
+            # Said of a link until the kernel has got to looking at its new carrier; LOWER_UP is true at once.
+            if "NO-CARRIER" in one.get("flags", ()):
+                one["flags"].remove("NO-CARRIER")
             found.add(json.dumps(one, sort_keys=True))
     return frozenset(found)
 

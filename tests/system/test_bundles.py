@@ -331,7 +331,7 @@ def test_kill_at_every_act(cli: Cli, picture: Callable[[], Picture], bundle: Bun
     before, (first, words) = picture(), CASES[case]
     pid_file = tmp_path / "pid"
     create = ("--bundle", str(bundle.path), "--pid-file", str(pid_file))
-    stride = 1 if FULL else 25 if IN_VM else 3
+    stride = 1 if FULL else 25 if IN_VM else 7
     n = 1
     while True:
         for verb in first:

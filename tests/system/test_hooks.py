@@ -22,7 +22,7 @@ HOST_KINDS = ("prestart", "createRuntime", "createContainer", "poststart", "post
 ORDER = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart")
 INSIDE = ("createContainer", "startContainer")
 NAP = "86399"       # seconds that no other sleep on the machine takes
-FLOOD = (1 << 26) if IN_VM else (1 << 30)
+FLOOD = (1 << 26) if IN_VM else (3 << 27)
 SCRIPT = """\
 #!/bin/sh
 # Appends what it was told and where it stands to the log beside it.

@@ -112,8 +112,8 @@ CASES: dict[str, Case] = {
 }
 FULL = bool(os.environ.get("RUNSPEC_FULL")) and not IN_VM
 # Out of this many acts one is tried, where not all are; which ones is drawn from the seed.
-STRIDE = 1 if FULL else 80 if IN_VM else 4
-KILLS = 200 if FULL else 4 if IN_VM else 40
+STRIDE = 1 if FULL else 80 if IN_VM else 10
+KILLS = 200 if FULL else 4 if IN_VM else 20
 SEED = int(os.environ.get("RUNSPEC_SEED", "20260"))
 
 
@@ -205,7 +205,7 @@ def test_destroy_after_a_kill(sweep: Sweep, case: str) -> None:
 def test_recovery_is_killed_too(sweep: Sweep) -> None:
     """Killed in apply, then killed again while undoing that."""
     draw = random.Random(SEED)
-    for _ in range(60 if FULL else 10):
+    for _ in range(60 if FULL else 6):
         first, second = draw.randint(60, 150), draw.randint(1, 60)
         words = sweep.begin("apply")
         assert sweep.verbs.run(*words, fault=f"kill@{first}")[0] == -signal.SIGKILL

@@ -447,7 +447,7 @@ def test_kill_at_every_act(scene: Scene, case: str) -> None:
     scene.verbs.run("destroy", "--yes", *everyone[:2], "lan0")
     before = scene.cli.picture()
     while True:
-        n += 1 if FULL else draw.randint(1, 9)
+        n += 1 if FULL else draw.randint(1, 29)
         if one.before:
             scene.apply(*one.before)
         file = scene.file(*one.after, name="after.yaml") if one.after else None

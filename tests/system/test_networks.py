@@ -396,7 +396,7 @@ CASES: dict[str, Case] = {"apply": ((), False, ("apply", "--yes")), "in-place": 
 def test_killed_at_every_act(case: str, cli: Cli, tmp_path: Path) -> None:
     """The next apply converges and destroy leaves nothing: no port, no claim, no address twice."""
     sweep = Sweep(cli, tmp_path, yaml.safe_dump_all(KILLED, sort_keys=False), ("sweep-a", "sweep-b"), CASES)
-    assert at_every_act(sweep, case, sweep.end, 1 if FULL else 16) > 3
+    assert at_every_act(sweep, case, sweep.end, 1 if FULL else 30) > 3
 
 
 # A Router Advertisement as a container's root may send it: argument 1 is the Ethernet address it comes from.

@@ -53,7 +53,7 @@ ROWS = (
         edit("networks.row0.hosts", "echo 192.0.2.66 row >>"), NEEDS, also=(BRIDGE, BRIDGE), both=False),
     Row("extraHosts", {"extraHosts": {"db": "192.0.2.7"}}, {"extraHosts": ["db=2001:db8::7", "x.example:192.0.2.8"]},
         hosts, (["127.0.1.1 row", "192.0.2.7 db"], ["127.0.1.1 row", "192.0.2.8 x.example", "2001:db8::7 db"]),
-        edit("container.row.hosts", "sed -i s/2001:db8::7/2001:db8::8/"), at="extraHosts.db"),
+        edit("container.row.hosts", "sed -i s/2001:db8::7/2001:db8::8/"), at="extraHosts.db", both=False),
     Row("extraHosts", link() | {"extraHosts": {"gate": "host-gateway"}}, link() | {"extraHosts": {"row": "192.0.2.9"}},
         hosts, (["10.77.9.1 gate", "10.77.9.11 row"], ["192.0.2.9 row"]),
         edit("container.row.hosts", "rm"), NEEDS, at="extraHosts.row", also=(BRIDGE, BRIDGE), both=False),

@@ -46,7 +46,7 @@ def outer(live: Live) -> int:
 ROWS = (
     row("interfaces[].pooled", link(addresses=["10.77.9.40/24"]), AUTO, (BRIDGE, lan(pool={"range": "10.77.9.8/30"})),
         addresses, (["10.77.9.40/24"], ["10.77.9.8/24"]), net("ip", "addr", "del", "10.77.9.8/24", "dev", "eth0"),
-        "interfaces[0].addresses", both=True),
+        "interfaces[0].addresses"),
     row("pool.range", AUTO, AUTO, (lan(pool={"range": "10.77.9.16-10.77.9.31"}), lan(pool={"range": "10.77.9.32/28"})),
         addresses, (["10.77.9.16/24"], ["10.77.9.32/24"]), net("ip", "addr", "add", "10.77.9.99/24", "dev", "eth0"),
         "interfaces[0].addresses"),
@@ -60,7 +60,7 @@ ROWS = (
     row("interfaces[].mtu", link(), link(), (lan(mtu=1400), lan(mtu=1300)), field("mtu"), (1400, 1300),
         net("ip", "link", "set", "eth0", "mtu", "1280")),
     row("isolated", link(), link(), (BRIDGE, lan(isolated=True)), isolated, (False, True),
-        host("bridge", "link", "set", "dev", "row.eth0", "isolated", "off"), both=True),
+        host("bridge", "link", "set", "dev", "row.eth0", "isolated", "off")),
     row("isolated", link(), link(), (lan(isolated=True), BRIDGE), isolated, (True, False),
         host("bridge", "link", "set", "dev", "row.eth0", "isolated", "on")),
     row("vlanFiltering", link(), link(), (BRIDGE, lan(vlanFiltering=True)), filtering, (0, 1),

@@ -49,14 +49,15 @@ FLUSH = host("nft", "flush", "ruleset")
 
 
 def row(path: str, before: dict[str, Any], after: dict[str, Any], expect: tuple[list[str], list[str]],
-        drift: Callable[[Live], None] = FLUSH, at: str = "ports[0]", rest: Any = None) -> Row:
+        drift: Callable[[Live], None] = FLUSH, at: str = "ports[0]", rest: Any = None, both: bool = False) -> Row:
     return Row(path, before, after, leads, expect, drift, (*NEEDS, "nft"), at, also=(BRIDGE, BRIDGE), rest=rest,
-               both=path in ("ports", "ports[].host"))
+               both=both)
 
 
 TO = "10.77.9.11"
 ROWS = (
-    row("ports", link(), published("8080:80"), ([], [f"tcp 127.0.0.1 8080 to {TO} 80"]), rest=[]),
+    row("ports", link(), published("8080:80"), ([], [f"tcp 127.0.0.1 8080 to {TO} 80"]), rest=[],
+        both=True),
     row("ports", published("8080:80", "8000-8009:8000-8009/udp"), published("8080:80"),
         ([f"tcp 127.0.0.1 8080 to {TO} 80", f"udp 127.0.0.1 8000-8009 to {TO}"], [f"tcp 127.0.0.1 8080 to {TO} 80"]),
         host("nft", "flush", "chain", "inet", "runspec", "lead"), at="ports[udp 127.0.0.1 8000-8009]")._replace(

@@ -87,7 +87,7 @@ def row(way: str, name: str, before: dict[str, Any], after: dict[str, Any], judg
 ROWS = (
     *(one for way in ("egress", "ingress") for one in (
         row(way, "rate", {"rate": "10mbit"}, {"rate": "20mbit"}, bucket(way, "ceil"), ("10Mbit", "20Mbit"),
-            change(way, "rate", "5mbit", "burst", "25000", "cburst", "25000"), both=True),
+            change(way, "rate", "5mbit", "burst", "25000", "cburst", "25000"), both=way == "egress"),
         row(way, "rate", {"rate": "10mbit"}, {"rate": "20mbit"}, bucket(way, "ceil"), ("10Mbit", "20Mbit"), lose(way)),
         row(way, "rate", {"dscp": 3}, {"dscp": 3, "rate": "800kbps"}, bucket(way, "ceil"), ("", "6400Kbit"), lose(way)),
         row(way, "rate", {"dscp": 3, "rate": "10mbit"}, {"dscp": 3}, bucket(way, "ceil"), ("10Mbit", ""),
@@ -96,7 +96,7 @@ ROWS = (
             ("10Mbit", "40Mbit"), change(way, "rate", "5mbit", "burst", "50000", "cburst", "50000")),
         row(way, "burst", {"rate": "8mbit", "burst": 20000}, {"rate": "8mbit", "burst": "32Ki"},
             bucket(way, "cburst"), ("20000b", "32Kb"), change(way, "rate", "8mbit", "burst", "9000", "cburst", "9000")),
-        row(way, "dscp", {"dscp": "ef"}, {"dscp": "af41"}, marked(way), (46, 34), unmark(way), both=True),
+        row(way, "dscp", {"dscp": "ef"}, {"dscp": "af41"}, marked(way), (46, 34), unmark(way), both=way == "ingress"),
         row(way, "dscp", {}, {"dscp": 10}, marked(way), (0, 10), unmark(way)),
     )),
 )

@@ -107,7 +107,6 @@ def test_applied_as_it_stands(planned: Planned) -> None:
 
 
 @needs
-@pytest.mark.both
 @pytest.mark.parametrize(("key", "move"), [
     ("hostname was one, is moved", lambda p: subprocess.run(
         ["nsenter", "-t", str(p.pid()), "-u", "hostname", "moved"], check=True)),

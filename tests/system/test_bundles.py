@@ -165,7 +165,6 @@ def test_the_streams_are_the_caller_s(cli: Cli, bundle: Bundle) -> None:
 
 
 @NEEDED
-@pytest.mark.both
 @pytest.mark.parametrize(("args", "said"), [
     (["/no/such"], 'exec: "/no/such": stat /no/such: no such file or directory'),
     (["nosuch"], 'exec: "nosuch": executable file not found in $PATH'),

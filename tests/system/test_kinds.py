@@ -88,7 +88,6 @@ NO, YES = 0.4, 4.0      # how long nothing is waited for, and something
 
 
 @requires("macvlan")
-@pytest.mark.both
 def test_macvlan(bench: Bench) -> None:
     """On the wire with its own address; siblings see each other in mode bridge, by the switch's grace in mode vepa,
     and never in mode private; in a user namespace as well as without."""

@@ -94,7 +94,6 @@ def lines(host: int, *names: str, number: int = 0) -> list[str]:
     return [f"10.78.{number}.{host} {' '.join(names)}", f"fd78:{number + 1}::{host} {' '.join(names)}"]
 
 
-@pytest.mark.both
 def test_siblings_come_change_and_go(scene: Scene) -> None:
     """Nobody restarts, and who is not named in a command hears of it all the same."""
     scene.apply(container("first"))

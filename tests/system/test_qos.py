@@ -323,7 +323,6 @@ print(data[15] >> 2, int.from_bytes(rest[0][2][16:18], sys.byteorder) >> 13 if r
 """
 
 
-@pytest.mark.both
 @pytest.mark.parametrize("kind", [pytest.param(kind, marks=requires(kind)) for kind in ("macvlan", "vlan", "ipvlan")])
 def test_links_with_their_only_end_inside(cli: Cli, tmp_path: Path, kind: str) -> None:
     """Held and marked both ways, changed, lost and repaired; on a VLAN the priority is in the tag."""

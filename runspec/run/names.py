@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from runspec.errors import SpecError, StateError
 from runspec.kernel import procfs
-from runspec.plan.names import SERVERS, Member, World, member, parse_resolver
+from runspec.plan.names import FILE_NAME_MAX, SERVERS, Member, World, member, parse_resolver
 from runspec.plan.steps.base import Change, Plan, Step
+from runspec.plan.steps.host_links import NAME_MAX
 from runspec.plan.steps.names import RemoveNames, WriteNames, path_of, write
 from runspec.plan.steps.process import RemoveRecord, SaveRecord
 from runspec.plan.values import ABSENT
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     View = dict[str, Any]
 
 ROOM = "names"
-_LINK = b'"network":"'     # how a Record names the network of an interface
 _KEYS = ("nameservers", "search", "options")
 
 
@@ -51,10 +51,35 @@ def around(store: Store, ids: list[tuple[str, str]]) -> list[tuple[str, str]]:
 
 
 def links(store: Store, name: str) -> set[str]:
-    """The networks that a container's Record names, found without reading all of it."""
-    text = store.text("container", name) or b""
-    found = {part.partition(b'"')[0].decode("ascii", "replace") for part in text.split(_LINK)[1:]}
-    return {one for one in found if one.strip(".") and "/" not in one and "\0" not in one}     # a damaged one may lie
+    """The networks that a container's Record names, or that of the container whose network it shares.
+
+    Found without reading all of it.
+    """
+    found: set[str] = set()
+    seen: set[str] = set()
+    while name not in seen:
+        seen.add(name)
+        text = store.text("container", name) or b""
+        found.update(one["network"] for one in listed(text, b"interfaces") if plain(one.get("network"), NAME_MAX))
+        name = next((one["container"] for one in listed(text, b"namespaces") if one.get("type") == "network"
+                     and plain(one.get("container"), FILE_NAME_MAX)), name)
+    return found
+
+
+def listed(text: bytes, key: bytes) -> list[dict[str, Any]]:
+    """What a list of a Record holds; what people write there are words alone, so no other key begins a list."""
+    at = text.find(b'"%s":[{' % key)
+    try:
+        found = jsonlite.value_at(text[at + len(key) + 3:].decode("utf-8", "replace"), 0)[0] if at >= 0 else []
+    except ValueError:
+        return []       # a damaged one
+    return [one for one in found if isinstance(one, dict)]
+
+
+def plain(name: Any, size: int) -> bool:
+    """Whether this may be a name; a damaged Record may lie."""
+    return isinstance(name, str) and 0 < len(name.encode()) <= size and bool(name.strip(".")) and not {"/", "\0"} & set(
+        name)
 
 
 def member_of(tree: dict[str, Any], bundle: bool) -> Member:

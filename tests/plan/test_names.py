@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from runspec.plan.names import LOCAL, Member, World, member, parse_resolver, resolver
-from runspec.run.names import glance, member_of
+from runspec.run.names import around, glance, links, member_of
 from runspec.run.store import Record, record_text
 from runspec.spec import from_yaml, source
 from runspec.spec.model import Dns, Network, Spec
@@ -175,3 +175,43 @@ def test_a_glance_at_a_damaged_record_sees_nothing(text: str) -> None:
 def test_a_glance_at_a_bundle_s_record_sees_nothing() -> None:
     record = Record(kind="container", name="a", boot_id="b", spec=to_tree(spec("")), bundle="/b")
     assert glance(record_text(record)) is None
+
+
+@pytest.mark.parametrize(("text", "networks"), [
+    ("", set()),
+    (f"labels: {{network: {'n' * 256}}}\n", set()),
+    ("annotations: {interfaces: '\"interfaces\":[{\"network\":\"x\"}]', network: y}\n", set()),
+    ("interfaces: [{name: e, type: veth, network: lan1}, {name: f, type: veth, network: lan2}]\n", {"lan1", "lan2"}),
+    ("linux: {namespaces: [{type: network, container: b}]}\n", {"lan0"}),
+    ("linux: {namespaces: [{type: ipc, container: b}, {type: network}]}\n", set()),
+    ("linux: {namespaces: [{type: network, container: nobody}]}\n", set()),
+    ("linux: {namespaces: [{type: network, container: a}]}\n", set()),
+])
+def test_which_networks_a_record_names(text: str, networks: set[str]) -> None:
+    """Those of interfaces, its own or of whom it shares them with, whatever else is called so."""
+    b = spec("interfaces: [{name: e, type: veth, network: lan0}]\n")
+    texts = {name: record_text(Record(kind="container", name=name, boot_id="b", spec=to_tree(one))).encode()
+             for name, one in (("a", spec(text)), ("b", b))}
+
+    class Some:
+        def text(self, kind: str, name: str) -> bytes | None:
+            return texts.get(name)
+
+        def names(self, kind: str) -> list[str]:
+            return list(texts)
+
+    assert links(Some(), "a") == networks       # type: ignore[arg-type]
+    assert set(around(Some(), [("container", "a")])) == {  # type: ignore[arg-type]
+        ("container", "a"), *(("network", name) for name in networks)}
+
+
+@pytest.mark.parametrize("text", [b"", b"x", b'"interfaces":[{"network":1},{"network":"../x"},{"network":"a\\u0000"}]',
+                                  b'"interfaces":[{"network":"lan0"', b'"interfaces":[{"network":"abcdefghijklmnop"}]',
+                                  b'"namespaces":[{"type":"network","container":".."}]',
+                                  b'"interfaces":[{"network":"\xff"},1]'])
+def test_a_damaged_record_names_no_network(text: bytes) -> None:
+    class Some:
+        def text(self, kind: str, name: str) -> bytes | None:
+            return text
+
+    assert links(Some(), "a") <= {"\ufffd"}     # type: ignore[arg-type]

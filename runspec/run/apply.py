@@ -116,7 +116,7 @@ class Session:
         digests = {one.model.name: one for one in wanted if one.digest}
         lasts: dict[str, Spec | None] = {}
         former, joined = pool.find(self.store, wanted, frozenset(name for one in specs for name in networks.named(one)))
-        pool.assign(self.store, wanted, gone, joined)
+        pool.assign(self.store, wanted, gone, joined, Observer(self.kernel, self.store, self.host).addresses_on)
         specs = [one.model for one in wanted if isinstance(one.model, Spec)]
         for spec in specs:
             record, given = records[spec.name], digests.get(spec.name)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from runspec import abi
+from runspec.errors import HostError
 from runspec.plan.steps import host_access
-from runspec.plan.steps.host_links import MARK, alias, host_name
-from runspec.spec import from_yaml, units
-from runspec.spec.model import Network, Spec
+from runspec.plan.steps.host_links import MARK, alias, host_name, parent_index
+from runspec.spec import from_yaml, networks, units
+from runspec.spec.model import Interface, Network, Spec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ def judge(wanted: list[Wanted], observer: Observer, known: dict[str, Network]) -
     """
     faults: list[SpecError] = []
     warnings: list[str] = []
-    ends: dict[str, str] = {}
+    ends = {one.model.name: alias(one.model.name) for one in wanted if isinstance(one.model, Network)
+            and not one.model.external}
     for one in wanted:
         if isinstance(one.model, Spec):
             faults += _links(one, one.model, observer, known, ends)
@@ -65,6 +67,7 @@ def _links(one: Wanted, spec: Spec, observer: Observer, known: dict[str, Network
         for address in host_access.others(observer.host_routes(), link.addresses) if host_access.asks(link) else ():
             out.append(from_yaml.fault(one.marks, f"{at}.addresses[{link.addresses.index(address)}]",
                                        *host_access.taken(address)))
+        out += _stations(one, at, link, observer, known)
         network = known.get(link.network or "")
         bridge = here.get(network.name) if network is not None and network.external else None
         if bridge is not None and link.mtu is not None and link.mtu > bridge.mtu:
@@ -72,6 +75,27 @@ def _links(one: Wanted, spec: Spec, observer: Observer, known: dict[str, Network
                 one.marks, f"{at}.mtu", f"{link.mtu} is more than the {bridge.mtu} of {bridge.name}",
                 "a bridge drops what is larger, and this one is somebody else's", f"remove mtu, or write {bridge.mtu}"))
     return out
+
+
+def _stations(one: Wanted, at: str, link: Interface, observer: Observer, known: dict[str, Network]) -> list[SpecError]:
+    """Addresses that the host itself has on the link that a container's is to be on; our own networks are judged
+    elsewhere."""
+    network, name = known.get(link.network or ""), ""
+    if network is not None and network.external:
+        name = network.name
+    elif link.type in ("macvlan", "ipvlan") and link.parent is not None:
+        try:
+            index = parent_index(observer.kernel, link.parent)
+        except HostError:
+            return []
+        name = next((found.name for found in observer.host_links() if found.index == index), "")
+    if not name:
+        return []
+    here = {networks.number(address) for address in observer.addresses_on(name)}
+    return [from_yaml.fault(
+        one.marks, f"{at}.addresses[{i}]", f"{address.partition('/')[0]} is the host's own on {name}",
+        "of two with one address the others reach either, arp(7)", "choose another address")
+        for i, address in enumerate(link.addresses) if networks.number(address) in here]
 
 
 def _subnets(one: Wanted, network: Network, observer: Observer) -> tuple[list[SpecError], list[str]]:

@@ -178,6 +178,11 @@ class Observer:
                                     for one in netlink.parse_addresses(data)]
         return self._host_addresses
 
+    def addresses_on(self, name: str) -> list[str]:
+        """The host's addresses on one of its links, in CIDR form."""
+        here = {link.index for link in self.host_links() if link.name == name}
+        return [one.cidr for one in self.host_addresses() if one.index in here]
+
     def host_routes(self) -> list[netlink.Route]:
         """Routes of the host's network namespace."""
         return [one for data in self.kernel.dump(rtnetlink.dump_routes()) for one in netlink.parse_routes(data)]

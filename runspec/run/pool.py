@@ -11,7 +11,7 @@ from runspec.spec.tree import from_tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from runspec.errors import SpecError
     from runspec.run.apply import Wanted
@@ -54,12 +54,14 @@ def find(store: Store, wanted: list[Wanted], names: frozenset[str]) -> tuple[dic
     return before, {**before, **given}
 
 
-def assign(store: Store, wanted: list[Wanted], gone: list[tuple[str, str]], known: dict[str, Network]) -> None:
+def assign(store: Store, wanted: list[Wanted], gone: list[tuple[str, str]], known: dict[str, Network],
+           outside: Callable[[str], list[str]]) -> None:
     """Puts addresses into the models of a request that ask for some.
 
     Args:
         gone: (kind, name) that go away, whose addresses are free.
         known: the networks that they name.
+        outside: name of a bridge -> addresses that the host has there.
 
     Raises:
         SpecError: for each interface whose pool has none left, with its place.
@@ -74,6 +76,8 @@ def assign(store: Store, wanted: list[Wanted], gone: list[tuple[str, str]], know
     given = {one.model.name for one in wanted if isinstance(one.model, Spec)}
     leaving = {name for kind, name in gone if kind == "container"}
     taken: dict[str, dict[Number, str]] = {name: {} for name in known}      # network -> address -> who has it
+    for name in {asker.link.network or "" for asker in askers if known[asker.link.network or ""].external}:
+        taken[name].update((networks.number(address), "the host") for address in outside(name))
     for one in wanted:
         for link in one.model.interfaces if isinstance(one.model, Spec) else ():
             hold(taken, one.model.name, link, () if link.pooled else link.addresses)

@@ -145,7 +145,7 @@ def settled(link: dict[str, Any], key: str) -> Any:
 def test_external(cli: Cli, write: Callable[..., Path]) -> None:
     """Somebody else's bridge is used, and left as it was."""
     lan = {key: value for key, value in LAN.items() if key != "addresses"} | {
-        "external": True, "pool": {"range": "10.77.0.0/24", "exclude": ["10.77.0.1"]}}
+        "external": True, "pool": {"range": "10.77.0.0/24"}}
     file = write(lan, box("one"))
     told = cli("apply", file, status=2).stderr
     assert told == (f"{file}:5:11: external: there is no bridge lan0\n"
@@ -165,6 +165,8 @@ def test_external(cli: Cli, write: Callable[..., Path]) -> None:
     now = json.loads(host(cli, "ip", "-j", "-d", "addr", "show", "dev", "lan0"))
     for key in ("address", "mtu", "ifalias", "promiscuity", "linkinfo"):
         assert settled(now[0], key) == settled(before[0], key), key
+    two = write(box("two", addresses=["10.77.0.1/24"]), file="two.yaml")
+    assert "interfaces[0].addresses[0]: 10.77.0.1 is the host's own on lan0\n" in cli("apply", two, status=2).stderr
     # Ours must not become theirs, and what is theirs is never taken for ours.
     own = write(LAN, file="own.yaml")
     assert f"{own}:3:7: name: a link lan0 is there already and is not runspec's" in cli("apply", own, status=2).stderr
@@ -249,6 +251,9 @@ def test_links_of_others_are_left_alone(cli: Cli, write: Callable[..., Path]) ->
     assert told.startswith(f"{file}:18:9: interfaces[0].name: a link one.eth0 is there already and is not runspec's\n")
     assert cli("list", "-q").stdout == ""
     assert {one["ifname"] for one in json.loads(host(cli, "ip", "-j", "link"))} == {"lo", "one.eth0", "x0"}
+    told = cli("apply", write(LAN | {"name": "a.eth0"}, box("a", network="a.eth0")), status=2).stderr
+    assert "interfaces[0].name: a link a.eth0 is there for a.eth0\n" in told
+    assert cli("list", "-q").stdout == ""
     cli("apply", write(LAN, box("a", name="b.c")))
     again = write(box("a.b", name="c"), file="again.yaml")
     assert "interfaces[0].name: a link a.b.c is there for a:b.c\n" in cli("apply", again, status=2).stderr
@@ -451,3 +456,14 @@ def test_no_container_is_the_hosts_router(where: str, cli: Cli, write: Callable[
             if "addresses" not in one["path"] and "routes" not in one["path"]] == [drift]
     cli("apply", file)
     assert host(cli, "cat", *files) == "0\n0\n0\n" and cli("diff", file).stdout == ""
+
+
+@requires("macvlan")
+def test_a_link_has_not_its_parents_address(cli: Cli, write: Callable[..., Path]) -> None:
+    """The others on that wire would reach either."""
+    host(cli, "ip", "link", "add", "up0", "type", "veth", "peer", "name", "up1")
+    host(cli, "ip", "addr", "add", "10.70.9.4/16", "dev", "up0")
+    link = {"name": "eth0", "type": "macvlan", "parent": "up0", "addresses": ["10.70.9.5/16", "10.70.9.4/24"]}
+    told = cli("apply", write(box("one") | {"interfaces": [link]}), status=2).stderr
+    assert "interfaces[0].addresses[1]: 10.70.9.4 is the host's own on up0\n" in told
+    assert "interfaces[0].addresses[0]" not in told

@@ -22,7 +22,7 @@ from conftest import Cli, Netns, assert_nothing_leaked, requires
 
 from runspec import abi
 from runspec.kernel import Kernel
-from runspec.plan import tc
+from runspec.plan import tc, traffic
 from runspec.plan.tc_bpf import R1, R2, WORD, Assembler
 from runspec.plan.view_links import FIRST_INDEX
 
@@ -308,6 +308,42 @@ def test_nothing_is_left_of_one_that_died(held: Held, tmp_path: Path) -> None:
     assert held.netns.run("ip", "-br", "link").stdout == before
 
 
+def test_nothing_is_left_of_a_link_that_is_made_anew(held: Held, tmp_path: Path) -> None:
+    """The ifb goes with the limit, also where the same edit or somebody inside ended the link itself; and none but
+    ours: a link of its name that bears no mark stays."""
+    file, before = tmp_path / "anew.yaml", held.netns.run("ip", "-br", "link").stdout
+    bridged = {"network": "qos0"}
+
+    def apply(where: dict[str, Any], qos: dict[str, Any] | None, ifbs: int) -> None:
+        link = {"name": "eth0", "type": "veth", "addresses": ["10.92.0.7/32"], **where, **({"qos": qos} if qos else {})}
+        file.write_text(yaml.safe_dump({"apiVersion": "runspec/v1", "name": "anew", "root": {"image": "busybox"},
+                                        "process": {"args": ["/bin/sleep", "100000"]}, "interfaces": [link]}))
+        held.cli("apply", "--yes", file)
+        assert held.cli("diff", file).stdout == ""
+        assert len(json.loads(held.netns.run("ip", "-j", "link", "show", "type", "ifb").stdout or "[]")) == ifbs + kept
+
+    def lose() -> None:
+        pid = json.loads(held.cli("state", "anew").stdout)["pid"]
+        subprocess.run(["nsenter", "-t", str(pid), "-n", "ip", "link", "del", "eth0"], check=True)
+
+    kept = len(json.loads(held.netns.run("ip", "-j", "link", "show", "type", "ifb").stdout or "[]"))
+    limit = {"egress": {"rate": "1mbit"}}
+    apply(bridged, limit, 1)
+    apply({"mode": "routed"}, None, 0)
+    apply(bridged, limit, 1)
+    lose()
+    apply(bridged, limit, 1)
+    lose()
+    apply(bridged, None, 0)
+    other = traffic.shaper("anew", "eth0")
+    apply(bridged, {"egress": {"dscp": "ef"}}, 0)
+    held.netns.run("ip", "link", "add", other, "type", "bridge")
+    apply(bridged, None, 0)
+    assert held.netns.run("ip", "link", "del", other).returncode == 0
+    held.cli("destroy", "--yes", "anew")
+    assert held.netns.run("ip", "-br", "link").stdout == before
+
+
 PCP = """
 import socket, sys
 sees = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
@@ -399,6 +435,12 @@ def test_packets_as_large_as_the_parent_takes(cli: Cli, tmp_path: Path) -> None:
             cli("apply", "--yes", file)
             assert cli("diff", file).stdout == ""
         streams(egress=20)
+        text = file.read_text()
+        # Made anew, and once more, by an index that one before it had.
+        for mode in ("passthru", "bridge"):
+            file.write_text(text.replace("parent: p0", f"parent: p0\n  mode: {mode}"))
+            cli("apply", "--yes", file)
+            assert cli("diff", file).stdout == ""
     finally:
         server.kill()
         server.wait()

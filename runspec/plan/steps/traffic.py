@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 
 NEW = (("egress", "new"), ("ingress", "new"))
+ANEW = tuple((word, "anew") for word in traffic.WAYS)
 # What leaves the container leaves its own end of a link, and arrives at the other.
 STRAIGHT = {"egress": "leaves", "ingress": "arrives"}
 TURNED = {"egress": "arrives", "ingress": "leaves"}
@@ -72,7 +73,7 @@ class HoldOutside(HostStep):
         index, name = index_of(kernel, self.link), traffic.shaper(self.target, one.name)
         out, back = traffic.way(one.qos, "egress"), traffic.way(one.qos, "ingress")
         held = traffic.bucket(out, one.mtu) is not None
-        number = self._shaper(kernel) if held else kernel.link_index(name) or 0
+        number = self._shaper(kernel) if held else 0
         ifb = traffic.Shaper(name=name, index=number, alias=alias(self.target, one.name))
         turned = {TURNED[word]: part for word, part in parts.items()}
         acts = traffic.acts(index, back, out, one.mtu, turned, ifb)
@@ -86,6 +87,8 @@ class HoldOutside(HostStep):
             finally:
                 if fd >= 0:
                     kernel.close(fd)
+        if not held and parts.get("egress") == "anew":
+            remove_own(kernel, name, MARK)
 
     def _shaper(self, kernel: Any) -> int:
         """The index of the ifb, made where it is missing."""
@@ -237,14 +240,16 @@ def change(spec: Spec, last: Spec | None, facts: Facts, changes: tuple[Change, .
         path = f"interfaces[{i}].qos"
         mine = [each for each in changes if each.path.startswith(f"{path}.")]
         if one.name in fresh:
-            parts: tuple[tuple[str, str], ...] = NEW if one.qos is not None else ()
-            if was is not None and was.qos is not None and traffic.outside(was) and not traffic.outside(one):
+            # An ifb may be left of a former link, with its tree.
+            parts: tuple[tuple[str, str], ...] = ANEW if one.qos is not None else ()
+            if was is not None and was.qos is not None and traffic.outside(was) and (
+                    one.qos is None or not traffic.outside(one)):
                 steps.append(RemoveLinkLive(target=spec.name, path=path, link=traffic.shaper(spec.name, one.name)))
         else:
             parts = _parts(mine)
             if one.qos is not None and any(each.path == f"interfaces[{i}].mtu" for each in changes):
                 # What waits may be longer than what holds it from now on.
-                parts = tuple((word, "anew") for word in traffic.WAYS)
+                parts = ANEW
         if not parts or index is None:
             continue
         before = was if was is not None and one.name not in fresh else None

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import errno
+from contextlib import suppress
 from time import sleep
 
 from runspec import abi
-from runspec.errors import HostError, SyscallError
+from runspec.errors import HostError, RunspecError, SyscallError
 from runspec.plan import rtnetlink, rtnetlink_links
 from runspec.plan.rtnetlink_bridge import own_vlan, set_port
 from runspec.plan.steps import host_access
@@ -14,7 +15,6 @@ from runspec.plan.steps.base import FINISH, LIVE, STOP, ChildStep, HostStep, Ste
 from runspec.plan.steps.host_links import (
     EBUSY,
     EEXIST,
-    ENODEV,
     MARK,
     AddLink,
     Member,
@@ -89,9 +89,9 @@ class AddVeth(AddLink):
             forward(kernel, self.link, *families(one))
 
     def undo(self, kernel: Any, run: Any, memo: Any) -> None:
-        """Its peer goes with it, and all that was given to it."""
+        """Its peer goes with it, and all that was given to it; one send makes and marks it, so ours has its mark."""
         if not memo:
-            kernel.netlink(rtnetlink.delete_link(self.link), f"link {self.link}", ignore=ENODEV)
+            remove_own(kernel, self.link, MARK)
 
     def __str__(self) -> str:
         where = f"on {self.interface.network}" if self.interface.network else "with routes to it"
@@ -268,15 +268,17 @@ class TakeLink(HostStep):
         """Its index inside, None where it is not there."""
         try:
             facts = run.link_inside(self, self.interface.name) if run.pid(self.target) else None
-        except HostError:
-            return None         # its init has ended meanwhile
+        except RunspecError:
+            return None         # its init ends meanwhile, or has ended
         return facts and facts["at"]
 
     def apply(self, kernel: Any, run: Any) -> Any:
         """What is gone already needs nothing."""
         index = self.look(kernel, run)
         if index:
-            inside(self.target, self.path, [rtnetlink.delete_link(index)], "").replace(lenient=True).apply(kernel, run)
+            with suppress(RunspecError):        # as above: then the kernel does it
+                inside(self.target, self.path, [rtnetlink.delete_link(index)], "").replace(lenient=True).apply(
+                    kernel, run)
         return index
 
     def undo(self, kernel: Any, run: Any, memo: Any) -> None:

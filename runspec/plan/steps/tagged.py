@@ -17,7 +17,7 @@ from runspec import abi
 from runspec.errors import HostError
 from runspec.plan import rtnetlink, rtnetlink_host, tag_bpf, tc
 from runspec.plan.steps.base import FINISH, LIVE, HostStep
-from runspec.plan.steps.host_links import EEXIST, ENODEV, MARK, AddLink, alias, index_of, parent_index, remove_own
+from runspec.plan.steps.host_links import EEXIST, MARK, AddLink, alias, index_of, parent_index, remove_own
 from runspec.spec.model import Interface, Vlan
 
 TYPE_CHECKING = False
@@ -111,7 +111,7 @@ class AddTagged(AddLink):
         """The filters go with the link that they lead to."""
         if memo is not None and not memo["link"]:
             part(kernel, run, self.target, self.interface, memo[CLSACT])
-            kernel.netlink(rtnetlink.delete_link(self.link), f"link {self.link}", ignore=ENODEV)
+            remove_own(kernel, self.link, MARK)
 
     def __str__(self) -> str:
         one = self.interface

@@ -16,7 +16,7 @@ class Field:
         impact: NONE, IN_PLACE, RESTART or RECREATE.
         observed: where the kernel tells it, or that only the Record does, and why.
         man: page or kernel document that describes it.
-        note: values of another class.
+        note: values of another class, or why there are none.
     """
 
     __slots__ = ("impact", "man", "note", "observed", "path")
@@ -184,7 +184,9 @@ ROWS = (
     Field("interfaces[].hostAccess", IN_PLACE, "routes and neighbours, rtnetlink(7) on both sides", "ip-neighbour(8)"),
     Field("interfaces[].sysctl", IN_PLACE, "/proc/sys inside", "ip-sysctl.rst"),
     Field("interfaces[].qos", IN_PLACE, "rtnetlink(7)", "tc(8)"),
-    *(Field(f"interfaces[].qos.{way}.{name}", IN_PLACE, "rtnetlink(7)", man) for way in ("egress", "ingress")
+    *(Field(f"interfaces[].qos.{way}.{name}", IN_PLACE, "rtnetlink(7)", man,
+            "refused: it would order nothing" if (way, name) == ("ingress", "priority") else "")
+      for way in ("egress", "ingress")
       for name, man in (("rate", "tc-htb(8)"), ("ceil", "tc-htb(8)"), ("burst", "tc-htb(8)"),
                         ("priority", "socket(7), SO_PRIORITY"), ("dscp", "RFC 2474"))),
     Field("ports", IN_PLACE, "nftables of the host", "nft(8)"),

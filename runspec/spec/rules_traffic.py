@@ -20,9 +20,10 @@ def check_traffic(faults: Faults, at: str, one: Interface) -> None:
     if one.qos.ingress is not None and one.mode == "l3s" and one.type == "ipvlan":
         faults.add(f"{at}.qos.ingress", "cannot be held or marked in mode l3s",
                    "what arrives passes no hook of the link in this mode, ip-link(8)", "use mode l2 or l3")
-    if one.qos.ingress is not None and one.qos.ingress.priority is not None and one.network is None:
-        faults.add(f"{at}.qos.ingress.priority", "orders nothing here",
-                   "what arrives at a link of its own waits for no other's packets, tc(8)",
+    if one.qos.ingress is not None and one.qos.ingress.priority is not None:
+        faults.add(f"{at}.qos.ingress.priority", "orders nothing",
+                   "what arrives at a container waits for nobody else's packets, and the priority of a packet, "
+                   "socket(7), ends as it crosses a veth",
                    "remove it; egress.priority orders what leaves")
 
 

@@ -338,8 +338,3 @@ def dump_addresses() -> bytes:
 def dump_routes() -> bytes:
     """Ask for all routes, v4 and v6."""
     return _message(abi.RTM_GETROUTE, _DUMP, _ROUTE.pack(0, 0, 0, 0, 0, 0, 0, 0, 0))
-
-
-def dump_neighbours() -> bytes:
-    """Ask for all neighbours, v4 and v6."""
-    return _message(abi.RTM_GETNEIGH, _DUMP, bytes(12))

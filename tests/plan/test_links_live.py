@@ -11,7 +11,7 @@ import pytest
 from runspec.errors import HostError, RunspecError, SyscallError
 from runspec.plan.rtnetlink_links import IPVLAN, MACVLAN
 from runspec.plan.steps import tagged
-from runspec.plan.steps.host_links import alias
+from runspec.plan.steps.host_links import alias, parent_of
 from runspec.plan.steps.links import AddVeth, TakeLink
 from runspec.plan.steps.links_live import free_index, is_anew
 from runspec.plan.view_links import FIRST_INDEX, SHAPERS
@@ -91,3 +91,9 @@ def test_only_what_bears_our_mark_is_taken_back(mark: str | None, gone: bool, mo
         host = Host(mark)
         step.undo(host, None, memo)
         assert host.sent == ["link a.eth0"] * gone
+
+
+def test_a_parent_that_goes_away_between_two_looks() -> None:
+    kernel = SimpleNamespace(link_index=lambda name: 5, rows=lambda what, message: [])
+    with pytest.raises(HostError, match="there is no link p0"):
+        parent_of(kernel, "p0")

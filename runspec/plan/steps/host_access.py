@@ -17,7 +17,7 @@ from runspec.errors import HostError
 from runspec.plan import rtnetlink, rtnetlink_host, rtnetlink_links
 from runspec.plan.host_view import HostView
 from runspec.plan.steps.base import FINISH, LIVE, HostStep, Step, Table
-from runspec.plan.steps.host_links import ENODEV, ESRCH, MARK, deafen, digest, parent_index
+from runspec.plan.steps.host_links import ENODEV, ESRCH, MARK, deafen, digest, parent_index, parent_of
 from runspec.plan.steps.namespaces import inside
 from runspec.plan.view_kinds import whole
 from runspec.spec.model import Interface, Spec
@@ -228,16 +228,6 @@ class ShutHostOutLive(ShutHostOut):
     """The same for an interface that a running container loses: before another takes its address."""
 
     PHASE = LIVE
-
-
-def parent_of(kernel: Any, text: str) -> Any:
-    """The link of the host that carries the others.
-
-    Raises:
-        HostError: there is none.
-    """
-    index = parent_index(kernel, text)
-    return next(link for link in kernel.rows("links", rtnetlink.dump_links()) if link.index == index)
 
 
 def present(kernel: Any, text: str) -> bool:

@@ -351,6 +351,19 @@ def parent_index(kernel: Any, text: str) -> int:
     return int(found[0]["index"])
 
 
+def parent_of(kernel: Any, text: str) -> Any:
+    """That link, with all that rtnetlink(7) tells of it.
+
+    Raises:
+        HostError: there is none, or it went away just now.
+    """
+    index = parent_index(kernel, text)
+    found = next((link for link in kernel.rows("links", rtnetlink.dump_links()) if link.index == index), None)
+    if found is None:
+        raise HostError(f"there is no link {text}", "it went away meanwhile", "apply again")
+    return found
+
+
 def remove_own(kernel: Any, name: str, mark: str) -> None:
     """Delete a link if it is there and carries our mark."""
     found = kernel.link_alias(name)

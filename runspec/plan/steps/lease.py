@@ -13,7 +13,7 @@ from time import monotonic, sleep
 
 from runspec import abi
 from runspec.errors import HostError, SyscallError
-from runspec.plan import nic, rtnetlink, tc
+from runspec.plan import nic, rtnetlink, rtnetlink_host, tc
 from runspec.plan.steps.base import ATTACH, LIVE, STOP, HostStep, Step, Table
 from runspec.plan.steps.host_links import EBUSY, EEXIST, MARK
 from runspec.plan.steps.links import configured
@@ -188,7 +188,7 @@ class ReturnLinkLive(ReturnLink):
 def requests() -> tuple[bytes, ...]:
     """What kernel.portraits asks for a whole portrait."""
     return (rtnetlink.dump_links(), rtnetlink.dump_addresses(), rtnetlink.dump_routes(), tc.dump_qdiscs(),
-            rtnetlink.dump_neighbours())
+            rtnetlink_host.dump_neighbours())
 
 
 def settings(kernel: Any, name: str) -> dict[str, str]:

@@ -17,7 +17,7 @@ from runspec import abi
 from runspec.errors import HostError
 from runspec.plan import rtnetlink, rtnetlink_host, tag_bpf, tc
 from runspec.plan.steps.base import FINISH, LIVE, HostStep
-from runspec.plan.steps.host_links import EEXIST, MARK, AddLink, alias, index_of, parent_index, remove_own
+from runspec.plan.steps.host_links import EEXIST, MARK, AddLink, alias, index_of, parent_of, remove_own
 from runspec.spec.model import Interface, Vlan
 
 TYPE_CHECKING = False
@@ -89,11 +89,11 @@ class AddTagged(AddLink):
     def look(self, kernel: Any, run: Any) -> Any:
         """Whether the link is there, and whether the parent has hooks without us."""
         return {"link": kernel.link_index(self.link) is not None,
-                CLSACT: _hooked(kernel, parent_of(kernel, self.interface).index)}
+                CLSACT: _hooked(kernel, parent_of(kernel, self.interface.parent or "").index)}
 
     def apply(self, kernel: Any, run: Any) -> Any:
         """The host's end comes up last: nothing of the container ever reaches the host's own stack by it."""
-        one, parent = self.interface, parent_of(kernel, self.interface)
+        one, parent = self.interface, parent_of(kernel, self.interface.parent or "")
         if one.mtu is not None and one.mtu > parent.mtu:
             raise HostError(f"{one.parent} carries {parent.mtu} bytes, not {one.mtu}",
                             "a VLAN's frames leave by its parent, ip-link(8)", f"write mtu: {parent.mtu} or less")
@@ -171,16 +171,6 @@ def in_words(one: Interface, link: str) -> str:
     return f"frames of {what} on {one.parent} go to {link} without their tag, what comes from there leaves with it"
 
 
-def parent_of(kernel: Any, one: Interface) -> Any:
-    """The link of the host that the frames travel on.
-
-    Raises:
-        HostError: there is none.
-    """
-    index = parent_index(kernel, one.parent or "")
-    return next(link for link in kernel.rows("links", rtnetlink.dump_links()) if link.index == index)
-
-
 def _hooked(kernel: Any, index: int) -> bool:
     return any(one == index and kind in HOOKS for one, kind in kernel.rows("hooked", tc.dump_qdiscs()))
 
@@ -217,7 +207,7 @@ def join(kernel: Any, run: Any, container: str, one: Interface, link: str, mac: 
         HostError: the VLAN is another's on this parent.
     """
     assert one.vlan is not None
-    parent, end, who = parent_of(kernel, one), index_of(kernel, link), f"{container}:{one.name}"
+    parent, end, who = parent_of(kernel, one.parent or ""), index_of(kernel, link), f"{container}:{one.name}"
     if not _hooked(kernel, end):
         kernel.netlink(tc.put_clsact(end), f"link {link}")
     before = next((found.name for found in _filters(kernel, end) if found.order == TAG_ORDER), "")
@@ -251,7 +241,7 @@ def join(kernel: Any, run: Any, container: str, one: Interface, link: str, mac: 
 def _bearer(kernel: Any, one: Interface, who: str) -> Any:
     """The parent, or what bears the interface's filter under another name by now; None where nothing does."""
     try:
-        return parent_of(kernel, one)
+        return parent_of(kernel, one.parent or "")
     except HostError:
         hooked = {index for index, kind in kernel.rows("hooked", tc.dump_qdiscs()) if kind in HOOKS}
         return next((link for link in kernel.rows("links", rtnetlink.dump_links()) if link.index in hooked and any(

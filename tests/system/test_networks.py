@@ -463,6 +463,8 @@ def test_a_link_has_not_its_parents_address(cli: Cli, write: Callable[..., Path]
     """The others on that wire would reach either."""
     host(cli, "ip", "link", "add", "up0", "type", "veth", "peer", "name", "up1")
     host(cli, "ip", "addr", "add", "10.70.9.4/16", "dev", "up0")
+    for name in ("up0", "up1"):
+        host(cli, "ip", "link", "set", name, "up")
     link = {"name": "eth0", "type": "macvlan", "parent": "up0", "addresses": ["10.70.9.5/16", "10.70.9.4/24"]}
     told = cli("apply", write(box("one") | {"interfaces": [link]}), status=2).stderr
     assert "interfaces[0].addresses[1]: 10.70.9.4 is the host's own on up0\n" in told

@@ -59,9 +59,10 @@ def clash(one: Interface, other: Interface) -> tuple[str, str, str, str] | None:
     if kinds == {"macvlan"} and "passthru" in (one.mode, other.mode):
         return ("mode", f"{one.parent} carries another macvlan", "one in mode passthru is alone on its parent, "
                 "ip-link(8)", "use another mode or another parent")
-    if kinds == {"ipvlan"} and one.mode != other.mode:
-        return ("mode", f"{one.parent} carries links of mode {other.mode}", "the kernel has one mode for all ipvlan "
-                "links of a parent, ipvlan.rst", f"write mode: {other.mode}, or another parent")
+    mode = other.mode or MODES["ipvlan"][0]
+    if kinds == {"ipvlan"} and (one.mode or MODES["ipvlan"][0]) != mode:
+        return ("mode", f"{one.parent} carries links of mode {mode}", "the kernel has one mode for all ipvlan "
+                "links of a parent, ipvlan.rst", f"write mode: {mode}, or another parent")
     if kinds == {"vlan"} and one.vlan is not None and one.vlan == other.vlan:
         return ("vlan.id", f"VLAN {one.vlan.id} of {one.parent} is given twice", "a parent has one link for each tag, "
                 "ip-link(8)", "use another id")

@@ -28,6 +28,7 @@ from runspec.spec.model import (
     Spec,
     User,
 )
+from runspec.spec.rules_kinds import clash
 
 FAULTS = Path(__file__).parent.parent / "faults"
 FILES = {"names.yaml": 40, "paths.yaml": 60, "ids.yaml": 40, "resources.yaml": 50, "mounts.yaml": 40}
@@ -247,3 +248,11 @@ def test_judge_keeps_file_order_over_files() -> None:
                           "a.yaml")
     at = [one.at for one in rules.judge([*one, *two])[1]]
     assert at == [Mark("b.yaml", 2, 7), Mark("a.yaml", 2, 7), Mark("a.yaml", 3, 15), Mark("a.yaml", 4, 17)]
+
+
+@pytest.mark.parametrize(("first", "second", "told"), [(None, "l2", ""), ("l2", None, ""), (None, "l3", "mode l2")])
+def test_a_mode_that_is_not_written_is_the_first(first: str | None, second: str | None, told: str) -> None:
+    one, other = (Interface(name=name, type="ipvlan", parent="p0", mode=mode)
+                  for name, mode in (("b", second), ("a", first)))
+    found = clash(one, other)
+    assert told in found[1] if found is not None else not told

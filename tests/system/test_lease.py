@@ -10,6 +10,7 @@ import os
 import random
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ import yaml
 from conftest import Cli, Netns, assert_nothing_leaked, requires
 from kernels import SLOWER
 from machine import Picture
+from test_qos import MBIT, SEND, WATCH, flooded, near, passing
 from verbs import Verbs
 
 pytestmark = requires("nic", "root", "busybox", "ip", "nsenter")
@@ -342,6 +344,38 @@ def test_oci(lab: Host) -> None:
     one = lab.inside()
     assert {f"{ADDRESS}/24", "fd96::1/64"} <= set(one["own"]) and one["mtu"] == 1400 and one["address"] == MAC
     os.kill(lab.state()["pid"], signal.SIGKILL)
+    lab.verbs("destroy", "--yes", "lessee")
+    lab.home()
+
+
+@requires("tc")
+def test_held_and_marked(lab: Host) -> None:
+    """Both ways, as the host's other NIC sees it; another rate within a second; nothing of it comes home or stays."""
+    def held(rate: int) -> Path:
+        return lab.write(nic(qos={"egress": {"rate": rate * MBIT, "dscp": "ef"}, "ingress": {"rate": rate * MBIT}}))
+
+    lab.verbs("apply", held(1))
+    init = lab.state()["pid"]
+    inside = ["nsenter", f"--net=/proc/{init}/ns/net"]
+    (wire,) = tell("ip", "-j", "link", "show", "dev", "eth0")
+    lab.enter("ip", "neigh", "add", "fd95::1", "lladdr", wire["address"], "dev", "lan0")
+    for address in ("10.95.0.1", "fd95::1"):
+        sees = subprocess.Popen([sys.executable, "-c", WATCH, "eth0", "2"], stdout=subprocess.PIPE, text=True)
+        assert sees.stdout is not None and sees.stdout.readline() == "ready\n"
+        lab.enter(sys.executable, "-c", SEND, address, "0", "3")
+        assert sees.communicate(timeout=60)[0].splitlines() == ["184 True", "187 True"]
+    with flooded(inside, "10.95.0.1"), flooded([], "10.95.0.2"):
+        for rate in (1, 2):
+            lab.verbs("apply", held(rate))
+            time.sleep(1)
+            for sees_it, link in (([], "eth0"), (inside, "ifb11")):
+                assert near(passing(sees_it, link), rate * MBIT), (rate, link)
+    assert lab.verbs("diff", lab.file()) == "" and lab.state()["pid"] == init
+    lab.verbs("apply", lab.write())
+    lab.home(gone=False)
+    assert "ifb" not in lab.enter("ip", "link") and lab.state()["pid"] == init
+    lab.verbs("apply", held(2))
+    assert lab.verbs("diff", lab.file()) == ""
     lab.verbs("destroy", "--yes", "lessee")
     lab.home()
 

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -391,7 +392,7 @@ def test_links_with_their_only_end_inside(cli: Cli, tmp_path: Path, kind: str) -
     for rate in (1, 2):
         apply(rate)
         for way in ("egress", "ingress"):
-            assert near(flood(cli, inside, pid, wire, way), rate * MBIT), (way, rate)
+            assert near(flood(cli, inside, wire, way), rate * MBIT), (way, rate)
     subprocess.run(["sh", "-ec", f"{' '.join(inside)} tc qdisc del dev eth0 root; "
                     f"{' '.join(inside)} tc filter del dev eth0 ingress pref 2"], check=True)
     found = json.loads(cli("diff", "-o", "json", file, status=1).stdout)["changes"]
@@ -447,6 +448,38 @@ def test_packets_as_large_as_the_parent_takes(cli: Cli, tmp_path: Path) -> None:
     cli("destroy", "--yes", "large")
 
 
+@requires("macvlan")
+def test_what_holds_a_link_goes_with_it(cli: Cli, tmp_path: Path) -> None:
+    """The ifb inside of a running container, whatever becomes of the link."""
+    for n in range(2):
+        cli.netns.run("sh", "-ec", f"ip link add p{n} type veth peer name w{n}; ip link set p{n} up", check=True)
+    file = tmp_path / "ends.yaml"
+
+    def apply(*keys: dict[str, Any]) -> list[str]:
+        links = [{"type": "macvlan", "qos": {"egress": {"rate": "10mbit"}, "ingress": {"rate": "10mbit"}}, **each}
+                 for each in keys]
+        file.write_text(yaml.safe_dump({
+            "apiVersion": "runspec/v1", "name": "ends", "root": {"image": "busybox"},
+            "process": {"args": ["/bin/sleep", "100000"]}, "interfaces": links}))
+        cli("apply", "--yes", file)
+        assert cli("diff", file).stdout == ""
+        return ["nsenter", "-t", str(json.loads(cli("state", "ends").stdout)["pid"]), "-n"]
+
+    def ifbs(inside: list[str]) -> set[str]:
+        shown = subprocess.run([*inside, "ip", "-j", "-d", "link", "show", "type", "ifb"], check=True,
+                               capture_output=True, text=True).stdout
+        return {one["ifname"] for one in json.loads(shown)}
+
+    one = {"name": "eth0", "parent": "p0", "addresses": ["10.90.0.2/24"]}
+    two = {"name": "eth1", "parent": "p1", "addresses": ["10.91.0.2/24"]}
+    inside = apply(one, two)
+    assert ifbs(inside) == {f"ifb{FIRST_INDEX}", f"ifb{FIRST_INDEX + 1}"}
+    assert apply(two) == inside and ifbs(inside) == {f"ifb{FIRST_INDEX + 1}"}
+    # The other parent takes another link.
+    assert apply(two | {"parent": "p0"}) == inside and len(ifbs(inside)) == 1
+    assert apply(two | {"qos": {}}) == inside and not ifbs(inside)
+
+
 FLOOD = """
 import socket, sys, time
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -462,26 +495,35 @@ while time.monotonic() < end:
 """
 
 
-def flood(cli: Cli, inside: list[str], pid: int, wire: str, way: str) -> float:
+def flood(cli: Cli, inside: list[str], wire: str, way: str) -> float:
     """bit/s of UDP that pass, of more than are let pass."""
-    seconds = 2.5
     outer = cli.netns.enter()
     sends, sees, link = (inside, outer, wire) if way == "egress" else (outer, inside, f"ifb{FIRST_INDEX}")
-    to = HOST if way == "egress" else GUEST
-    sender = subprocess.Popen([*sends, sys.executable, "-c", FLOOD, to, str(seconds + 5)], stdout=subprocess.DEVNULL,
-                              stderr=subprocess.DEVNULL)
+    with flooded(sends, HOST if way == "egress" else GUEST):
+        time.sleep(1)
+        return passing(sees, link)
 
+
+@contextmanager
+def flooded(sends: list[str], to: str) -> Iterator[None]:
+    """More UDP than is let pass."""
+    sender = subprocess.Popen([*sends, sys.executable, "-c", FLOOD, to, "60"], stdout=subprocess.DEVNULL,
+                              stderr=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        sender.kill()
+        sender.wait()
+
+
+def passing(sees: list[str], link: str, seconds: float = 2.5) -> float:
+    """bit/s that come out of a link."""
     def passed() -> int:
         text = subprocess.run([*sees, "ip", "-j", "-s", "link", "show", "dev", link], check=True, capture_output=True,
                               text=True).stdout
         return int(json.loads(text)[0]["stats64"]["rx"]["bytes"])
 
-    try:
-        time.sleep(1)
-        before, first = passed(), time.monotonic()
-        time.sleep(seconds)
-        after, last = passed(), time.monotonic()
-    finally:
-        sender.kill()
-        sender.wait()
+    before, first = passed(), time.monotonic()
+    time.sleep(seconds)
+    after, last = passed(), time.monotonic()
     return (after - before) * 8 / (last - first)

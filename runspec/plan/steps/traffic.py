@@ -6,6 +6,7 @@ from runspec import abi
 from runspec.errors import HostError, SyscallError
 from runspec.plan import rtnetlink, tc, traffic
 from runspec.plan.facts import Facts
+from runspec.plan.steps import links
 from runspec.plan.steps.base import ATTACH, LIVE, Change, HostStep, Step, Table
 from runspec.plan.steps.host_links import (
     EBUSY,
@@ -21,7 +22,7 @@ from runspec.plan.steps.lease import LendLink
 from runspec.plan.steps.links import RemoveLink, RemoveLinkLive
 from runspec.plan.steps.namespaces import inside, is_new
 from runspec.plan.values import ABSENT
-from runspec.plan.view_links import FIRST_INDEX, SHAPERS
+from runspec.plan.view_links import FIRST_INDEX, SHAPERS, shapes
 from runspec.spec.model import Interface, Qos, Spec, Traffic
 
 TYPE_CHECKING = False
@@ -234,6 +235,7 @@ def change(spec: Spec, last: Spec | None, facts: Facts, changes: tuple[Change, .
     fresh = {(step.interface.name if isinstance(step, AddLink) else step.name): step.index
              for step in made if isinstance(step, (AddLink, LendLink))}
     here, mtus = {link.name: link.index for link in facts.links}, {link.index: link.mtu for link in facts.links}
+    kept: set[int] = set()
     for i, one in enumerate(spec.interfaces):
         was = former.get(one.name)
         index = fresh.get(one.name, here.get(one.name))
@@ -250,6 +252,8 @@ def change(spec: Spec, last: Spec | None, facts: Facts, changes: tuple[Change, .
             if one.qos is not None and any(each.path == f"interfaces[{i}].mtu" for each in changes):
                 # What waits may be longer than what holds it from now on.
                 parts = ANEW
+        if index is not None and one.qos is not None and not traffic.outside(one):
+            kept.add(SHAPERS + index)
         if not parts or index is None:
             continue
         before = was if was is not None and one.name not in fresh else None
@@ -261,6 +265,10 @@ def change(spec: Spec, last: Spec | None, facts: Facts, changes: tuple[Change, .
         else:
             steps.append(HoldInside(target=spec.name, path=mine[0].path if mine else path, interface=one, index=index,
                                     before=before, parts=parts, had_mtu=mtus.get(index)))
+    # Inside an ifb outlives the link whose traffic went through it.
+    steps += [links.inside(spec.name, "interfaces", [rtnetlink.delete_link(link.index)], f"remove {link.name}").replace(
+        lenient=True) for link in facts.links
+        if shapes(link) and link.alias.startswith(MARK) and link.index not in kept]
     return steps
 
 

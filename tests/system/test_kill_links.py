@@ -25,16 +25,20 @@ process: {args: [/bin/sleep, "100000"]}
 ports: [{host: "18081", container: "80"}]
 extraHosts: {db: 192.0.2.7}
 interfaces:
-  - {name: eth0, type: veth, network: knot0, addresses: auto}
+  - {name: eth0, type: veth, network: knot0, addresses: auto,
+     qos: {egress: {rate: 10mbit, dscp: ef}, ingress: {rate: 20mbit}}}
   - {name: eth1, type: veth, mode: routed, addresses: [10.81.1.1/32, "fd81:1::1/128"]}
-  - {name: eth2, type: macvlan, parent: nic0, addresses: [10.81.2.1/24], hostAccess: true}
+  - {name: eth2, type: macvlan, parent: nic0, addresses: [10.81.2.1/24], hostAccess: true,
+     qos: {egress: {rate: 5mbit}, ingress: {rate: 6mbit, priority: 3}}}
   - {name: eth3, type: vlan, parent: nic0, vlan: {id: 10}, fallback: tc-bpf, addresses: [10.81.3.1/24],
      sysctl: {net.ipv4.conf.IFNAME.rp_filter: "1"}}
 """
+# Of a VLAN that the kernel has a driver for.
+QOS = ', qos: {egress: {rate: 7mbit, priority: 5}}}\n'
 IPVLAN = "  - {name: eth4, type: ipvlan, parent: nic1, addresses: [10.81.4.1/24], hostAccess: true}\n"
 IN_PLACE = (("addresses: [10.81.2.1/24], hostAccess: true", "mode: private, addresses: [10.81.2.2/24]"),
             ("10.81.1.1/32", "10.81.1.2/32"), ("id: 10", "id: 20"), ("18081", "18082"),
-            ('rp_filter: "1"', 'rp_filter: "2"'))
+            ('rp_filter: "1"', 'rp_filter: "2"'), ("rate: 20mbit", "rate: 30mbit"), ("rate: 5mbit", "dscp: cs1"))
 ANEW = (("type: macvlan, parent: nic0", "type: macvlan, parent: nic2"), ("name: eth0", "name: net0"),
         ("type: veth, mode: routed", "type: veth, network: knot0"))
 CASES: dict[str, test_kill.Case] = {
@@ -60,10 +64,11 @@ def knot(cli: Cli, tmp_path: Path) -> Knot:
     cli.netns.run("sh", "-ec", "for n in 0 1 2; do ip link add nic$n type veth peer name wire$n;"
                   "for l in nic$n wire$n; do echo 1 >/proc/sys/net/ipv6/conf/$l/disable_ipv6; ip link set $l up; done;"
                   "done", check=True)
-    return Knot(cli, tmp_path, SPEC + ("" if lacks("ipvlan") else IPVLAN), ("knot",), CASES)
+    spec = SPEC if lacks("vlan") else SPEC.removesuffix("}\n") + QOS
+    return Knot(cli, tmp_path, spec + ("" if lacks("ipvlan") else IPVLAN), ("knot",), CASES)
 
 
-@requires("root", "busybox", "bridge", "veth", "macvlan", "ip", "nsenter", "nft")
+@requires("root", "busybox", "bridge", "veth", "macvlan", "ifb", "ip", "tc", "nsenter", "nft")
 @pytest.mark.parametrize("case", [pytest.param(case, marks=[pytest.mark.both] * (case == "anew"))
                                   for case in CASES])
 def test_kill_at_every_act(knot: Knot, case: str) -> None:

@@ -29,7 +29,7 @@ interfaces:
      qos: {egress: {rate: 10mbit, dscp: ef}, ingress: {rate: 20mbit}}}
   - {name: eth1, type: veth, mode: routed, addresses: [10.81.1.1/32, "fd81:1::1/128"]}
   - {name: eth2, type: macvlan, parent: nic0, addresses: [10.81.2.1/24], hostAccess: true,
-     qos: {egress: {rate: 5mbit}, ingress: {rate: 6mbit, priority: 3}}}
+     qos: {egress: {rate: 5mbit}, ingress: {rate: 6mbit, dscp: af41}}}
   - {name: eth3, type: vlan, parent: nic0, vlan: {id: 10}, fallback: tc-bpf, addresses: [10.81.3.1/24],
      sysctl: {net.ipv4.conf.IFNAME.rp_filter: "1"}}
 """

@@ -364,12 +364,15 @@ def test_held_and_marked(lab: Host) -> None:
         assert sees.stdout is not None and sees.stdout.readline() == "ready\n"
         lab.enter(sys.executable, "-c", SEND, address, "0", "3")
         assert sees.communicate(timeout=60)[0].splitlines() == ["184 True", "187 True"]
-    with flooded(inside, "10.95.0.1"), flooded([], "10.95.0.2"):
-        for rate in (1, 2):
-            lab.verbs("apply", held(rate))
-            time.sleep(1)
-            for sees_it, link in (([], "eth0"), (inside, "ifb11")):
-                assert near(passing(sees_it, link), rate * MBIT), (rate, link)
+    for sends, to, sees_it, link, rates in (
+            (inside, "10.95.0.1", [], "eth0", (1, 2)), ([], "10.95.0.2", inside, "ifb11", (2, 1))):
+        with flooded(sends, to):
+            for rate in rates:
+                lab.verbs("apply", held(rate))
+                time.sleep(1)
+                # Who sends may get no turn on an emulated machine, and nothing arrives of what was not sent.
+                found = max(passing(sees_it, link) for _ in range(2))
+                assert near(found, rate * MBIT), (link, rate, found)
     assert lab.verbs("diff", lab.file()) == "" and lab.state()["pid"] == init
     lab.verbs("apply", lab.write())
     lab.home(gone=False)

@@ -7,6 +7,7 @@ import os
 from runspec.errors import RunspecError
 from runspec.plan import needs
 from runspec.run import abilities, admission, doctor_firewall, listeners
+from runspec.run.leases import Leases
 from runspec.run.observe import read_host
 from runspec.run.probes import BASE, Answer, Probes, bad
 from runspec.spec import rules_host
@@ -91,7 +92,11 @@ def examine(kernel: Kernel, store: Store | RunspecError, wanted: list[Wanted]) -
         return found
     made = frozenset(one.model.name for one in wanted if not isinstance(one.model, Spec))
     for one in wanted:
-        found.documents.append((one, rows_of(probes, kernel, one, made)))
+        rows = rows_of(probes, kernel, one, made)
+        if isinstance(one.model, Spec) and not isinstance(store, RunspecError):
+            rows += [Row(path, what, "", Answer(False, "", why, fix)) for path, what, why, fix in Leases(
+                kernel, store).refusals(one.model)]
+        found.documents.append((one, rows))
     if not isinstance(store, RunspecError):
         found.refused, found.warnings = admission.judge(kernel, store, host, wanted)
     return found

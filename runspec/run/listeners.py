@@ -43,10 +43,11 @@ def holder(kernel: Kernel, inode: int) -> str:
         if not pid.isdecimal():
             continue
         try:
-            files = kernel.list_dir(f"/proc/{pid}/fd")
+            found = any(kernel.read_link(f"/proc/{pid}/fd/{fd}") == f"socket:[{inode}]"
+                        for fd in kernel.list_dir(f"/proc/{pid}/fd"))
         except OSError:
-            continue
-        if any(kernel.read_link(f"/proc/{pid}/fd/{fd}") == f"socket:[{inode}]" for fd in files):
+            continue            # it ended, or lets nobody look
+        if found:
             name = (kernel.try_read(f"/proc/{pid}/comm") or b"").decode("utf-8", "replace").strip()
             return f"{name}, process {pid}"
     return ""

@@ -73,5 +73,5 @@ def knot(cli: Cli, tmp_path: Path) -> Knot:
                                   for case in CASES])
 def test_kill_at_every_act(knot: Knot, case: str) -> None:
     """All of them with RUNSPEC_FULL=1, else a sample drawn from RUNSPEC_SEED."""
-    stride = 1 if test_kill.FULL else 120 if IN_VM else 24
+    stride = 1 if test_kill.FULL else 40 if IN_VM else 24
     assert test_kill.at_every_act(knot, case, knot.end, stride) > 10

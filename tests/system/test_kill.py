@@ -172,7 +172,7 @@ def at_every_act(sweep: Sweep, case: str, then: Callable[[], None], stride: int 
     draw = random.Random(f"{SEED} {case}")
     n = tried = 0
     while True:
-        n += draw.randint(1, 2 * stride - 1 if tried else min(stride, 12)) if stride > 1 else 1
+        n += draw.randint(1, 2 * stride - 1 if tried else min(stride, 4)) if stride > 1 else 1
         words = sweep.begin(case)
         status, text = sweep.verbs.run(*words, fault=f"kill@{n}")
         assert status in (0, -signal.SIGKILL), f"{case} kill@{n}: status {status}\n{text}"

@@ -342,6 +342,21 @@ def host_rootfs(scene: Bench) -> str:
     return str(top)
 
 
+def report(out: dict[str, float], aims: dict[str, float], title: str, form: str) -> None:
+    """Print times, then ratios with what they aim at; or all of it as JSON, where the form says so."""
+    if form == "json":
+        print(json.dumps(out, indent=2, sort_keys=True))
+        return
+    print(f"\n{title}")
+    for figure, value in out.items():
+        if " / " not in figure:
+            print(f"{figure:24} {value * 1000:10.2f} ms")
+    for figure, value in out.items():
+        if " / " in figure:
+            aim = f"   aim: at most {aims[figure]}" if figure in aims else ""
+            print(f"{figure:24} {value:10.3f}{aim}")
+
+
 def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -357,17 +372,7 @@ def main() -> int:
     peers = tuple(name for name in words.peers.split(",") if name and shutil.which(name))
     say: Callable[[str], Any] = print if words.o == "text" else lambda line: None
     out = measure(words.count, words.rounds, peers, not words.peers_only, say)
-    if words.o == "json":
-        print(json.dumps(out, indent=2, sort_keys=True))
-        return 0
-    print(f"\nmedians of {words.rounds} rounds, {words.count} containers")
-    for figure, value in out.items():
-        if " / " not in figure:
-            print(f"{figure:24} {value * 1000:10.2f} ms")
-    for figure, value in out.items():
-        if " / " in figure:
-            aim = f"   aim: at most {AIMS[figure]}" if figure in AIMS else ""
-            print(f"{figure:24} {value:10.3f}{aim}")
+    report(out, AIMS, f"medians of {words.rounds} rounds, {words.count} containers", words.o)
     return 0
 
 

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
-from bench_apply import NET, OUTSIDE, PEERS, PREFIX, Bench, private
+from bench_apply import NET, OUTSIDE, PEERS, PREFIX, Bench, private, report
 
 GATEWAY = f"{NET}.255.254"
 LAN = "benchlan"
@@ -309,17 +309,7 @@ def main() -> int:
     peers = tuple(name for name in words.peers.split(",") if name and shutil.which(programs[name]))
     say: Callable[[str], Any] = print if words.o == "text" else lambda line: None
     out = measure(words.count, words.few, words.rounds, peers, say)
-    if words.o == "json":
-        print(json.dumps(out, indent=2, sort_keys=True))
-        return 0
-    print(f"\nmedians of {words.rounds} rounds, {words.count} containers, few: {words.few}")
-    for figure, value in out.items():
-        if " / " not in figure:
-            print(f"{figure:24} {value * 1000:10.2f} ms")
-    for figure, value in out.items():
-        if " / " in figure:
-            aim = f"   aim: at most {AIMS[figure]}" if figure in AIMS else ""
-            print(f"{figure:24} {value:10.3f}{aim}")
+    report(out, AIMS, f"medians of {words.rounds} rounds, {words.count} containers, few: {words.few}", words.o)
     return 0
 
 

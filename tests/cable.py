@@ -126,3 +126,26 @@ def host(hosts: tuple[Host, Host]) -> Iterator[Host]:
     yield hosts[0]
     hosts[0].cli.sweep()
     hosts[0].assert_as(before)
+
+
+def killed_at(host: Host, one: str, name: str, calls: tuple[str, ...]) -> None:
+    """Kill its apply, and its destroy, at each call of these names: what comes after leaves the host as it was.
+
+    Args:
+        one: the document; name: the container's.
+    """
+    trace, before = host.folder / "trace", host.picture()
+    for verb in (("apply", "--yes", host.file(one)), ("destroy", "--yes", name)):
+        if verb[0] == "destroy":
+            host.apply(one)
+        trace.unlink(missing_ok=True)
+        host.cli(*verb, env={"RUNSPEC_FAULT": f"trace@{trace}"})
+        acts = [at for at, call in enumerate(trace.read_text().splitlines(), 1) if call in calls]
+        host.cli.sweep()
+        assert len(acts) > 3
+        for at in acts:
+            if verb[0] == "destroy":
+                host.apply(one)
+            host.cli(*verb, env={"RUNSPEC_FAULT": f"kill@{at}"}, status=-9)
+            host.cli("destroy", "--yes", name, status=None)
+            host.assert_as(before, f"{verb[0]} killed at {at}")

@@ -9,6 +9,8 @@ the container arrives there. Every other kind has but its end inside.
 
 from __future__ import annotations
 
+from errno import EEXIST, ENODEV, ENOENT
+
 from runspec.plan import bpf, rtnetlink, tc, tc_bpf
 from runspec.plan.steps.host_links import digest, host_name
 from runspec.plan.values import ABSENT
@@ -29,7 +31,6 @@ MAJOR = 0x7273                  # of our trees, told by it from what the kernel 
 ROOT, ONLY = tc.handle(MAJOR), tc.handle(MAJOR, 1)
 QUEUE, PARTS = tc.handle(MAJOR + 1), tc.handle(MAJOR + 2)     # of what waits: packets as they are, or taken apart
 MARKS, REDIRECT = 1, 2          # the order of our filters at a hook
-ENOENT, EEXIST, ENODEV = 2, 17, 19
 
 # What a class may send in its turn, in bytes: without others to take turns with, any number that is no cause to warn.
 QUANTUM = 1514

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from errno import EPERM
 
 from runspec.spec.model import Seccomp, Spec, SyscallArg, SyscallRule
 from runspec.spec.schema import folder
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
 
 DEFAULT = "default"
 ALLOW, ERRNO = "SCMP_ACT_ALLOW", "SCMP_ACT_ERRNO"
-EPERM = 1
 
 
 def default_text() -> bytes:

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from cable import Host, container, hear, host, hosts, mac
+from cable import Host, container, hear, host, hosts, killed_at, mac
 from conftest import requires
 
 from runspec.plan.steps import host_access
@@ -164,19 +164,4 @@ def test_somebody_elses_route(host: Host) -> None:
 @requires("macvlan")
 def test_killed(host: Host) -> None:
     """At each message to the kernel of links: nothing stays that the next run does not take away."""
-    trace, one = host.folder / "trace", container("one", on("macvlan", "10.90.0.11/24", "fd90::11/64"))
-    before = host.picture()
-    for verb in (("apply", "--yes", host.file(one)), ("destroy", "--yes", "one")):
-        if verb[0] == "destroy":
-            host.apply(one)
-        trace.unlink(missing_ok=True)
-        host.cli(*verb, env={"RUNSPEC_FAULT": f"trace@{trace}"})
-        calls = [at for at, name in enumerate(trace.read_text().splitlines(), 1) if name == "sendto"]
-        host.cli.sweep()
-        assert len(calls) > 3
-        for at in calls:
-            if verb[0] == "destroy":
-                host.apply(one)
-            host.cli(*verb, env={"RUNSPEC_FAULT": f"kill@{at}"}, status=-9)
-            host.cli("destroy", "--yes", "one", status=None)
-            host.assert_as(before, f"{verb[0]} killed at {at}")
+    killed_at(host, container("one", on("macvlan", "10.90.0.11/24", "fd90::11/64")), "one", ("sendto",))

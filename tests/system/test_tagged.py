@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 import pytest
-from cable import WIRE, Host, container, hear, host, hosts, mac
+from cable import WIRE, Host, container, hear, host, hosts, killed_at, mac
 from conftest import requires
 from wire import frame
 
@@ -204,21 +204,5 @@ def test_refused(host: Host) -> None:
 
 def test_killed(host: Host) -> None:
     """At each call that loads a program or talks to the kernel of links: all is taken back, or done."""
-    trace = host.folder / "trace"
-    one = container("first", vlan(10, "10.91.0.1/24", mac="02:00:00:00:00:0a"))
-    before = host.picture()
-    for verb in (("apply", "--yes", host.file(one)), ("destroy", "--yes", "first")):
-        if verb[0] == "destroy":
-            host.apply(one)
-        trace.unlink(missing_ok=True)
-        host.cli(*verb, env={"RUNSPEC_FAULT": f"trace@{trace}"})
-        calls = [at for at, name in enumerate(trace.read_text().splitlines(), 1) if name in ("sendto", "bpf")]
-        host.cli.sweep()
-        assert len(calls) > 3
-        for at in calls:
-            if verb[0] == "destroy":
-                host.apply(one)
-            host.cli(*verb, env={"RUNSPEC_FAULT": f"kill@{at}"}, status=-9)
-            host.cli("destroy", "--yes", "first", status=None)
-            host.assert_as(before, f"{verb[0]} killed at {at}")
+    killed_at(host, container("first", vlan(10, "10.91.0.1/24", mac="02:00:00:00:00:0a")), "first", ("sendto", "bpf"))
 

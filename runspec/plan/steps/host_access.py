@@ -12,12 +12,14 @@ See: ip-link(8) "MACVLAN and MACVTAP Type Support", "IPVLAN and IPVTAP Type Supp
 
 from __future__ import annotations
 
+from errno import ENODEV, ENOENT, ESRCH
+
 from runspec import abi
 from runspec.errors import HostError
 from runspec.plan import rtnetlink, rtnetlink_host, rtnetlink_links
 from runspec.plan.host_view import HostView
 from runspec.plan.steps.base import FINISH, LIVE, HostStep, Step, Table
-from runspec.plan.steps.host_links import ENODEV, ESRCH, MARK, deafen, digest, parent_index, parent_of
+from runspec.plan.steps.host_links import MARK, deafen, digest, parent_index, parent_of, station
 from runspec.plan.steps.namespaces import inside
 from runspec.plan.view_kinds import whole
 from runspec.spec.model import Interface, Spec
@@ -26,7 +28,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-ENOENT = 2
 KINDS = ("macvlan", "ipvlan")
 INFO = {"macvlan": rtnetlink_links.macvlan_info("bridge"), "ipvlan": rtnetlink_links.ipvlan_info("l2")}
 
@@ -50,8 +51,7 @@ def new_mac(parent: Any, kind: str) -> str | None:
     """The MAC that it is given, the same each time; None where it has the parent's."""
     if kind == "ipvlan":
         return None
-    raw = (digest(f"{parent.name}>{kind}>mac") & 2**40 - 1).to_bytes(5, "big")
-    return f"02:{raw.hex(':')}"
+    return station(f"{parent.name}>{kind}>mac")
 
 
 def plain(address: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from errno import EADDRNOTAVAIL, EEXIST, ENODEV, ESRCH
+
 from runspec.errors import HostError
 from runspec.plan import rtnetlink
 from runspec.plan.rtnetlink_bridge import add_vlan, delete_vlan, own_vlan, set_port
@@ -13,7 +15,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-EEXIST, EBUSY, ENODEV, EADDRNOTAVAIL, ESRCH = 17, 16, 19, 99, 3
 NAME_MAX = 15       # IFNAMSIZ - 1
 MARK = "runspec:"   # ip-link(8) alias of every link that is ours
 

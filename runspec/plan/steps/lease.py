@@ -9,13 +9,14 @@ See: config-linux.md "Network Devices", network_namespaces(7), ip-link(8).
 
 from __future__ import annotations
 
+from errno import EBUSY, EEXIST, EINVAL
 from time import monotonic, sleep
 
 from runspec import abi
 from runspec.errors import HostError, SyscallError
 from runspec.plan import nic, rtnetlink, rtnetlink_host, tc
 from runspec.plan.steps.base import ATTACH, LIVE, STOP, HostStep, Step, Table
-from runspec.plan.steps.host_links import EBUSY, EEXIST, MARK
+from runspec.plan.steps.host_links import MARK
 from runspec.plan.steps.links import configured
 from runspec.plan.view_links import FIRST_INDEX, device_index
 from runspec.spec.model import Interface, NetDevice, Spec
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     # What a lease file holds, see run/leases.py.
     Lease = dict[str, Any]
 
-EINVAL = 22
 HELD = "lent"           # the word under which a run holds the network namespace that links were moved to
 PATIENCE = 5.0          # seconds in which the kernel clears a namespace away that nobody has any more
 INITIAL = "/proc/sys/net/core/netdev_budget"       # only the initial network namespace shows it

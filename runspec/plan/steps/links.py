@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import errno
 from contextlib import suppress
+from errno import EADDRINUSE, EBUSY, EEXIST, EINVAL, ENETDOWN, EOPNOTSUPP
 from time import sleep
 
 from runspec import abi
@@ -13,8 +13,6 @@ from runspec.plan.rtnetlink_bridge import own_vlan, set_port
 from runspec.plan.steps import host_access
 from runspec.plan.steps.base import FINISH, LIVE, STOP, ChildStep, HostStep, Step, Table, own_procfs
 from runspec.plan.steps.host_links import (
-    EBUSY,
-    EEXIST,
     MARK,
     AddLink,
     Member,
@@ -119,7 +117,7 @@ class AddOnParent(AddLink):
                 kernel.netlink(message, f"{one.type} {one.name} on {one.parent}")
                 return
             except SyscallError as error:
-                busy = (EEXIST, EBUSY, errno.EADDRINUSE, *[errno.EINVAL] * (one.mode == "passthru"))
+                busy = (EEXIST, EBUSY, EADDRINUSE, *[EINVAL] * (one.mode == "passthru"))
                 if error.errno not in busy or attempt == TRIES - 1:
                     raise _told(one, error) from error
             sleep(PAUSE)
@@ -149,17 +147,17 @@ def _told(one: Interface, error: SyscallError) -> HostError:
     what = f"{called(one)} cannot be made"
     if error.errno == EEXIST and one.vlan is not None:
         return HostError(what, f"another link has VLAN {one.vlan.id} of {one.parent} already", "use another id")
-    if error.errno == errno.EADDRINUSE:
+    if error.errno == EADDRINUSE:
         return HostError(what, f"another link on {one.parent} has the address {one.mac}", "use another mac")
     if error.errno == EBUSY:
         return HostError(what, f"{one.parent} is a port of a bridge or carries links of another type",
                          "put it on the bridge instead, or use another parent")
-    if error.errno == errno.EINVAL and one.type == "macvlan":
+    if error.errno == EINVAL and one.type == "macvlan":
         taken = (f"{one.parent} carries other links already, and one in mode passthru is alone on its parent"
                  if one.mode == "passthru" else
                  f"{one.parent} carries a passthru link, which is alone on its parent, or is no Ethernet link")
         return HostError(what, error.why or taken, "use another parent, or another mode")
-    if error.errno == errno.EOPNOTSUPP:
+    if error.errno == EOPNOTSUPP:
         return HostError(what, error.why or f"{one.parent} takes no such links, or the kernel has none",
                          "use another parent")
     return HostError(f"{what}: {error.what}", error.why)
@@ -307,7 +305,8 @@ class ConfigureLinks(ChildStep):
 
     def why(self, errno: int) -> str:
         """Of a link on a parent."""
-        return {98: "another link on its parent has the same MAC address", 100: "its parent is down"}.get(errno, "")
+        return {EADDRINUSE: "another link on its parent has the same MAC address",
+                ENETDOWN: "its parent is down"}.get(errno, "")
 
     def __str__(self) -> str:
         return self.words

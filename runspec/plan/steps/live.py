@@ -7,6 +7,7 @@ root by openat2(2). The child is no member of the container's pid namespace: nob
 
 from __future__ import annotations
 
+from errno import EBUSY
 from os import makedev
 
 from runspec import abi
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 IN_ROOT = abi.RESOLVE_IN_ROOT | abi.RESOLVE_NO_MAGICLINKS
 EXACTLY = IN_ROOT | abi.RESOLVE_NO_SYMLINKS
-EBUSY = 16
 
 
 class LiveStep(HostStep):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from errno import EINVAL, ELOOP, ENOENT, ENOTDIR, EROFS
+
 from runspec import abi
 from runspec.plan.steps.base import FINISH, ChildStep, HostStep, Step, Table
 from runspec.plan.steps.live import IN_ROOT, LiveStep, point_below_readonly
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
     Files = tuple[tuple[str, str], ...]     # (path inside, file of the host)
 
 _ATTRIBUTES = (abi.MOUNT_ATTR_RDONLY | abi.MOUNT_ATTR_NOSUID | abi.MOUNT_ATTR_NODEV | abi.MOUNT_ATTR_NOEXEC)
-ENOENT, ENOTDIR, EINVAL, EROFS, ELOOP = 2, 20, 22, 30, 40
 
 
 class WriteNames(HostStep):

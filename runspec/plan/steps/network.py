@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from errno import ENODEV
+
 from runspec.plan import rtnetlink
 from runspec.plan.facts import Facts
 from runspec.plan.rtnetlink_bridge import set_filtering, set_port
 from runspec.plan.steps.base import FINISH, PREPARE, Change, HostStep, Step
 from runspec.plan.steps.host_links import (
-    ENODEV,
     MARK,
     AddHostAddress,
     RemoveHostAddress,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from errno import EPERM
+
 from runspec import abi
 from runspec.plan.steps.base import Table
 from runspec.spec.frozen import Frozen
@@ -22,7 +24,6 @@ ACTIONS = {
     "SCMP_ACT_NOTIFY": abi.SECCOMP_RET_USER_NOTIF,
 }
 NUMBERED = ("SCMP_ACT_ERRNO", "SCMP_ACT_TRACE")
-EPERM = 1
 NOTIFY = "SCMP_ACT_NOTIFY"
 MASKED = "SCMP_CMP_MASKED_EQ"
 _SIGNS = {"SCMP_CMP_NE": "!=", "SCMP_CMP_LT": "<", "SCMP_CMP_LE": "<=", "SCMP_CMP_EQ": "==", "SCMP_CMP_GE": ">=",

@@ -13,11 +13,13 @@ See: tc-bpf(8), bpf-helpers(7), tc(8) "clsact".
 
 from __future__ import annotations
 
+from errno import EEXIST, EINVAL, ENOENT
+
 from runspec import abi
 from runspec.errors import HostError
 from runspec.plan import rtnetlink, rtnetlink_host, tag_bpf, tc
 from runspec.plan.steps.base import FINISH, LIVE, HostStep
-from runspec.plan.steps.host_links import EEXIST, MARK, AddLink, alias, index_of, parent_of, remove_own
+from runspec.plan.steps.host_links import MARK, AddLink, alias, index_of, parent_of, remove_own
 from runspec.spec.model import Interface, Vlan
 
 TYPE_CHECKING = False
@@ -31,7 +33,6 @@ TAG_ORDER = 0x7000                  # on the pair's own end, behind whatever mar
 MADE = f"{MARK.rstrip(':')} made:"  # how the keeper's name begins; then come words
 CLSACT, MULTICAST = "clsact", "allmulticast"
 HOOKS = ("clsact", "ingress")
-ENOENT, EINVAL = 2, 22
 TAGGED = "vlan by tc-bpf"
 
 

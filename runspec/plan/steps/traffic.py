@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
+from errno import EBUSY, EEXIST, EOPNOTSUPP
+
 from runspec import abi
 from runspec.errors import HostError, SyscallError
 from runspec.plan import rtnetlink, tc, traffic
 from runspec.plan.facts import Facts
 from runspec.plan.steps import links
 from runspec.plan.steps.base import ATTACH, LIVE, Change, HostStep, Step, Table
-from runspec.plan.steps.host_links import (
-    EBUSY,
-    EEXIST,
-    MARK,
-    AddLink,
-    alias,
-    host_name,
-    index_of,
-    remove_own,
-)
+from runspec.plan.steps.host_links import MARK, AddLink, alias, host_name, index_of, remove_own
 from runspec.plan.steps.lease import LendLink
 from runspec.plan.steps.links import RemoveLink, RemoveLinkLive
 from runspec.plan.steps.namespaces import inside, is_new
@@ -35,7 +28,6 @@ ANEW = tuple((word, "anew") for word in traffic.WAYS)
 # What leaves the container leaves its own end of a link, and arrives at the other.
 STRAIGHT = {"egress": "leaves", "ingress": "arrives"}
 TURNED = {"egress": "arrives", "ingress": "leaves"}
-EOPNOTSUPP = 95
 WORD = "program"    # under which a run holds the descriptor of a program
 
 

@@ -10,7 +10,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 # Room -> rooms it may import from.
 ARROWS = {
-    "cli": {"cli", "run", "plan", "spec", "kernel", "abi", "errors"},
+    "cli": {"cli", "bench", "run", "plan", "spec", "kernel", "abi", "errors"},
+    "bench": {"bench", "run", "plan", "spec", "kernel", "abi", "errors"},
     "run": {"run", "plan", "spec", "kernel", "abi", "errors"},
     "plan": {"plan", "spec", "abi", "errors"},
     "spec": {"spec", "errors"},

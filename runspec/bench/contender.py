@@ -1,0 +1,75 @@
+"""What a contender of the benchmarks can do. Every one gets the same Specs, so that all run the same container."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from runspec.bench.scene import Scene
+    from runspec.spec.model import Spec
+    from runspec.spec.model_net import Network
+
+
+class Contender:
+    """A way to run a program in a container, or without one.
+
+    A suite calls `prepare` once (not timed), then any of the others as often as it likes, and `delete` at the end. A
+    contender leaves nothing behind after `delete`, also where a call before it failed.
+
+    Args:
+        scene: the private world; commands run by its `run`.
+    """
+
+    name = ""
+
+    def __init__(self, scene: Scene) -> None:
+        self.scene = scene
+
+    def missing(self, spec: Spec | None = None) -> str:
+        """Why it cannot take part (with this container); "" where it can."""
+        raise NotImplementedError
+
+    def version(self) -> str:
+        """In its own words, one line."""
+        raise NotImplementedError
+
+    def prepare(self, specs: Sequence[Spec], networks: Sequence[Network] = ()) -> None:
+        """Write what it needs to start these: files, bundles, configurations. Nothing runs yet.
+
+        Args:
+            networks: bridges that the containers' links join.
+        """
+        raise NotImplementedError
+
+    def start(self) -> None:
+        """Start all that were prepared, detached; returns when the program of each runs."""
+        raise NotImplementedError
+
+    def run(self, name: str) -> str:
+        """Run one that was prepared in the foreground, to its end; returns what it wrote on standard output.
+
+        Raises:
+            HostError: it could not start, or its status is not 0.
+        """
+        raise NotImplementedError
+
+    def exec(self, name: str, args: Sequence[str]) -> str:
+        """Run a further program in one that runs; returns what it wrote."""
+        raise NotImplementedError
+
+    def pids(self) -> dict[str, int]:
+        """Name -> first process (as the host counts) of all that run."""
+        raise NotImplementedError
+
+    def monitors(self) -> dict[str, int]:
+        """Name -> a process that the contender keeps beside the container; empty where it keeps none."""
+        return {}
+
+    def delete(self) -> None:
+        """End and remove all that were prepared, in whatever state they are."""
+        raise NotImplementedError
+
+    def command(self, name: str) -> str:
+        """The command line that starts one, as a user would type it."""
+        raise NotImplementedError

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from runspec.errors import UsageError
-from runspec.spec.frozen import Frozen, items
+from runspec.spec.frozen import Frozen, fields_of, items
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -216,9 +216,7 @@ def from_tree(tree: Any, file: str) -> Results:
         raise UsageError(f"bench: {file} is no result of `runspec bench -o json`", f"its format is not {FORMAT}",
                          "name the JSON file of an older run")
     try:
-        series = tuple(Series(**{key: tuple(map(float, value)) if key == "values" else value
-                                 for key, value in row.items() if key in Series.FIELDS})      # type: ignore[attr-defined]
-                       for row in tree["series"])
+        series = tuple(read_series(row) for row in tree["series"])
         ratios = tuple(Ratio(**row) for row in tree["ratios"])
         missing = tuple(Missing(**row) for row in tree["missing"])
         return Results(machine=dict(tree["machine"]), versions=dict(tree["versions"]),
@@ -226,3 +224,10 @@ def from_tree(tree: Any, file: str) -> Results:
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UsageError(f"bench: {file} is damaged", f"{type(error).__name__}: {error}",
                          "name the JSON file of an older run") from None
+
+
+def read_series(row: dict[str, Any]) -> Series:
+    """One row of what `-o json` printed; what is computed of its values is computed anew."""
+    known: dict[str, Any] = {key: value for key, value in row.items() if key in fields_of(Series)}
+    known["values"] = tuple(map(float, row["values"]))
+    return Series(**known)

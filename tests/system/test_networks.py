@@ -155,6 +155,8 @@ def test_external(cli: Cli, write: Callable[..., Path]) -> None:
     host(cli, "ip", "link", "del", "lan0")
     host(cli, "ip", "link", "add", "lan0", "mtu", "1400", "type", "bridge")
     host(cli, "ip", "link", "add", "up0", "type", "veth", "peer", "name", "up1")
+    # A bridge has the smallest address of its ports: this one is as large as such a port's may well be.
+    host(cli, "ip", "link", "set", "up0", "address", "fe:fe:ff:ff:ff:ff")
     host(cli, "ip", "link", "set", "up0", "master", "lan0", "mtu", "1400", "up")
     host(cli, "ip", "addr", "add", "10.77.0.1/24", "dev", "lan0")
     host(cli, "ip", "link", "set", "lan0", "up")

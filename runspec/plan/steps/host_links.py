@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 NAME_MAX = 15       # IFNAMSIZ - 1
+HIGH = "feff"       # of a port on a bridge that is not ours: it takes its smallest port's address for its own
 MARK = "runspec:"   # ip-link(8) alias of every link that is ours
 
 
@@ -35,13 +36,13 @@ def digest(text: str) -> int:
     return value >> 12
 
 
-def station(name: str, first: int = 0x02) -> str:
+def station(name: str, prefix: str = "02") -> str:
     """An Ethernet address made from a name.
 
     Args:
-        first: its first byte; 0x02 says that nobody gave it out for the world.
+        prefix: its first bytes in hexadecimal; 02 says that nobody gave it out for the world.
     """
-    return (first << 40 | digest(name) & 0xFFFFFFFFFF).to_bytes(6, "big").hex(":")
+    return bytes.fromhex(prefix + f"{digest(name):013x}"[len(prefix) - 12:]).hex(":")
 
 
 def alias(owner: str, interface: str = "") -> str:

@@ -13,6 +13,7 @@ from runspec.plan.rtnetlink_bridge import own_vlan, set_port
 from runspec.plan.steps import host_access
 from runspec.plan.steps.base import FINISH, LIVE, STOP, ChildStep, HostStep, Step, Table, own_procfs
 from runspec.plan.steps.host_links import (
+    HIGH,
     MARK,
     AddLink,
     Member,
@@ -71,7 +72,7 @@ class AddVeth(AddLink):
                     self.link, bridge, one.name, peer_pid=run.pid(self.target), mac=one.mac, mtu=one.mtu,
                     index=index, peer_index=self.index,
                     # A bridge may take the lowest Ethernet address of its ports: somebody else's keeps its own.
-                    host_mac=station(self.link, 0xFE) if self.member.foreign else None, host_mtu=self.member.mtu)
+                    host_mac=station(self.link, HIGH) if self.member.foreign else None, host_mtu=self.member.mtu)
                     + rtnetlink.set_link(index, alias=alias(self.target, one.name))
                     # The peer is still down: nothing passes before this.
                     + (set_port(index, True) if self.member.isolated else b"")

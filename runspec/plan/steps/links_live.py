@@ -7,7 +7,7 @@ from runspec.plan import ports, rtnetlink, rtnetlink_links
 from runspec.plan.facts import Facts
 from runspec.plan.steps import hooks, host_access
 from runspec.plan.steps.base import Change, Step
-from runspec.plan.steps.host_links import JoinBridge, SetHostEnd, SetPortVlan, host_name, station
+from runspec.plan.steps.host_links import HIGH, JoinBridge, SetHostEnd, SetPortVlan, host_name, station
 from runspec.plan.steps.links import (
     PAIRED,
     RemoveInterface,
@@ -166,7 +166,7 @@ def _host_side(name: str, path: str, one: Interface, facts: Facts, leaves: set[s
     if "network" in leaves and one.network is not None:
         port = member(one, facts.networks)
         steps.append(JoinBridge(target=name, path=path, link=end, bridge=one.network, isolated=port.isolated,
-                                mac=station(end, 0xFE) if port.foreign else None, vlan=port.vlan,
+                                mac=station(end, HIGH) if port.foreign else None, vlan=port.vlan,
                                 mtu=ports.mtu(one, facts) if port.foreign else None,
                                 was=facts.host_links.get(end, ""), was_mtu=facts.outside[end].mtu,
                                 was_isolated=member(former or one, facts.networks).isolated,

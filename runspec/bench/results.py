@@ -7,11 +7,14 @@ from runspec.spec.frozen import Frozen, fields_of, items
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from typing import Any
+    from collections.abc import Callable, Iterable
+    from typing import Any, TypeVar
+
+    Row = TypeVar("Row", bound=Frozen)
 
 FORMAT = "runspec-bench/1"
 LOWER, HIGHER = "lower", "higher"
+QUIET = 0.05        # two quiet runs of a machine differ by that part
 
 
 class Series(Frozen):
@@ -61,9 +64,19 @@ class Series(Frozen):
         return quantile(self.values, 0.75)
 
     @property
+    def level(self) -> float:
+        """The median, of a percentage as a part more than the whole: 0 % and 5 % more are 100 and 105."""
+        return self.median + 100 if self.unit == "%" else self.median
+
+    @property
     def noise(self) -> float:
-        """The interquartile range as a part of the median."""
-        return (self.high - self.low) / abs(self.median) if self.median else 0.0
+        """The interquartile range as a part of the level."""
+        return (self.high - self.low) / abs(self.level) if self.level else 0.0
+
+    @property
+    def noisy(self) -> bool:
+        """Whether the rounds differ more than quiet ones do."""
+        return self.noise > QUIET
 
 
 class Aim(Frozen):
@@ -144,6 +157,8 @@ class Slower(Frozen):
 
     Args:
         before, now: medians; change: now / before, turned so that more than 1 is worse; beyond: the noise allowed.
+        others: the same change of the other contenders there, their median: what the machine itself became; None
+            where there are none.
     """
 
     series: Series
@@ -151,6 +166,13 @@ class Slower(Frozen):
     now: float
     change: float
     beyond: float
+    others: float | None = None
+
+    @property
+    def alone(self) -> bool:
+        """Whether the change stays one beyond the noise when the others' is taken out of it."""
+        own = self.change / (self.others or 1.0)
+        return max(own, 1 / own) > 1 + self.beyond
 
 
 def quantile(values: tuple[float, ...], part: float) -> float:
@@ -163,12 +185,10 @@ def quantile(values: tuple[float, ...], part: float) -> float:
 
 
 def ratio(above: Series, below: Series, name: str, least: float | None = None, most: float | None = None) -> Ratio:
-    """Round by round, since what disturbs a round disturbs both."""
+    """Round by round, since what disturbs a round disturbs both; infinite where there is nothing to divide by."""
     each = tuple(a / b for a, b in zip(above.values, below.values, strict=False) if b)
-    if not each:
-        each = (float("inf"),)
-    return Ratio(name=name, value=quantile(each, 0.5), low=quantile(each, 0.25), high=quantile(each, 0.75),
-                 least=least, most=most)
+    value, low, high = (quantile(each, part) if each else float("inf") for part in (0.5, 0.25, 0.75))
+    return Ratio(name=name, value=value, low=low, high=high, least=least, most=most)
 
 
 def compare(old: Results, new: Results) -> tuple[tuple[Slower, ...], tuple[Slower, ...]]:
@@ -178,36 +198,47 @@ def compare(old: Results, new: Results) -> tuple[tuple[Slower, ...], tuple[Slowe
     two quiet runs of a machine differ by that much.
     """
     known = {(one.key, one.contender): one for one in old.series}
+    pairs = [(known[one.key, one.contender], one) for one in new.series if (one.key, one.contender) in known]
+    pairs = [(before, now) for before, now in pairs
+             if (before.unit, before.better) == (now.unit, now.better) and before.level > 0 and now.level > 0]
+    changes: dict[tuple[str, str, str, float], dict[str, float]] = {}
+    for before, now in pairs:
+        change = now.level / before.level
+        changes.setdefault(now.key, {})[now.contender] = change if now.better == LOWER else 1 / change
     worse: list[Slower] = []
     better: list[Slower] = []
-    for one in new.series:
-        before = known.get((one.key, one.contender))
-        if before is None or not before.median or not one.median:
-            continue
-        change = one.median / before.median if one.better == LOWER else before.median / one.median
-        beyond = max(0.05, one.noise + before.noise)
-        found = Slower(series=one, before=before.median, now=one.median, change=change, beyond=beyond)
-        if change > 1 + beyond:
+    for before, now in pairs:
+        change = changes[now.key][now.contender]
+        others = tuple(value for name, value in changes[now.key].items() if name != now.contender)
+        found = Slower(series=now, before=before.median, now=now.median, change=change,
+                       beyond=max(QUIET, now.noise + before.noise), others=quantile(others, 0.5) if others else None)
+        if change > 1 + found.beyond:
             worse.append(found)
-        elif change < 1 / (1 + beyond):
+        elif change < 1 / (1 + found.beyond):
             better.append(found)
     return tuple(sorted(worse, key=lambda one: -one.change)), tuple(sorted(better, key=lambda one: one.change))
 
 
 def to_tree(results: Results) -> dict[str, Any]:
-    """What `-o json` prints."""
-    def plain(rows: Iterable[Frozen]) -> list[dict[str, Any]]:
-        return [{key: list(value) if isinstance(value, tuple) else value for key, value in items(row)
-                 if value is not None and value != ""} for row in rows]
+    """What `-o json` prints; what a row leaves out is as by default. JSON has no infinity: it is the word `inf`."""
+    def plain(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return [plain(one) for one in value]
+        return str(value) if isinstance(value, float) and value - value != 0 else value
+
+    def rows(found: Iterable[Frozen]) -> list[dict[str, Any]]:
+        return [{key: plain(value) for key, value in items(row)
+                 if value != type(row).DEFAULTS.get(key, ...)}  # type: ignore[attr-defined]
+                for row in found]
 
     series = [{**row, "median": one.median, "low": one.low, "high": one.high}
-              for row, one in zip(plain(results.series), results.series, strict=True)]
+              for row, one in zip(rows(results.series), results.series, strict=True)]
     return {"format": FORMAT, "machine": results.machine, "versions": results.versions, "settings": results.settings,
-            "ratios": plain(results.ratios), "series": series, "missing": plain(results.missing)}
+            "ratios": rows(results.ratios), "series": series, "missing": rows(results.missing)}
 
 
 def from_tree(tree: Any, file: str) -> Results:
-    """What `-o json` printed.
+    """What `-o json` printed; what is computed of a row's values is computed anew.
 
     Raises:
         UsageError: the file holds something else.
@@ -216,18 +247,64 @@ def from_tree(tree: Any, file: str) -> Results:
         raise UsageError(f"bench: {file} is no result of `runspec bench -o json`", f"its format is not {FORMAT}",
                          "name the JSON file of an older run")
     try:
-        series = tuple(read_series(row) for row in tree["series"])
-        ratios = tuple(Ratio(**row) for row in tree["ratios"])
-        missing = tuple(Missing(**row) for row in tree["missing"])
-        return Results(machine=dict(tree["machine"]), versions=dict(tree["versions"]),
-                       settings=dict(tree["settings"]), series=series, ratios=ratios, missing=missing)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UsageError(f"bench: {file} is damaged", f"{type(error).__name__}: {error}",
-                         "name the JSON file of an older run") from None
+        return Results(**{word: _words(_take(tree, word)) for word in ("machine", "versions", "settings")},
+                       series=_rows(Series, tree, "series"), ratios=_rows(Ratio, tree, "ratios"),
+                       missing=_rows(Missing, tree, "missing"))
+    except ValueError as error:
+        raise UsageError(f"bench: {file} is damaged", str(error), "name the JSON file of an older run") from None
 
 
-def read_series(row: dict[str, Any]) -> Series:
-    """One row of what `-o json` printed; what is computed of its values is computed anew."""
-    known: dict[str, Any] = {key: value for key, value in row.items() if key in fields_of(Series)}
-    known["values"] = tuple(map(float, row["values"]))
-    return Series(**known)
+def _take(tree: dict[str, Any], word: str) -> Any:
+    if word not in tree:
+        raise ValueError(f"it has no {word}")
+    return tree[word]
+
+
+def _words(value: Any) -> dict[str, str]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{value!r:.40} is no map")
+    return {_text(key): _text(word) for key, word in value.items()}
+
+
+def _rows(cls: type[Row], tree: dict[str, Any], word: str) -> tuple[Row, ...]:
+    """The rows of one list; keys that nobody reads are passed over."""
+    rows = _take(tree, word)
+    if not isinstance(rows, list):
+        raise ValueError(f"{word} is no list")
+    found = []
+    for index, row in enumerate(rows):
+        try:
+            if not isinstance(row, dict):
+                raise ValueError(f"{row!r:.40} is no map")
+            found.append(cls(**{key: _READ[cls.__annotations__[key]](row[key])
+                                for key in fields_of(cls) if key in row}))
+        except (TypeError, ValueError, OverflowError) as error:     # TypeError: Frozen misses a field
+            raise ValueError(f"{word}[{index}]: {error}") from None
+        if isinstance(found[-1], Series) and found[-1].better not in (LOWER, HIGHER):
+            raise ValueError(f"{word}[{index}]: better is neither {LOWER} nor {HIGHER}")
+    return tuple(found)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r:.40} is no text")
+    return value
+
+
+def _number(value: Any) -> float:
+    if value == "inf":
+        return float("inf")
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or float(value) - float(value) != 0:
+        raise ValueError(f"{value!r:.40} is no number")
+    return float(value)
+
+
+def _values(value: Any) -> tuple[float, ...]:
+    if not isinstance(value, list) or not value:
+        raise ValueError(f"{value!r:.40} is no list of values")
+    return tuple(map(_number, value))
+
+
+_READ: dict[str, Callable[[Any], Any]] = {
+    "str": _text, "float": _number, "float | None": lambda value: None if value is None else _number(value),
+    "tuple[float, ...]": _values}

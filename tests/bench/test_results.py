@@ -1,0 +1,269 @@
+"""Results as JSON and back, damaged files, quantiles, ratios, and what counts as a difference of two runs."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from runspec.bench.results import (
+    FORMAT,
+    HIGHER,
+    LOWER,
+    QUIET,
+    Missing,
+    Ratio,
+    Results,
+    Series,
+    compare,
+    from_tree,
+    quantile,
+    ratio,
+    to_tree,
+)
+from runspec.errors import UsageError
+
+numbers = st.floats(-1e12, 1e12)
+texts = st.text(max_size=12)
+maps = st.dictionaries(texts, texts, max_size=3)
+all_series = st.builds(
+    Series, suite=texts, figure=texts, case=texts, contender=texts, unit=st.sampled_from(["ms", "GB/s", "%", ""]),
+    better=st.sampled_from([LOWER, HIGHER]), at=st.none() | numbers, along=texts, command=texts,
+    values=st.lists(numbers, min_size=1, max_size=7).map(tuple))
+all_ratios = st.builds(
+    Ratio, name=texts, value=numbers | st.just(math.inf), low=numbers, high=numbers | st.just(math.inf),
+    least=st.none() | numbers, most=st.none() | numbers)
+all_results = st.builds(
+    Results, machine=maps, versions=maps, settings=maps, series=st.lists(all_series, max_size=4).map(tuple),
+    ratios=st.lists(all_ratios, max_size=3).map(tuple),
+    missing=st.lists(st.builds(Missing, suite=texts, contender=texts, why=texts), max_size=3).map(tuple))
+some_values = st.lists(st.floats(0.5, 2), min_size=1, max_size=9).map(tuple)
+
+
+def series(*values: float, **other: Any) -> Series:
+    return Series(**{"suite": "start", "figure": "apply", "contender": "runspec", "unit": "ms", "values": values,
+                     **other})
+
+
+def run(*found: Series) -> Results:
+    return Results(machine={}, versions={}, settings={}, series=found)
+
+
+# -- JSON ---------------------------------------------------------------------------------------------
+
+@given(all_results)
+def test_what_is_written_is_read(results: Results) -> None:
+    """Through JSON's own text, which has to be what other readers take as well: no Infinity, no NaN."""
+    text = json.dumps(to_tree(results), allow_nan=False)
+    assert from_tree(json.loads(text), "run.json") == results
+
+
+def test_other_readers_get_what_is_computed() -> None:
+    tree = to_tree(run(series(1, 2, 4, 8)))
+    assert tree["format"] == FORMAT
+    assert tree["series"] == [{"suite": "start", "figure": "apply", "contender": "runspec", "unit": "ms",
+                               "values": [1, 2, 4, 8], "median": 3, "low": 1.75, "high": 5}]
+
+
+def test_keys_of_a_later_version_are_passed_over() -> None:
+    tree = to_tree(run(series(1)))
+    tree["colour"] = tree["series"][0]["colour"] = "red"
+    assert from_tree(tree, "x") == run(series(1))
+
+
+def damaged(**change: Any) -> dict[str, Any]:
+    """A good tree with one of its parts replaced, or left out where it is None."""
+    tree = to_tree(Results(machine={"kernel": "6"}, versions={}, settings={}, series=(series(1, 2),),
+                           ratios=(Ratio(name="a", value=1, low=1, high=1),),
+                           missing=(Missing(suite="cpu", contender="lxc", why="no"),)))
+    tree.update(change)
+    return {key: value for key, value in tree.items() if value is not None}
+
+
+def row(**change: Any) -> list[dict[str, Any]]:
+    """Series of one row with one of its fields replaced, or left out where it is None."""
+    found = {"suite": "a", "figure": "b", "contender": "c", "unit": "ms", "values": [1], **change}
+    return [{key: value for key, value in found.items() if value is not None}]
+
+
+@pytest.mark.parametrize(("tree", "why"), [
+    (damaged(series=None), "it has no series"),
+    (damaged(machine=None), "it has no machine"),
+    (damaged(machine=["6"]), "['6'] is no map"),
+    (damaged(machine={"cores": 2}), "2 is no text"),
+    (damaged(series={"a": 1}), "series is no list"),
+    (damaged(series=["a"]), "series[0]: 'a' is no map"),
+    (damaged(series=row(unit=None)), "series[0]: Series needs unit"),
+    (damaged(series=row(values=None)), "series[0]: Series needs values"),
+    (damaged(series=row(values=[])), "series[0]: [] is no list of values"),
+    (damaged(series=row(values="12")), "series[0]: '12' is no list of values"),
+    (damaged(series=row(values=[1, "2"])), "series[0]: '2' is no number"),
+    (damaged(series=row(values=[True])), "series[0]: True is no number"),
+    (damaged(series=row(values=[math.nan])), "series[0]: nan is no number"),
+    (damaged(series=row(values=[math.inf])), "series[0]: inf is no number"),
+    (damaged(series=row(values=[10 ** 400])), "series[0]: int too large to convert to float"),
+    (damaged(series=row(at="many")), "series[0]: 'many' is no number"),
+    (damaged(series=row(case=7)), "series[0]: 7 is no text"),
+    (damaged(series=row(better="more")), "series[0]: better is neither lower nor higher"),
+    (damaged(ratios=[{"name": "a", "value": 1, "low": 1}]), "ratios[0]: Ratio needs high"),
+    (damaged(missing=[{"suite": "cpu"}]), "missing[0]: Missing needs contender"),
+])
+def test_a_damaged_file_is_told_where(tree: dict[str, Any], why: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        from_tree(tree, "old.json")
+    assert (caught.value.what, caught.value.why) == ("bench: old.json is damaged", why)
+    assert caught.value.fix
+
+
+@pytest.mark.parametrize("tree", [None, [], "text", {}, {"format": "runspec-bench/2"}, {"series": []}])
+def test_another_file_is_refused(tree: Any) -> None:
+    with pytest.raises(UsageError, match=r"old\.json is no result of `runspec bench -o json`"):
+        from_tree(tree, "old.json")
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3), max_leaves=6)
+
+
+@settings(max_examples=200)
+@given(st.data())
+def test_whatever_stands_in_a_file_is_read_or_refused(data: st.DataObject) -> None:
+    """Never another exception: one place of a good file, at any depth, becomes something else."""
+    tree = damaged()
+    here: Any = tree
+    while True:
+        key = data.draw(st.sampled_from(sorted(here) if isinstance(here, dict) else range(len(here))))
+        if not (isinstance(here[key], (dict, list)) and here[key]) or data.draw(st.booleans()):
+            break
+        here = here[key]
+    here[key] = data.draw(json_values)
+    try:
+        found = from_tree(tree, "old.json")
+    except UsageError:
+        return
+    compare(found, found)
+    assert from_tree(json.loads(json.dumps(to_tree(found))), "x") == found
+
+
+# -- numbers ------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize(("values", "part", "found"), [
+    ((5,), 0.5, 5), ((3, 1, 2), 0.5, 2), ((1, 2, 3, 4), 0.5, 2.5), ((1, 2, 3, 4, 5), 0.25, 2),
+    ((1, 2, 3, 4, 5), 0.75, 4), ((4, 1), 0.25, 1.75), ((7, 9), 1, 9), ((7, 9), 0, 7)])
+def test_quantile(values: tuple[float, ...], part: float, found: float) -> None:
+    assert quantile(values, part) == found
+
+
+@given(some_values)
+def test_quartiles_hold_the_median(values: tuple[float, ...]) -> None:
+    one = series(*values)
+    assert min(values) <= one.low <= one.median <= one.high <= max(values)
+
+
+def test_noise_is_a_part_of_the_median() -> None:
+    one = series(8, 9, 10, 11, 12)
+    assert one.noise == pytest.approx(0.2) and one.noisy
+    assert series(5).noise == 0 and not series(5).noisy and series(0, 0).noise == 0
+
+
+def test_noise_of_a_percentage_is_a_part_of_the_whole() -> None:
+    """A degradation of 0.1 % that was once 0.3 % is not one of 200 %."""
+    one = series(0.0, 0.1, 0.1, 0.3, 0.4, unit="%")
+    assert one.noise == pytest.approx(0.2 / 100.1) and not one.noisy
+
+
+def test_a_ratio_is_made_round_by_round() -> None:
+    """A slow third round hits both; the quotient of the medians is another one."""
+    found = ratio(series(1, 2, 30), series(2, 4, 20), "apply / runc", most=0.5)
+    assert (found.value, found.low, found.high, found.good) == (0.5, 0.5, 1.0, True)
+
+
+def test_a_ratio_leaves_out_rounds_without_a_divisor() -> None:
+    assert ratio(series(4, 9), series(0, 3), "x").value == 3
+    assert ratio(series(4), series(0), "x").value == math.inf
+
+
+@pytest.mark.parametrize(("least", "most", "good"), [
+    (None, None, None), (0.99, None, True), (1.01, None, False), (None, 1, True), (None, 0.9, False),
+    (0.5, 2, True), (0.5, 0.9, False)])
+def test_the_verdict_takes_the_bounds_for_good(least: float | None, most: float | None, good: bool | None) -> None:
+    assert Ratio(name="x", value=1, low=1, high=1, least=least, most=most).good is good
+
+
+def test_of_chooses() -> None:
+    a, b, c = series(1, figure="apply"), series(1, figure="delete", case="veth"), series(1, suite="cpu")
+    found = run(a, b, c)
+    assert found.of("start") == (a, b) and found.of("start", "delete") == (b,)
+    assert found.of("start", case="") == (a,) and found.of("disk") == ()
+
+
+# -- two runs -----------------------------------------------------------------------------------------
+
+def changes(before: Series, now: Series) -> tuple[int, int]:
+    worse, better = compare(run(before), run(now))
+    return len(worse), len(better)
+
+
+@pytest.mark.parametrize(("before", "now", "found"), [
+    ((100,), (104,), (0, 0)),
+    ((100,), (106,), (1, 0)),
+    ((100,), (94,), (0, 1)),
+    ((95, 100, 105), (100, 107, 112), (0, 0)),          # 5 % here and 5.6 % there: 7 % may be noise
+    ((99, 100, 101), (109, 110, 111), (1, 0)),
+    ((100, 100, 900), (104, 104, 1000), (0, 0)),
+])
+def test_beyond_the_noise_of_both(before: tuple[float, ...], now: tuple[float, ...], found: tuple[int, int]) -> None:
+    assert changes(series(*before), series(*now)) == found
+
+
+def test_more_may_be_better() -> None:
+    def speed(value: float) -> Series:
+        return series(value, unit="GB/s", better=HIGHER)
+
+    assert changes(speed(10), speed(9)) == (1, 0) and changes(speed(9), speed(10)) == (0, 1)
+
+
+@pytest.mark.parametrize(("before", "now", "found"), [
+    (0, 0.5, (0, 0)), (0, 8, (1, 0)), (8, -0.2, (0, 1)), (-0.3, 0.3, (0, 0))])
+def test_a_percentage_of_nothing_is_compared(before: float, now: float, found: tuple[int, int]) -> None:
+    """A degradation that was 0 and is 8 % is one; one that turned its sign in the noise is none."""
+    assert changes(series(before, unit="%"), series(now, unit="%")) == found
+
+
+@pytest.mark.parametrize("other", [
+    {"contender": "runc"}, {"case": "veth"}, {"at": 100.0}, {"suite": "exec"}, {"figure": "delete"}, {"unit": "s"},
+    {"better": HIGHER}])
+def test_only_the_same_thing_is_compared(other: dict[str, Any]) -> None:
+    assert changes(series(1), series(9, **other)) == (0, 0)
+
+
+def test_what_a_machine_became_is_told_from_what_runspec_became() -> None:
+    old = run(series(10), series(20, contender="runc"), series(30, contender="lxc"), series(5, figure="delete"))
+    new = run(series(13), series(26, contender="runc"), series(39, contender="lxc"), series(9, figure="delete"))
+    worse, better = compare(old, new)
+    assert not better and [(one.series.figure, one.series.contender) for one in worse] == [
+        ("delete", "runspec"), ("apply", "runspec"), ("apply", "runc"), ("apply", "lxc")]
+    delete, apply = worse[0], worse[1]
+    assert apply.others == pytest.approx(1.3) and not apply.alone
+    assert delete.others is None and delete.alone and delete.change == pytest.approx(1.8)
+
+
+@given(some_values, some_values, st.sampled_from(["ms", "%"]), st.sampled_from([LOWER, HIGHER]))
+def test_the_other_way_round_worse_is_better(a: tuple[float, ...], b: tuple[float, ...], unit: str,
+                                             better: str) -> None:
+    one, other = run(series(*a, unit=unit, better=better)), run(series(*b, unit=unit, better=better))
+    assert compare(one, one) == ((), ())
+    (worse, good), (worse_back, good_back) = compare(one, other), compare(other, one)
+    assert (len(worse), len(good)) == (len(good_back), len(worse_back))
+    for found, back in [*zip(worse, good_back, strict=True), *zip(good, worse_back, strict=True)]:
+        assert found.change * back.change == pytest.approx(1) and found.beyond == pytest.approx(back.beyond)
+        assert found.beyond >= QUIET
+
+
+@given(some_values, st.floats(0.97, 1.03))
+def test_what_differs_by_less_than_quiet_runs_do_is_nothing(values: tuple[float, ...], change: float) -> None:
+    assert compare(run(series(*values)), run(series(*(change * one for one in values)))) == ((), ())

@@ -72,6 +72,10 @@ def _run(words: Words) -> int:
         from runspec.cli import oci
 
         return oci.run(words)
+    if words.verb == "bench":
+        from runspec.cli import bench
+
+        return bench.run(words)
     from runspec.kernel import Kernel
 
     kernel = Kernel(words.fault)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from runspec.bench.scene import Scene
     from runspec.spec.model import Spec
@@ -62,8 +62,8 @@ class Contender:
         """Name -> first process (as the host counts) of all that run."""
         raise NotImplementedError
 
-    def monitors(self) -> dict[str, int]:
-        """Name -> a process that the contender keeps beside the container; empty where it keeps none."""
+    def again(self) -> dict[str, Callable[[], object]]:
+        """Figure -> a verb of its own that looks at all that run, as a second `apply`; empty where it has none."""
         return {}
 
     def delete(self) -> None:
@@ -73,3 +73,23 @@ class Contender:
     def command(self, name: str) -> str:
         """The command line that starts one, as a user would type it."""
         raise NotImplementedError
+
+
+# Name -> module and class, in the order in which they are shown.
+CONTENDERS = {
+    "native": ("contenders_own", "Native"),
+    "runspec": ("contenders_own", "Runspec"),
+}
+# Those of a run without `--peers`: the race that anybody can repeat in a quarter of an hour.
+USUAL = ("native", "runspec", "runc", "lxc")
+ALWAYS = ("native", "runspec")
+
+
+def load(name: str, scene: Scene) -> Contender:
+    """A contender of CONTENDERS, anew."""
+    from importlib import import_module
+
+    module, cls = CONTENDERS[name]
+    made = getattr(import_module(f"runspec.bench.{module}"), cls)(scene)
+    assert isinstance(made, Contender)
+    return made

@@ -84,7 +84,8 @@ class Aim(Frozen):
 
     Args:
         suite, figure, case, at: of the series; case "*": each case.
-        over: the contender below the line; "best": the best of the peers, at each case.
+        over: the contender below the line; "best": the best of the peers, at each case; "": nobody, the figure is
+            a ratio itself.
         least, most: the bounds; None where there is none.
     """
 
@@ -189,6 +190,36 @@ def ratio(above: Series, below: Series, name: str, least: float | None = None, m
     each = tuple(a / b for a, b in zip(above.values, below.values, strict=False) if b)
     value, low, high = (quantile(each, part) if each else float("inf") for part in (0.5, 0.25, 0.75))
     return Ratio(name=name, value=value, low=low, high=high, least=least, most=most)
+
+
+def judge(series: tuple[Series, ...], aims: tuple[Aim, ...]) -> tuple[Ratio, ...]:
+    """What runspec came to, at each case and point that an aim is for; nothing where the other one is missing."""
+    out = []
+    for aim in aims:
+        for ours in series:
+            if ours.contender != "runspec" or (ours.suite, ours.figure) != (aim.suite, aim.figure):
+                continue
+            if aim.case not in ("*", ours.case) or (aim.at is not None and aim.at != ours.at):
+                continue
+            at = "" if ours.at is None else f" of {ours.at:g}"
+            name = f"{ours.suite}: {ours.figure}{f', {ours.case}' if ours.case else ''}{at}"
+            if not aim.over:
+                one = ours.replace(unit="", values=(1.0,) * len(ours.values))
+                out.append(ratio(ours, one, name, aim.least, aim.most))
+                continue
+            there = {one.contender: one for one in series if one.key == ours.key and one.contender != "runspec"}
+            below = best(there.values()) if aim.over == "best" else there.get(aim.over)
+            if below is not None:
+                out.append(ratio(ours, below, f"{name} / {below.contender}", aim.least, aim.most))
+    return tuple(out)
+
+
+def best(series: Iterable[Series]) -> Series | None:
+    """The best of the peers: of those that run containers too, and are not the floor below all of them."""
+    peers = [one for one in series if one.contender not in ("native", "floor", "runspec")]
+    if not peers:
+        return None
+    return (min if peers[0].better == LOWER else max)(peers, key=lambda one: one.median)
 
 
 def compare(old: Results, new: Results) -> tuple[tuple[Slower, ...], tuple[Slower, ...]]:

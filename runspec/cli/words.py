@@ -103,6 +103,23 @@ VERBS = (
     Verb("doctor", "tell what files need of this machine, and what it lacks",
          (Operand("FILE", "file", 0, MANY),), (_OUTPUT,)),
     Verb(
+        "bench",
+        "measure what a container costs and how well it isolates, beside other runtimes",
+        (Operand("SUITE", "suite", 0, MANY),),
+        (
+            _OUTPUT,
+            Option("out", "", "FILE", "write the results there as well; its ending says how", many=True),
+            Option("list", "l", "", "show suites and contenders, and what is missing for them"),
+            Option("quick", "", "", "fewer rounds, in two minutes"),
+            Option("full", "", "", "every peer that is installed, and more rounds"),
+            Option("peers", "", "NAMES", "these, with commas between; all, none"),
+            Option("rounds", "", "NUMBER", "how often each figure is taken"),
+            Option("count", "", "NUMBERS", "how many containers at once, with commas between"),
+            Option("compare", "", "FILE", "tell what differs from an older run's JSON by more than noise"),
+            Option("show", "", "FILE", "measure nothing: show an older run's JSON"),
+        ),
+    ),
+    Verb(
         "convert",
         "print a bundle as a document, or write a document as a bundle",
         (Operand("BUNDLE|FILE", "bundle or file", 1, MANY),),

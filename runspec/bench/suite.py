@@ -1,0 +1,199 @@
+"""What a suite is: what it measures and aims at, and the loop of interleaved rounds that all suites share."""
+
+from __future__ import annotations
+
+from runspec.bench.contender import load
+from runspec.bench.results import LOWER, Aim, Missing, Series
+from runspec.errors import HostError, RunspecError
+from runspec.spec.frozen import Frozen
+from runspec.spec.model import Network, Spec
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from runspec.bench.contender import Contender
+    from runspec.bench.scene import Scene
+
+# Name -> module and class, in the order in which a run takes them.
+SUITES = {"start": ("suite_start", "Start")}
+PACES = ("quick", "default", "full")
+SPECS = "specs"
+
+
+class Settings(Frozen):
+    """What the words of one run ask.
+
+    Args:
+        suites: which, in order.
+        contenders: by name, native and runspec first.
+        pace: quick, default or full.
+        rounds: how often each figure is taken; 0: as the pace has it.
+        counts: how many containers at once; empty: as the pace has it.
+    """
+
+    suites: tuple[str, ...]
+    contenders: tuple[str, ...]
+    pace: str = "default"
+    rounds: int = 0
+    counts: tuple[int, ...] = ()
+
+    @property
+    def at(self) -> int:
+        """The place of the pace in PACES."""
+        return PACES.index(self.pace)
+
+    def pick(self, quick: int, default: int, full: int) -> int:
+        """Rounds: as the words say, else as the pace has it."""
+        return self.rounds or (quick, default, full)[self.at]
+
+
+class Point(Frozen):
+    """One value of one round; the fields are those of Series."""
+
+    figure: str
+    value: float
+    unit: str
+    case: str = ""
+    better: str = LOWER
+    at: float | None = None
+    along: str = ""
+    command: str = ""
+
+
+class Turn(Frozen):
+    """What one contender does in each round.
+
+    Args:
+        contender: its name.
+        label: what it does, for the line of progress.
+        take: does it; returns what it measured.
+    """
+
+    contender: str
+    label: str
+    take: Callable[[], Iterable[Point]]
+
+
+class Suite:
+    """One suite of one run.
+
+    Args:
+        scene: the private world.
+        settings: what the words ask.
+    """
+
+    name = ""
+    what = ""                                       # its line in `--list`
+    aims: tuple[Aim, ...] = ()
+    programs: tuple[tuple[str, str], ...] = ()      # what it runs, and the Debian package of it
+
+    def __init__(self, scene: Scene, settings: Settings) -> None:
+        self.scene, self.settings = scene, settings
+        self.missing: list[Missing] = []
+        self._series: list[Series] = []
+
+    def measure(self) -> None:
+        """Take all figures, by `rounds`.
+
+        Raises:
+            HostError: runspec itself could not do it.
+        """
+        raise NotImplementedError
+
+    def lacks(self) -> str:
+        """Which programs it needs and this machine has not; "" where it can run."""
+        from shutil import which
+
+        from runspec.bench.scene import PATH
+
+        lost = [(program, package) for program, package in self.programs if which(program, path=PATH) is None]
+        names = " ".join(dict.fromkeys(package for _, package in lost))
+        return f"no {', '.join(program for program, _ in lost)}: apt-get install {names}" if lost else ""
+
+    def versions(self) -> dict[str, str]:
+        """Program -> its own words, of what the suite runs inside containers."""
+        return {}
+
+    def read(self, file: str) -> tuple[Spec, tuple[Network, ...]]:
+        """The container of a file of specs/bench, and its networks."""
+        models = self.scene.read(f"{SPECS}/{file}")
+        spec, = (one for one in models if isinstance(one, Spec))
+        return spec, tuple(one for one in models if isinstance(one, Network))
+
+    def contender(self, name: str, specs: Sequence[Spec], networks: Sequence[Network] = (),
+                  case: str = "") -> Contender | None:
+        """One that is prepared for these; None where it cannot take part, which is noted."""
+        made = load(name, self.scene)
+        why = made.missing(specs[0])
+        if not why:
+            try:
+                made.prepare(specs, networks)
+                return made
+            except RunspecError as error:
+                why = refusal(error)
+        self.miss(name, f"{case}: {why}" if case else why)
+        return None
+
+    def miss(self, contender: str, why: str) -> None:
+        """Note what could not be measured, once.
+
+        Raises:
+            HostError: it is runspec that failed.
+        """
+        if contender == "runspec":
+            raise HostError(f"bench: {self.name}: runspec failed", why)
+        one = Missing(suite=self.name, contender=contender, why=why)
+        if one not in self.missing:
+            self.missing.append(one)
+
+    def rounds(self, turns: Sequence[Turn], count: int, warm: bool = True) -> None:
+        """Every turn once a round, first once for nothing; each round begins with another turn.
+
+        What disturbs the machine for a while so disturbs all contenders alike, and none always comes first.
+
+        Args:
+            count: rounds that count.
+            warm: whether the caches are to be filled by a round that does not count.
+        """
+        going = list(turns)
+        taken: dict[int, dict[tuple[str, str, float | None], tuple[Point, list[float]]]] = {}
+        for number in range(0 if warm else 1, count + 1):
+            place = number % len(going) if going else 0
+            for turn in going[place:] + going[:place]:
+                self.scene.say(f"{self.name} {f'round {number}/{count}' if number else 'warm-up'}: "
+                               f"{turn.contender}, {turn.label}")
+                mine = taken.setdefault(id(turn), {})
+                try:
+                    for point in turn.take():
+                        if number:
+                            mine.setdefault((point.figure, point.case, point.at), (point, []))[1].append(point.value)
+                except HostError as error:
+                    self.miss(turn.contender, f"{turn.label}: {refusal(error)}")
+                    going.remove(turn)
+        self._series += [
+            Series(suite=self.name, figure=point.figure, case=point.case, contender=turn.contender, unit=point.unit,
+                   better=point.better, at=point.at, along=point.along, values=tuple(values), command=point.command)
+            for turn in going for point, values in taken[id(turn)].values()]
+
+    def add(self, series: Series) -> None:
+        """Add what was computed of other figures."""
+        self._series.append(series)
+
+    def series(self) -> tuple[Series, ...]:
+        """All that was measured."""
+        return tuple(self._series)
+
+
+def refusal(error: RunspecError) -> str:
+    """An error as one line."""
+    return " ".join(f"{error.what}: {error.why}".rstrip(": ").removeprefix("bench: ").split())[:400]
+
+
+def suite_class(name: str) -> type[Suite]:
+    """The class of a suite of SUITES."""
+    from importlib import import_module
+
+    module, cls = SUITES[name]
+    found: type[Suite] = getattr(import_module(f"runspec.bench.{module}"), cls)
+    return found

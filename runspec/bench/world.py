@@ -1,0 +1,196 @@
+"""A run from outside: the room, the private namespaces around the measuring process, and their removal.
+
+The measuring process is below the first process of a pid namespace, so that one SIGKILL ends everything that a run
+started, whatever state it is in; its mounts and links go with its namespaces. What the kernel does not take with them,
+control groups and the room, is removed here, after a run and before the next one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+import sys
+
+from runspec.errors import HostError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+    from typing import Any
+
+# Not /tmp, which may be memory: a disk that is measured must be one.
+ROOMS = "/var/tmp"
+PREFIX = "runspec-bench-"
+STATE = "/var/lib/runspec"
+LOCK = ".lock"
+UNSHARE = ("unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private")
+# /run is new and empty; sysfs is mounted anew, since /sys/class/net shows the links of the namespace that it was
+# mounted in, which is where LXC looks for its bridge. The shell stays to reap what loses its parent.
+INSIDE = """set -e
+mount -t tmpfs -o mode=755 run /run
+mkdir -p /run/runspec /run/netns /run/lock /run/sys
+mount -t tmpfs -o mode=755 state "$1"
+mount -t sysfs sysfs /run/sys
+mount --rbind /sys/fs/cgroup /run/sys/fs/cgroup
+mount --rbind /run/sys /sys
+ip link set lo up
+shift
+set +e
+"$@"
+exit $?
+"""
+
+
+def measure(settings: dict[str, Any]) -> dict[str, Any]:
+    """Run `runspec.bench` inside a new world.
+
+    Args:
+        settings: what the inner process reads on its standard input, as JSON.
+
+    Returns:
+        What it wrote on its standard output.
+
+    Raises:
+        HostError: it failed; nothing of it is left.
+    """
+    import json
+    import subprocess
+
+    require()
+    with room() as (path, group):
+        # Isolated from the working directory and from site hooks, but with what this process can import.
+        command = [*UNSHARE, "/bin/sh", "-c", INSIDE, "sh", STATE, sys.executable, "-I", "-S", "-c",
+                   "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from runspec.bench.measure import main; "
+                   "sys.exit(main())", json.dumps(sys.path)]
+        text = json.dumps({"room": path, "group": group, "program": program(), "settings": settings})
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True,
+                              env={"PATH": inner_path(), "LC_ALL": "C.UTF-8"}) as inner:
+            try:
+                out, _ = inner.communicate(text.encode())
+            finally:
+                inner.kill()
+        try:
+            answer: dict[str, Any] = json.loads(out)
+        except ValueError:
+            raise HostError(f"bench: the measuring process ended with status {inner.returncode}",
+                            "its own words are above") from None
+    if "error" in answer:
+        raise HostError(*answer["error"])
+    return answer
+
+
+def require() -> None:
+    """What a private world needs.
+
+    Raises:
+        HostError: this process has it not.
+    """
+    from shutil import which
+
+    if os.geteuid():
+        raise HostError("bench: it makes namespaces and control groups", "you are not root", "run it as root")
+    for one, package in (("unshare", "util-linux"), ("mount", "mount"), ("ip", "iproute2")):
+        if which(one, path=inner_path()) is None:
+            raise HostError(f"bench: there is no {one}", "the private world of a run is made with it",
+                            f"apt-get install {package}")
+
+
+def inner_path() -> str:
+    from runspec.bench.scene import PATH
+
+    return PATH
+
+
+def program() -> list[str]:
+    """The command line of this very runspec: the script that was called, or the module of this interpreter."""
+    script = os.path.realpath(sys.argv[0])
+    if os.path.basename(script) == "runspec" and os.access(script, os.X_OK):
+        return [script]
+    beside = os.path.join(os.path.dirname(sys.executable), "runspec")
+    return [beside] if os.access(beside, os.X_OK) else [sys.executable, "-P", "-m", "runspec"]
+
+
+@contextlib.contextmanager
+def room() -> Iterator[tuple[str, str]]:
+    """A directory of a run's own, and the name of its control groups; both are gone afterwards.
+
+    Raises:
+        KeyboardInterrupt: SIGTERM or SIGHUP as well as SIGINT, so that whoever ends a run finds nothing left.
+    """
+    import tempfile
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = [(one, signal.signal(one, stop)) for one in (signal.SIGTERM, signal.SIGHUP)]
+    made = not os.path.isdir(STATE)
+    path = ""
+    try:
+        sweep()
+        if made:
+            os.makedirs(STATE, 0o755)
+        path = tempfile.mkdtemp(prefix=PREFIX, dir=ROOMS)
+        with open(f"{path}/{LOCK}", "w", encoding="ascii") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield path, os.path.basename(path)
+    finally:
+        for one, _ in before:
+            signal.signal(one, signal.SIG_IGN)
+        if path:
+            remove(path)
+        if made:
+            with contextlib.suppress(OSError):
+                os.rmdir(STATE)
+        for one, handler in before:
+            signal.signal(one, handler)
+
+
+def sweep() -> None:
+    """Remove what runs left that nobody could end well: their rooms are locked no more."""
+    for name in os.listdir(ROOMS):
+        path = f"{ROOMS}/{name}"
+        if not name.startswith(PREFIX) or os.path.islink(path) or os.lstat(path).st_uid != os.geteuid():
+            continue
+        try:
+            with open(f"{path}/{LOCK}", encoding="ascii") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                remove(path)
+        except BlockingIOError:
+            continue        # it is at work
+        except FileNotFoundError:
+            continue        # it is just being made, or goes
+
+
+def remove(path: str) -> None:
+    """Remove a room and its control groups.
+
+    Raises:
+        HostError: a group is still used.
+    """
+    import shutil
+    import time
+
+    end = time.monotonic() + 10
+    while left := groups(os.path.basename(path)):
+        for top in left:
+            for inner, _, _ in os.walk(top, topdown=False):
+                with contextlib.suppress(OSError):
+                    os.rmdir(inner)
+        if time.monotonic() > end:
+            raise HostError(f"bench: {left[0]} stays", "something in it does not end", "see its cgroup.procs")
+        time.sleep(0.01)        # the kernel ends a pid namespace behind the back of who killed it
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def groups(name: str) -> list[str]:
+    """The directories of one name at the top of every cgroup hierarchy, cgroups(7)."""
+    found = []
+    with open("/proc/self/mounts", encoding="utf-8", errors="surrogateescape") as mounts:
+        for line in mounts:
+            _, where, kind, *_ = line.split()
+            if kind in ("cgroup", "cgroup2") and os.path.isdir(f"{where}/{name}"):
+                found.append(f"{where}/{name}")
+    return found

@@ -1,0 +1,178 @@
+"""`bench`: measure this machine's containers, or show and compare what was measured."""
+
+from __future__ import annotations
+
+import json
+import os
+
+from runspec.bench import measure, world
+from runspec.bench.contender import ALWAYS, CONTENDERS, USUAL
+from runspec.bench.results import Results, compare, from_tree, to_tree
+from runspec.bench.suite import SUITES
+from runspec.cli.words import nearest, plain, quoted
+from runspec.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+    from runspec.bench.results import Slower
+    from runspec.cli.words import Words
+
+# What `--out` writes, by the ending of the name.
+ENDINGS = {".json": "json", ".txt": "text"}
+MOST_COUNT = 1000
+MOST_ROUNDS = 1000
+
+
+def run(words: Words) -> int:
+    """Measure, or read an older run; then print, write and compare."""
+    settings = asked(words)
+    outs = [(name, form_of(name)) for name in words.values("out")]
+    before = read(words.value("compare")) if words.flag("compare") else None
+    if words.flag("list"):
+        print(listing())
+        return 0
+    if words.flag("show"):
+        results = read(words.value("show"))
+    else:
+        results = from_tree(world.measure({**settings, "debug": words.debug}), "the measuring process")
+    for name, form in outs:
+        with open(name, "w", encoding="utf-8") as file:
+            file.write(shown(results, before, form) + "\n")
+    print(shown(results, before, words.value("output", "text")))
+    return 0
+
+
+def asked(words: Words) -> dict[str, Any]:
+    """The settings that the words stand for.
+
+    Raises:
+        UsageError: two of them exclude each other, or one is no name of a suite or contender, or no number.
+    """
+    for one, other in (("quick", "full"), ("show", "list")):
+        if words.flag(one) and words.flag(other):
+            raise UsageError(f"bench: --{one} and --{other} exclude each other", fix="give one of them")
+    suites = chosen(words.operands, SUITES, "suite")
+    if words.flag("peers"):
+        given = words.value("peers").split(",")
+        peers: Iterable[str] = () if given == ["none"] else CONTENDERS if given == ["all"] else chosen(
+            given, CONTENDERS, "contender")
+    else:
+        peers = CONTENDERS if words.flag("full") else USUAL
+    contenders = [name for name in CONTENDERS if name in peers or name in ALWAYS]
+    counts = [number(one, "--count", MOST_COUNT) for one in words.value("count").split(",")] if words.flag(
+        "count") else []
+    return {"suites": [name for name in SUITES if name in suites] or list(SUITES), "contenders": contenders,
+            "pace": "quick" if words.flag("quick") else "full" if words.flag("full") else "default",
+            "rounds": number(words.value("rounds"), "--rounds", MOST_ROUNDS) if words.flag("rounds") else 0,
+            "counts": sorted(set(counts))}
+
+
+def chosen(given: Iterable[str], known: Iterable[str], what: str) -> tuple[str, ...]:
+    """Names that are known.
+
+    Raises:
+        UsageError: one is not.
+    """
+    for name in given:
+        if name not in known:
+            near = nearest(name, known)
+            raise UsageError(f"bench: no {what} {quoted(name)}",
+                             fix=f"did you mean {near}?" if near else f"one of: {', '.join(known)}")
+    return tuple(given)
+
+
+def number(text: str, option: str, most: int) -> int:
+    """A whole number from 1 to a bound.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if not (text.isascii() and text.isdigit() and len(text) <= 9 and 1 <= int(text) <= most):
+        raise UsageError(f"bench: {option}: {quoted(text)} is no number from 1 to {most}")
+    return int(text)
+
+
+def form_of(name: str) -> str:
+    """text, json or html, as the ending of a file's name says.
+
+    Raises:
+        UsageError: the ending says nothing.
+    """
+    ending = os.path.splitext(name)[1]
+    if ending not in ENDINGS:
+        raise UsageError(f"bench: --out {quoted(name)}: what shall be in it?", "the ending of its name says so",
+                         f"let it end in {', '.join(ENDINGS)}")
+    return ENDINGS[ending]
+
+
+def read(name: str) -> Results:
+    """The results of an older run.
+
+    Raises:
+        UsageError: the file is none.
+    """
+    try:
+        with open(name, "rb") as file:
+            tree = json.load(file)
+    except OSError as error:
+        raise UsageError(f"bench: {plain(name)}: {os.strerror(error.errno or 0)}") from None
+    except (ValueError, RecursionError):
+        raise UsageError(f"bench: {plain(name)} is no result of `runspec bench -o json`", "it is no JSON",
+                         "name the JSON file of an older run") from None
+    return from_tree(tree, plain(name))
+
+
+def shown(results: Results, before: Results | None, form: str) -> str:
+    """Results in one form, with the comparison where an older run is given."""
+    changes = compare(before, results) if before is not None else None
+    if form == "json":
+        tree = to_tree(results)
+        if changes is not None:
+            tree["worse"], tree["better"] = ([change_tree(one) for one in each] for each in changes)
+        return json.dumps(tree, ensure_ascii=False)
+    text = plain_lines(
+        [f"{one.name}: {one.value:.3g}" for one in results.ratios]
+        + [f"{one.suite} {one.contender} {one.figure} {one.case} {one.at}: {one.median:.4g} {one.unit}"
+           for one in results.series] + [f"{one.suite} {one.contender}: missing: {one.why}" for one in results.missing])
+    return text if changes is None else f"{text}\n\n{comparison(*changes)}"
+
+
+def change_tree(one: Slower) -> dict[str, Any]:
+    """A change of a figure between two runs as plain JSON."""
+    suite, figure, case, at = one.series.key
+    tree = {"suite": suite, "figure": figure, "contender": one.series.contender, "unit": one.series.unit,
+            "before": one.before, "now": one.now, "change": one.change, "noise": one.beyond}
+    return tree | ({"case": case} if case else {}) | ({"at": at} if one.series.at is not None else {})
+
+
+def comparison(worse: Iterable[Slower], better: Iterable[Slower]) -> str:
+    """What got worse and what got better, a line each."""
+    lines = []
+    for head, rows in (("worse than before, beyond the noise of both runs", tuple(worse)),
+                       ("better than before", tuple(better))):
+        if rows:
+            lines.append(f"{head}:")
+        for one in rows:
+            name = " ".join(filter(None, (one.series.suite, one.series.contender, one.series.figure, one.series.case,
+                                          "" if one.series.at is None else f"at {one.series.at:g}")))
+            lines.append(f"  {name}: {one.before:.4g} -> {one.now:.4g} {one.series.unit}, "
+                         f"{abs(one.change - 1) * 100:.0f} % {'worse' if one.change > 1 else 'better'} "
+                         f"(noise {one.beyond * 100:.0f} %)")
+    return "\n".join(lines) or "nothing differs from before by more than the noise of both runs"
+
+
+def listing() -> str:
+    """Suites with what they lack, contenders with their versions."""
+    suites, contenders = measure.listing()
+    lines = ["suites:"]
+    lines += [f"  {name:<12} {what}{f' ({lost})' if lost else ''}" for name, what, lost in suites]
+    lines.append("contenders:")
+    lines += [f"  {name:<12} {text}" for name, text in contenders]
+    return plain_lines(lines)
+
+
+def plain_lines(lines: Iterable[str]) -> str:
+    return "\n".join(plain(line) for line in lines)

@@ -1,0 +1,77 @@
+"""The loop of rounds: who goes first, what counts, and what becomes of those who fail."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from runspec.bench.scene import Scene
+from runspec.bench.suite import Point, Settings, Suite, Turn
+from runspec.errors import HostError
+
+
+class Small(Suite):
+    """A suite that measures nothing by itself."""
+
+    name = "small"
+
+
+def small(**words: object) -> tuple[Small, list[str]]:
+    """A suite, and the lines of progress that it will have said."""
+    lines: list[str] = []
+    settings = Settings(suites=("small",), contenders=("native", "runspec"), **words)
+    return Small(Scene("/nonexistent", (), lines.append), settings), lines
+
+
+def turn(who: str, asked: list[str], fails: int = -1) -> Turn:
+    """A turn that counts its calls, and fails at one of them."""
+    mine: list[int] = []
+
+    def take() -> Iterator[Point]:
+        mine.append(len(mine))
+        asked.append(who)
+        yield Point(figure="calls", value=float(len(mine)), unit="")
+        if len(mine) - 1 == fails:
+            raise HostError("bench: it broke", "on purpose")
+
+    return Turn(contender=who, label="a thing", take=take)
+
+
+def test_rounds_begin_with_another_turn_each() -> None:
+    suite, lines = small()
+    asked: list[str] = []
+    suite.rounds([turn(who, asked) for who in "abc"], 3)
+    assert "".join(asked) == "abc" "bca" "cab" "abc"
+    assert lines[0] == "small warm-up: a, a thing"
+    assert lines[3] == "small round 1/3: b, a thing"
+    # The warm-up was the first call of each and does not count.
+    assert {one.contender: one.values for one in suite.series()} == dict.fromkeys("abc", (2.0, 3.0, 4.0))
+
+
+def test_without_a_warm_up() -> None:
+    suite, _ = small()
+    suite.rounds([turn("a", [])], 2, warm=False)
+    assert [one.values for one in suite.series()] == [(1.0, 2.0)]
+
+
+@pytest.mark.parametrize("fails", (0, 1, 3))
+def test_who_fails_is_left_out_and_told(fails: int) -> None:
+    """Whether in the warm-up, in the first round or in the last: no series of fewer rounds is kept."""
+    suite, _ = small()
+    asked: list[str] = []
+    suite.rounds([turn("a", asked), turn("b", asked, fails), turn("c", asked)], 3)
+    assert {one.contender: len(one.values) for one in suite.series()} == {"a": 3, "c": 3}
+    assert asked.count("b") == fails + 1
+    assert [(one.contender, one.why) for one in suite.missing] == [("b", "a thing: it broke: on purpose")]
+
+
+def test_a_failure_of_runspec_ends_the_run() -> None:
+    suite, _ = small()
+    with pytest.raises(HostError, match="runspec failed"):
+        suite.rounds([turn("runspec", [], 0)], 1)
+
+
+def test_rounds_by_pace() -> None:
+    assert [small(pace=pace)[0].settings.pick(1, 5, 9) for pace in ("quick", "default", "full")] == [1, 5, 9]
+    assert small(pace="full", rounds=2)[0].settings.pick(1, 5, 9) == 2

@@ -6,6 +6,7 @@ import os
 import sys
 
 from runspec.cli import render
+from runspec.cli.words import plain
 from runspec.errors import RunspecError, SpecError, UsageError
 from runspec.spec.model import Network, Spec
 
@@ -293,6 +294,8 @@ def interrupted(work: Work) -> None:
     if work.interrupted:
         print(f"interrupted, {render.count_text(work.interrupted, 'step')} to undo: `runspec apply` or "
               "`runspec destroy` does it", file=sys.stderr)
+    for line in work.stuck:
+        print(plain(line), file=sys.stderr)
     for name in work.unsettled:
         print(f"a lease of {name} is to be settled: its container has ended, and `runspec apply` or "
               "`runspec destroy` brings it home", file=sys.stderr)

@@ -127,7 +127,7 @@ def create(words: Words, kernel: Kernel, store: Store, name: str) -> int:
             session = Session(kernel, store, locks)
             work = session.look([wanted], [])
             session.perform(work, [wanted])
-            tell(words, work.notes)
+            tell(words, (*work.notes, *locks.notes))
     except BaseException:
         store.tidy()
         raise
@@ -175,7 +175,7 @@ def delete(words: Words, kernel: Kernel, store: Store, name: str) -> int:
         if force:
             return 0
         find(store, name)
-    with Session.lock(kernel, store, ids) if whole else store.lock(ids):
+    with Session.lock(kernel, store, ids, force) if whole else store.lock(ids):
         session = Session(kernel, store)
         try:
             record = store.load("container", name)

@@ -96,6 +96,7 @@ def show_list(words: Words, kernel: Kernel, store: Store) -> int:
     rows += [(one["id"], str(one["pid"]), one["status"], one["bundle"], one["created"], one["owner"])
              for one in states]
     print(table(rows))
+    tell_left(kernel, store)
     if kernel.list_dir(f"{store.root}/leases"):
         from runspec.run.leases import Leases
 
@@ -104,6 +105,16 @@ def show_list(words: Words, kernel: Kernel, store: Store) -> int:
                              f"{plain(lease['container'])} has ended\n"
                              "  fix: `runspec apply` or `runspec destroy` brings it home\n")
     return words.status if damaged else 0
+
+
+def tell_left(kernel: Kernel, store: Store) -> None:
+    """Say on standard error what runs that died left to be undone, and what is in the way of that."""
+    if not kernel.list_dir(f"{store.root}/journals"):
+        return
+    from runspec.run.journal import left
+
+    for error in left(store):
+        sys.stderr.write(f"runspec: {plain(error.what)}\n  why: {plain(error.why)}\n  fix: {plain(error.fix)}\n")
 
 
 def _records(store: Store) -> tuple[list[Record], list[str]]:

@@ -16,13 +16,13 @@ from runspec.run import abilities, abilities_resources, admission, bridges, clai
 from runspec.run.engine import Run, perform
 from runspec.run.filters import Filters
 from runspec.run.images import Images
-from runspec.run.journal import Journal, begin, open_journals, pending
+from runspec.run.journal import Journal, begin, pending
 from runspec.run.leases import Leases
 from runspec.run.listeners import Listeners
 from runspec.run.names import Names, around
 from runspec.run.observe import Observer, read_host
 from runspec.run.probes import Probes
-from runspec.run.recover import recover
+from runspec.run.recover import note, recover_all, unfinished
 from runspec.run.store import Locks, Record, Store, now, status
 from runspec.spec import fields, from_yaml, networks, rules_host, source
 from runspec.spec.model import Network, Spec
@@ -71,13 +71,14 @@ class Wanted:
 class Work:
     """A request held against the machine: what differs and what would be done."""
 
-    __slots__ = ("containers", "held", "interrupted", "marks", "networks", "notes", "plan", "risks", "unsettled")
+    __slots__ = ("containers", "held", "interrupted", "marks", "networks", "notes", "plan", "risks", "stuck",
+                 "unsettled")
 
     def __init__(self, plan: Plan, networks: list[Item], containers: list[Item], notes: tuple[str, ...],
-                 interrupted: int, risks: tuple[str, ...], unsettled: tuple[str, ...],
+                 interrupted: tuple[int, tuple[str, ...]], risks: tuple[str, ...], unsettled: tuple[str, ...],
                  held: tuple[str, ...]) -> None:
         self.plan, self.networks, self.containers = plan, networks, containers
-        self.notes, self.interrupted = notes, interrupted
+        self.notes, (self.interrupted, self.stuck) = notes, interrupted
         self.risks, self.unsettled = risks, unsettled
         self.held = held        # networks whose members' names it touches
 
@@ -184,7 +185,7 @@ class Session:
                  and not self.kernel.exists(item.image)]
         if warnings or first:
             plan = plan.replace(quiet=(*plan.quiet, *warnings, *first))
-        return Work(plan, nets, containers, tuple(notes), self._interrupted(), risks,
+        return Work(plan, nets, containers, tuple(notes), unfinished(self.store), risks,
                     tuple(one["link"]["name"] for one in leases.unsettled()), names.held)
 
     def _item(self, spec: Spec, last: Spec | None, record: Record | None, facts: Facts, build: bool,
@@ -348,13 +349,6 @@ class Session:
         if faults:
             raise source.join(faults)
 
-    def _interrupted(self) -> int:
-        count = 0
-        for one in open_journals(self.store, take=False):
-            count += len(one.read())
-            one.release()
-        return count
-
     # -- doing it --
 
     @staticmethod
@@ -363,35 +357,34 @@ class Session:
 
         Must be called without any lock held: it takes those that the dead run had.
         """
-        for left in open_journals(store):
-            with store.lock(left.ids):
-                failed = recover(kernel, store, left)
-                if failed:
-                    left.release()
-                    raise StateError(f"an interrupted run could not be undone: {'; '.join(failed)}",
-                                     "its journal is kept", "remove what blocks it and try again")
-                # Still locked: whoever gets the locks next must not find it.
-                left.close()
-        return tuple(Leases(kernel, store).settle())
+        stuck = recover_all(kernel, store)
+        return (*(note(one.error) for one in stuck), *Leases(kernel, store).settle())
 
     @staticmethod
-    def lock(kernel: Kernel, store: Store, ids: list[tuple[str, str]]) -> Locks:
+    def lock(kernel: Kernel, store: Store, ids: list[tuple[str, str]], force: bool = False) -> Locks:
         """Lock these for a change, once there is nothing to undo on them.
 
+        Args:
+            force: what cannot be undone stops nobody.
         Raises:
-            StateError: one is busy, or an interrupted run could not be undone.
+            StateError: one is busy, or an interrupted run at it could not be undone.
         """
         end = monotonic() + PATIENCE
         while True:
-            notes = Session.recover(kernel, store)
+            stuck = recover_all(kernel, store)
+            notes = (*(note(one.error) for one in stuck), *Leases(kernel, store).settle())
             near = around(store, ids)
             locks = store.lock(near)
             locks.notes = notes
             # The one we waited for may have died; and somebody who undoes a dead one's run waits for us. It may
             # have put others on the networks, too.
-            if not pending(store, near) and set(around(store, ids)) <= set(near):
+            waiting = set(pending(store, near))
+            mine = [one.error for one in stuck if one.id in waiting and not force]
+            if waiting <= {one.id for one in stuck} and not mine and set(around(store, ids)) <= set(near):
                 return locks
             locks.close()
+            if mine:
+                raise mine[0]
             if monotonic() > end:
                 raise StateError("an interrupted run is being undone", "another runspec has been at it for "
                                  f"{PATIENCE:g} s", "try again when it is done")

@@ -78,7 +78,7 @@ class Gate:
         return fd, path
 
     def sweep(self) -> None:
-        """Remove the claims of runs that died."""
+        """Remove the claims of runs that died and left nothing to undo."""
         for path, alive in _files(self._store):
             if not alive:
                 self._store.kernel.remove_file(path)
@@ -110,7 +110,8 @@ def read(store: Store) -> list[Spec | Network]:
 
 
 def _files(store: Store) -> Iterator[tuple[str, bool]]:
-    """(path, whether its run lives) of each claim."""
+    """(path, whether its run lives, or died and could not be undone) of each claim."""
+    left = {one.partition("-")[2].partition(".")[0] for one in store.kernel.list_dir(f"{store.root}/journals")}
     for name in store.kernel.list_dir(f"{store.root}/{ROOM}"):
         path = f"{store.root}/{ROOM}/{name}"
         try:
@@ -120,7 +121,7 @@ def _files(store: Store) -> Iterator[tuple[str, bool]]:
                 continue
             raise
         try:
-            yield path, not journal.unheld(fd)
+            yield path, not journal.unheld(fd) or name.partition("-")[2].partition(".")[0] in left
         finally:
             store.kernel.close(fd)
 

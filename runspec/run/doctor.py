@@ -6,10 +6,11 @@ import os
 
 from runspec.errors import RunspecError
 from runspec.plan import needs
-from runspec.run import abilities, admission, doctor_firewall, listeners
+from runspec.run import abilities, admission, doctor_firewall, journal, listeners
 from runspec.run.leases import Leases
 from runspec.run.observe import read_host
 from runspec.run.probes import BASE, Answer, Probes, bad
+from runspec.run.recover import note
 from runspec.spec import rules_host
 from runspec.spec.model import Spec
 
@@ -87,6 +88,8 @@ def examine(kernel: Kernel, store: Store | RunspecError, wanted: list[Wanted]) -
     found = Checkup(facts, [Row("", BASE[0], "", probes.base())])
     if isinstance(store, RunspecError):
         found.base.append(Row("", "a state directory", "", bad(store.what, store.fix or "run it as root")))
+    else:
+        found.warnings = [note(error) for error in journal.left(store)]
     if not wanted:
         found.host += [_row(probes, "", word) for word in HOST]
         return found
@@ -98,7 +101,8 @@ def examine(kernel: Kernel, store: Store | RunspecError, wanted: list[Wanted]) -
                 kernel, store).refusals(one.model)]
         found.documents.append((one, rows))
     if not isinstance(store, RunspecError):
-        found.refused, found.warnings = admission.judge(kernel, store, host, wanted)
+        found.refused, warnings = admission.judge(kernel, store, host, wanted)
+        found.warnings += warnings
     return found
 
 

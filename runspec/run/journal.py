@@ -13,7 +13,7 @@ from struct import pack, unpack
 
 from runspec.errors import StateError, SyscallError
 from runspec.run import jsonlite
-from runspec.run.store import Store, boot_id
+from runspec.run.store import KINDS, Store, boot_id
 from runspec.spec.frozen import Frozen, items
 
 TYPE_CHECKING = False
@@ -24,6 +24,7 @@ VERSION = 1
 _F_OFD_GETLK, _F_OFD_SETLK = 36, 37
 _F_WRLCK, _F_UNLCK = 1, 2
 _FLOCK = "hhqqi4x"          # struct flock: type, whence, start, length, pid
+_LINES, _WHY = ".jsonl", ".why"
 
 
 def plain(value: Any) -> Any:
@@ -127,6 +128,30 @@ def parse_journal(text: bytes) -> tuple[dict[str, Any], list[Entry]]:
     return head, list(entries.values())
 
 
+def named(text: bytes) -> list[tuple[str, str]]:
+    """The (kind, name) pairs that a journal's run had locked; of a damaged one, what its Steps still tell of them."""
+    lines = text.split(b"\n")[:-1]
+    try:
+        found = [(kind, name) for kind, name in jsonlite.loads(lines[0])["begin"]]
+        if all(kind in KINDS and _plain(name) for kind, name in found):
+            return found
+    except (IndexError, ValueError, KeyError, TypeError):
+        pass
+    targets: dict[str, None] = {}
+    for line in lines:
+        try:
+            target = jsonlite.loads(line)["args"]["target"]
+        except (ValueError, KeyError, TypeError):
+            continue
+        if _plain(target):
+            targets[target] = None
+    return [(kind, name) for name in targets for kind in KINDS]
+
+
+def _plain(name: object) -> bool:
+    return isinstance(name, str) and name not in ("", ".", "..") and "/" not in name and "\0" not in name
+
+
 class Journal:
     """One journal file, locked and open.
 
@@ -136,13 +161,32 @@ class Journal:
     """
 
     def __init__(self, store: Store, name: str, fd: int) -> None:
-        self.id, self.path, self._store, self._fd = name, f"{store.root}/journals/{name}.jsonl", store, fd
+        self.id, self.path, self._store, self._fd = name, f"{store.root}/journals/{name}{_LINES}", store, fd
 
     @property
     def ids(self) -> list[tuple[str, str]]:
         """The (kind, name) pairs its run had locked."""
-        found: list[tuple[str, str]] = self._parsed()[0].get("ids", [])
-        return found
+        return named(self._store.kernel.try_read(self.path) or b"")
+
+    @property
+    def blocked(self) -> StateError | None:
+        """Why it could not be undone when that was tried last, None where nobody has failed at it."""
+        text = self._store.kernel.try_read(self._why)
+        try:
+            return StateError(**jsonlite.loads(text)) if text is not None else None
+        except (ValueError, TypeError):
+            return StateError(f"journal {self.id} could not be undone", self.path, "see `runspec apply`")
+
+    def block(self, error: StateError) -> None:
+        """Keep why it could not be undone, for who only looks; give up its lock."""
+        text = jsonlite.dumps({"what": error.what, "why": error.why, "fix": error.fix}) + "\n"
+        if self._store.kernel.try_read(self._why) != text.encode():
+            self._store.kernel.replace_file(self._why, text)
+        self.release()
+
+    @property
+    def _why(self) -> str:
+        return f"{self._store.root}/journals/{self.id}{_WHY}"
 
     def intent(self, index: int, step: Frozen, before: Any = None) -> None:
         """Say that this Step is about to be done; must return before its act.
@@ -165,6 +209,11 @@ class Journal:
         """
         return self._parsed()[1]
 
+    @property
+    def steps(self) -> int:
+        """How many Steps it can be seen to have begun."""
+        return (self._store.kernel.try_read(self.path) or b"").count(b'{"do":')
+
     def stale(self) -> bool:
         """Whether it is of an earlier boot: processes, links, cgroups and mounts are gone without us."""
         head, _ = self._parsed()
@@ -172,6 +221,8 @@ class Journal:
 
     def close(self) -> None:
         """The run is over, or undone: remove the file, then give up its lock."""
+        if self._store.kernel.exists(self._why):
+            self._store.kernel.remove_file(self._why)
         self._store.kernel.remove_file(self.path)
         self.release()
 
@@ -241,8 +292,11 @@ def open_journals(store: Store, take: bool = True) -> list[Journal]:
             being in anybody's way.
     """
     out = []
-    for file in sorted(store.kernel.list_dir(f"{store.root}/journals"), key=_age):
-        if not file.endswith(".jsonl"):
+    files = store.kernel.list_dir(f"{store.root}/journals")
+    for file in sorted(files, key=_age):
+        if not file.endswith(_LINES):
+            if take and file.endswith(_WHY) and file[:-len(_WHY)] + _LINES not in files:
+                store.kernel.remove_file(f"{store.root}/journals/{file}")       # somebody removed the journal by hand
             continue
         path = f"{store.root}/journals/{file}"
         try:
@@ -252,18 +306,33 @@ def open_journals(store: Store, take: bool = True) -> list[Journal]:
                 continue
             raise
         if (hold(fd) if take else unheld(fd)) and _same(store, fd, path):
-            out.append(Journal(store, file[:-len(".jsonl")], fd))
+            out.append(Journal(store, file[:-len(_LINES)], fd))
         else:
             os.close(fd)
     return out
 
 
-def pending(store: Store, ids: list[tuple[str, str]]) -> bool:
-    """Whether any journal names one of these, whose locks are held: then its run is dead, and not yet undone."""
-    for file in store.kernel.list_dir(f"{store.root}/journals"):
-        if file.endswith(".jsonl") and not set(ids).isdisjoint(Journal(store, file[:-len(".jsonl")], -1).ids):
-            return True
-    return False
+def pending(store: Store, ids: list[tuple[str, str]]) -> list[str]:
+    """The ids of journals that name one of these, whose locks are held: their runs are dead, and not yet undone."""
+    names = [file[:-len(_LINES)] for file in store.kernel.list_dir(f"{store.root}/journals") if file.endswith(_LINES)]
+    return [name for name in names if not set(ids).isdisjoint(Journal(store, name, -1).ids)]
+
+
+def left(store: Store) -> list[StateError]:
+    """What there is to tell of runs that died: why they could not be undone, or that nobody has tried it."""
+    out = []
+    for one in open_journals(store, take=False):
+        out.append(one.blocked or StateError(
+            f"a run was interrupted{words(one.ids)}", f"{one.path} says what it began",
+            "`runspec apply` or `runspec destroy`, of anything, takes that back first"))
+        one.release()
+    return out
+
+
+def words(ids: list[tuple[str, str]]) -> str:
+    """` at container foo1 and network lan0`; nothing where nobody knows."""
+    found = [f"{kind} {name}" for kind, name in sorted(set(ids))]
+    return f" at {', '.join(found[:-1])}{' and ' if found[1:] else ''}{found[-1]}" if found else ""
 
 
 def _age(file: str) -> tuple[int, str]:

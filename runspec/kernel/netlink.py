@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import socket
 import struct
-from operator import itemgetter
+from _operator import itemgetter
+from _socket import inet_ntop
 
 from runspec import abi
 from runspec.errors import HostError
@@ -153,7 +153,7 @@ def _int(data: bytes, span: tuple[int, int] | None, missing: int = 0) -> int:
 def _ip(family: int, raw: bytes) -> str:
     if len(raw) != (4 if family == abi.AF_INET else 16):
         raise _broken()
-    return socket.inet_ntop(family, raw)
+    return inet_ntop(family, raw)
 
 
 def parse_links(data: bytes) -> list[Link]:

@@ -36,6 +36,6 @@ def leave(answer: int) -> bytes:
 
 def tags(code: bytes) -> tuple[str, str]:
     """The tags that kernels give a program, 16 hexadecimal digits: by SHA-1, and as newer ones by SHA-256."""
-    import hashlib
+    from runspec.spec.sha import sha1, sha256
 
-    return (hashlib.sha1(code, usedforsecurity=False).hexdigest()[:16], hashlib.sha256(code).hexdigest()[:16])
+    return (sha1(code, usedforsecurity=False).hexdigest()[:16], sha256(code).hexdigest()[:16])

@@ -94,7 +94,7 @@ class World:
             return f"{self.root}/container.{one.name}.hosts"
         shared = f"networks.{'+'.join(networks)}.hosts"
         if len(shared) > FILE_NAME_MAX:
-            from hashlib import sha256
+            from runspec.spec.sha import sha256
             shared = f"networks.{sha256(shared.encode()).hexdigest()}.hosts"
         return f"{self.root}/{shared}"
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from hashlib import sha256
 
 from runspec.errors import HostError, SpecError, SyscallError
 from runspec.plan.steps.rootfs import STATE
 from runspec.plan.steps.seccomp import Filter, flags, number, rules
 from runspec.run import jsonlite
 from runspec.spec.model import Seccomp, Spec
+from runspec.spec.sha import sha256
 from runspec.spec.tree import to_tree
 
 TYPE_CHECKING = False

@@ -12,12 +12,12 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from hashlib import sha256
 
 from runspec.errors import HostError, SpecError, SyscallError
 from runspec.plan.steps.rootfs import STATE, layer_dir
 from runspec.run import accounts, busybox, jsonlite, layout, tools
 from runspec.spec.image import Image
+from runspec.spec.sha import sha256
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import errno
 import os
-from hashlib import sha256
 
 from runspec.errors import HostError, SyscallError
 from runspec.run import jsonlite
 from runspec.spec.image import Image
+from runspec.spec.sha import sha256
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ decided. Nothing is decided again: whoever may write the file decides what root 
 from __future__ import annotations
 
 import json
-from hashlib import sha256
 
 from runspec import __version__
 from runspec.errors import Mark, SpecError, StateError
@@ -20,6 +19,7 @@ from runspec.run.store import boot_id
 from runspec.spec.from_yaml import Place
 from runspec.spec.frozen import fields_of
 from runspec.spec.model import Network, Spec
+from runspec.spec.sha import sha256
 from runspec.spec.tree import from_tree, to_tree
 
 TYPE_CHECKING = False

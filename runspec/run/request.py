@@ -6,13 +6,12 @@ digest of the text it was applied from and the Spec that came of it, and equal t
 
 from __future__ import annotations
 
-from hashlib import sha256
-
 from runspec import __version__
 from runspec.errors import Mark, RunspecError, SpecError
 from runspec.run.apply import Wanted
 from runspec.spec import source
 from runspec.spec.model import Network, Spec
+from runspec.spec.sha import sha256
 from runspec.spec.tree import from_tree
 
 TYPE_CHECKING = False

@@ -8,7 +8,7 @@ kernel keeps it inside.
 from __future__ import annotations
 
 import os
-import signal
+from _signal import SIGKILL  # type: ignore[import-not-found]
 
 from runspec import abi
 from runspec.errors import HostError, SyscallError
@@ -64,7 +64,7 @@ def run(kernel: Kernel, name: str, args: Sequence[str], *, into: str = "", stdin
     program = find(kernel, name)
     table = Table()
     add, root = table.add, os.geteuid() == 0
-    add(abi.OP_PRCTL, a=abi.PR_SET_PDEATHSIG, b=signal.SIGKILL)     # a killed runspec leaves nobody at work
+    add(abi.OP_PRCTL, a=abi.PR_SET_PDEATHSIG, b=SIGKILL)     # a killed runspec leaves nobody at work
     add(abi.OP_SETSID)
     if root:
         add(abi.OP_UNSHARE, a=abi.CLONE_NEWNS | abi.CLONE_NEWNET | abi.CLONE_NEWIPC)

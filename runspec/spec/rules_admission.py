@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from itertools import pairwise
 from math import lcm
 
@@ -53,36 +52,38 @@ def check(models: Sequence[Model], capacity: Capacity) -> list[Finding]:
 
 def quotas(specs: Sequence[Spec], capacity: Capacity) -> list[Finding]:
     """Quotas that cannot all be used up."""
-    asked = [(one, demand) for one in specs if (demand := share(one))]
-    pinned: dict[frozenset[int], list[tuple[Spec, Fraction]]] = {}
+    asked, core = shares([(one, cpu.quota, cpu.period or units.PERIOD) for one in specs
+                          if (cpu := one.linux.resources.cpu).quota is not None and cpu.quota > 0])
+    pinned: dict[frozenset[int], int] = {}
     for one, demand in asked:
         if one.linux.resources.cpu.cpus:
-            pinned.setdefault(cores_of(one, capacity), []).append((one, demand))
+            mine = cores_of(one, capacity)
+            pinned[mine] = pinned.get(mine, 0) + demand
     out = []
-    for cores in overfull({cores: sum(d for _, d in those) for cores, those in pinned.items()}):
+    for cores in overfull(pinned, core):
         those = [(one, d) for one, d in asked if one.linux.resources.cpu.cpus and cores_of(one, capacity) <= cores]
         out.append(Finding(
-            parties=tuple(_cpu_party(one, d) for one, d in those),
-            what=f"{percent(sum(d for _, d in those))} of {named(cores)} are asked for",
+            parties=tuple(_cpu_party(one, percent(d, core)) for one, d in those),
+            what=f"{percent(sum(d for _, d in those), core)} of {named(cores)} are asked for",
             why=f"{'it has' if len(cores) == 1 else 'they have'} {100 * len(cores)}%, so that not all can have it",
             fix="lower a quota, or give one of them other cpus"))
     total = sum(d for _, d in asked)
-    if not out and total > len(capacity.cores):
+    if not out and total > len(capacity.cores) * core:
         out.append(Finding(
-            parties=tuple(_cpu_party(one, d) for one, d in asked), refused=False,
-            what=f"the quotas come to {percent(total)}", fix="lower some, if all are to be had at once",
+            parties=tuple(_cpu_party(one, percent(d, core)) for one, d in asked), refused=False,
+            what=f"the quotas come to {percent(total, core)}", fix="lower some, if all are to be had at once",
             why=f"this machine has {100 * len(capacity.cores)}%"))
     return out
 
 
-def _cpu_party(spec: Spec, demand: Fraction) -> Party:
-    return Party(kind="container", name=spec.name, path="linux.resources.cpu.quota", asks=percent(demand))
+def _cpu_party(spec: Spec, asks: str) -> Party:
+    return Party(kind="container", name=spec.name, path="linux.resources.cpu.quota", asks=asks)
 
 
-def share(spec: Spec) -> Fraction:
-    """The quota in cores, 0 for none."""
-    cpu = spec.linux.resources.cpu
-    return Fraction(cpu.quota, cpu.period or units.PERIOD) if cpu.quota is not None and cpu.quota > 0 else Fraction(0)
+def shares(asked: Sequence[tuple[Spec, int, int]]) -> tuple[list[tuple[Spec, int]], int]:
+    """What each asks (time, of each period) in parts of a core so small that all are whole, and a core in them."""
+    core = lcm(*(period for _, _, period in asked))
+    return [(one, time * (core // period)) for one, time, period in asked], core
 
 
 def cores_of(spec: Spec, capacity: Capacity) -> frozenset[int]:
@@ -91,18 +92,18 @@ def cores_of(spec: Spec, capacity: Capacity) -> frozenset[int]:
     return frozenset(units.numbers(text)) if text else frozenset(capacity.cores)
 
 
-def overfull(demands: dict[frozenset[int], Fraction | int]) -> list[frozenset[int]]:
+def overfull(demands: dict[frozenset[int], int], whole: int) -> list[frozenset[int]]:
     """Sets of cores of which more is asked than they have, apart from each other and as small as may be.
 
-    By the largest flow from demands to the cores they may use, each core giving 1 (Hall's condition for
+    By the largest flow from demands to the cores they may use, each core giving all (Hall's condition for
     shares): what the last search still reaches from demands left over are the cores that do not suffice.
 
     Args:
-        demands: set of cores -> how much time on any of them, in cores.
+        demands: set of cores -> how much time on any of them.
+        whole: what one core has, in the same parts.
     """
-    scale = lcm(*(Fraction(one).denominator for one in demands.values())) if demands else 1
-    left = {cores: int(demand * scale) for cores, demand in demands.items()}
-    room = dict.fromkeys((core for cores in demands for core in cores), scale)
+    left = dict(demands)
+    room = dict.fromkeys((core for cores in demands for core in cores), whole)
     used: dict[tuple[frozenset[int], int], int] = {}
     bad: list[set[int]] = []
     for start in sorted(demands, key=lambda cores: (len(cores), sorted(cores))):
@@ -146,10 +147,10 @@ def _way(start: frozenset[int], room: dict[int, int], used: dict[tuple[frozenset
     return reached
 
 
-def percent(value: Fraction | int) -> str:
+def percent(value: int, core: int) -> str:
     """A share of cores as people write it."""
-    number = value * 100
-    return f"{int(number) if number == int(number) else round(float(number), 2)}%"
+    whole, rest = divmod(value * 100, core)
+    return f"{round(value * 100 / core, 2) if rest else whole}%"
 
 
 def named(cores: Iterable[int]) -> str:
@@ -192,16 +193,18 @@ def _partitions(specs: Sequence[Spec], capacity: Capacity) -> list[Finding]:
 def _realtime(specs: Sequence[Spec], capacity: Capacity) -> list[Finding]:
     if capacity.realtime is None or capacity.realtime[1] <= 0 or capacity.realtime[0] < 0:
         return []
-    asked = [(one, Fraction(cpu.realtime_runtime, cpu.realtime_period or 1_000_000)) for one in specs
-             if (cpu := one.linux.resources.cpu).realtime_runtime]
-    total, budget = sum(share for _, share in asked), Fraction(*capacity.realtime)
-    if total <= budget:
+    asked, core = shares([(one, cpu.realtime_runtime, cpu.realtime_period or 1_000_000) for one in specs
+                          if (cpu := one.linux.resources.cpu).realtime_runtime])
+    total = sum(time for _, time in asked)
+    runtime, period = capacity.realtime
+    if total * period <= runtime * core:
         return []
     return [Finding(
         parties=tuple(Party(kind="container", name=one.name, path="linux.resources.cpu.realtimeRuntime",
-                            asks=percent(share)) for one, share in asked),
-        what=f"{percent(total)} of real-time are asked for", fix="lower a realtimeRuntime",
-        why=f"all groups together have {percent(budget)}, /proc/sys/kernel/sched_rt_runtime_us, sched-rt-group.rst")]
+                            asks=percent(time, core)) for one, time in asked),
+        what=f"{percent(total, core)} of real-time are asked for", fix="lower a realtimeRuntime",
+        why=f"all groups together have {percent(runtime, period)}, /proc/sys/kernel/sched_rt_runtime_us, "
+            "sched-rt-group.rst")]
 
 
 # -- memory ---------------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import select
 import stat
 from itertools import pairwise
@@ -141,8 +140,9 @@ def _bounded(data: bytes, path: str) -> bytes | SpecError:
 _BOMS = ((b"\xff\xfe\x00\x00", "utf-32-le"), (b"\x00\x00\xfe\xff", "utf-32-be"), (b"\xef\xbb\xbf", "utf-8"),
          (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
 # What YAML calls printable (1.2, production 1); all else must be written as an escape.
-_BAD = re.compile("[^\\t\\n\\r\\x20-\\x7e\\x85\\xa0-\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]")
-_BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
+_BAD = "[^\\t\\n\\r\\x20-\\x7e\\x85\\xa0-\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]"
+_PLAIN = bytes((0x9, 0xA, 0xD, *range(0x20, 0x7F)))     # those of ASCII
+_BREAK = "\r\n|[\r\n\x85\u2028\u2029]"
 
 
 def decode(data: bytes, file: str) -> str:
@@ -160,7 +160,11 @@ def decode(data: bytes, file: str) -> str:
         raise SpecError(f"not {codec[:6].rstrip('-').upper()}: byte 0x{body[error.start]:02x}",
                         "a spec file is UTF-8, or UTF-16 or UTF-32 with a byte order mark",
                         at=_mark(before, len(before), file)) from None
-    bad = _BAD.search(text)
+    if codec == "utf-8" and not body.translate(None, _PLAIN):
+        return text         # most files need no look by regular expression, whose import costs more than all this
+    import re
+
+    bad = re.search(_BAD, text)
     if bad:
         shown = f"U+{ord(bad.group()):04X}"
         at = _mark(text, bad.start(), file)
@@ -171,15 +175,12 @@ def decode(data: bytes, file: str) -> str:
 
 def _mark(text: str, index: int, file: str) -> Mark:
     """The place of a character, counted as libyaml counts."""
+    import re
+
     line, start = 1, 0
-    for found in _BREAK.finditer(text, 0, index):
+    for found in re.compile(_BREAK).finditer(text, 0, index):
         line, start = line + 1, found.end()
     return Mark(file, line, index - start + 1)
-
-
-_GIVE_UP = re.compile("^(?:\\.\\.\\.|%)|\r(?!\n)|[\x85\u2028\u2029]", re.M)
-_START = re.compile(r"^---(?=[ \t\r\n]|\Z)", re.M)
-_IDLE = re.compile(r"(?:[ \t]*(?:#.*)?(?:\n|\r\n|\Z))*\Z")
 
 
 def split(text: str) -> list[str] | None:
@@ -193,10 +194,17 @@ def split(text: str) -> list[str] | None:
         Pieces that joined give the text, each one document or nothing at all; None where only a
         parser can tell (directives, `...`, line breaks other than LF and CR LF).
     """
-    if _GIVE_UP.search(text):
+    # Without regular expressions, as in decode: a document that was applied before is known by its text.
+    lined = "\n" + text     # a line that begins at n in the text begins after a break at n in this
+    if "\n..." in lined or "\n%" in lined or "\r" in text.replace("\r\n", "") or (
+            not text.isascii() and any(mark in text for mark in "\x85\u2028\u2029")):
         return None
-    cuts = [found.start() for found in _START.finditer(text)]
-    if cuts and (cuts[0] == 0 or _IDLE.match(text[:cuts[0]])):
+    cuts, at = [], lined.find("\n---")
+    while at >= 0:
+        if text[at + 3:at + 4] in ("", " ", "\t", "\r", "\n"):
+            cuts.append(at)
+        at = lined.find("\n---", at + 1)
+    if cuts and all(line.lstrip(" \t")[:1] in ("", "\r", "#") for line in text[:cuts[0]].split("\n")):
         cuts = cuts[1:]
     edges = [0, *cuts, len(text)]
     return [text[start:end] for start, end in pairwise(edges)]

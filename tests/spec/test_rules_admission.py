@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -119,20 +118,21 @@ def test_no_budget_for_realtime() -> None:
 
 
 CORES = st.frozensets(st.integers(0, 4), min_size=1)
-SHARES = st.fractions(Fraction(1, 10), 3, max_denominator=12)
+WHOLE = 12
+SHARES = st.integers(1, 3 * WHOLE)
 
 
 @settings(max_examples=400, deadline=None)
 @given(st.dictionaries(CORES, SHARES, max_size=8))
-def test_exactly_when_some_cores_do_not_suffice(demands: dict[frozenset[int], Fraction]) -> None:
+def test_exactly_when_some_cores_do_not_suffice(demands: dict[frozenset[int], int]) -> None:
     """Hall's condition, tried on every set of cores: the same verdict, and every set told is one that fails it."""
-    def asked(cores: frozenset[int]) -> Fraction:
-        return sum((demand for mine, demand in demands.items() if mine <= cores), Fraction(0))
+    def asked(cores: frozenset[int]) -> int:
+        return sum(demand for mine, demand in demands.items() if mine <= cores)
 
     every = [frozenset(some) for size in range(1, 6) for some in itertools.combinations(range(5), size)]
-    bad = overfull(dict(demands))
-    assert bool(bad) == any(asked(cores) > len(cores) for cores in every)
-    assert all(asked(cores) > len(cores) for cores in bad)
+    bad = overfull(dict(demands), WHOLE)
+    assert bool(bad) == any(asked(cores) > len(cores) * WHOLE for cores in every)
+    assert all(asked(cores) > len(cores) * WHOLE for cores in bad)
     assert all(not one & other for one, other in itertools.combinations(bad, 2))
 
 

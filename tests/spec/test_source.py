@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import socket
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given, settings, strategies as st
 from yaml import CBaseLoader as Loader, YAMLError, load_all
 
 from runspec.errors import SpecError
@@ -42,6 +45,36 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_core_schema(text: str, value: object) -> None:
     found = scalar(text)
     assert (type(found), found) == (type(value), value)
+
+
+# YAML 1.2's core schema as regular expressions (section 10.3.2), which the module does without.
+INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]*)\Z|0o[0-7]+\Z|0x[0-9a-fA-F]+\Z")
+FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?\Z"
+                   r"|[-+]?\.(?:inf|Inf|INF)\Z|\.(?:nan|NaN|NAN)\Z")
+PARTS = st.sampled_from([*"0123456789+-.eExXoOabfFnN_i", ".inf", ".nan", "0x", "0o", "\u0663", "1" * 20, "1" * 40])
+
+
+@settings(max_examples=2000, deadline=None)
+@example([".inf"]).via("plain")
+@example(["-", ".nan"]).via("the sign that it may not have")
+@example(["0x", "\u0663"]).via("a digit of another script")
+@example(["1" * 40, "1"]).via("too long")
+@example(["0", "1" * 40]).via("too long, and text")
+@given(st.lists(PARTS, min_size=1, max_size=6))
+def test_numbers_are_those_of_the_core_schema(parts: list[str]) -> None:
+    text = "".join(parts)
+    wanted: object = text
+    if INTEGER.match(text):
+        wanted = int(text, 0) if text[1:2] in ("x", "o") else int(text)
+    elif FLOAT.match(text) and not re.match(r"[-+]?0[0-9]+\Z", text):
+        wanted = float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
+    try:
+        found = scalar(text)
+    except ValueError:
+        assert wanted is not text and len(text) > 40
+        return
+    assert wanted is text or len(text) <= 40
+    assert (type(found), str(found)) == (type(wanted), str(wanted))
 
 
 def test_marks_of_keys_and_values(here: Path) -> None:
@@ -83,6 +116,20 @@ def test_split_is_exact(text: str) -> None:
     "%YAML 1.2\n---\na: 1\n", "a: 1\n...\nb: 1\n", "a: 1\rb: 2\r", "a: x\u2028--- b\n"])
 def test_split_gives_up(text: str) -> None:
     assert source.split(text) is None
+
+
+@settings(max_examples=2000, deadline=None)
+@given(st.lists(st.sampled_from(["---", "\n", "\r\n", " ", "\t", "#", "a", "-", "...", "%", "\r", "\x85", "\xa0"]),
+                max_size=9).map("".join))
+def test_split_is_what_the_expressions_say(text: str) -> None:
+    """The rules of split, each as one regular expression."""
+    if re.search("^(?:\\.\\.\\.|%)|\r(?!\n)|[\x85\u2028\u2029]", text, re.M):
+        assert source.split(text) is None
+        return
+    cuts = [found.start() for found in re.finditer(r"^---(?=[ \t\r\n]|\Z)", text, re.M)]
+    if cuts and re.match(r"(?:[ \t]*(?:#.*)?(?:\n|\r\n|\Z))*\Z", text[:cuts[0]]):
+        cuts = cuts[1:]
+    assert source.split(text) == [text[start:end] for start, end in pairwise([0, *cuts, len(text)])]
 
 
 def test_a_piece_is_the_documents_own_text(here: Path) -> None:

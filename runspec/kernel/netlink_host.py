@@ -1,16 +1,15 @@
-"""What rtnetlink(7) answers about neighbours, filters and queueing disciplines, for those who ask for them."""
+"""What rtnetlink(7) answers about neighbours, sources of routes and flags of links, for those who ask for them."""
 
 from __future__ import annotations
 
 import struct
 
 from runspec import abi
-from runspec.kernel.netlink import _broken, _int, _ip, _Row, _text, attributes, messages
+from runspec.kernel.netlink import _broken, _int, _ip, _Row, attributes, messages
 
 TYPE_CHECKING = False
 
 _NEIGHBOUR = struct.Struct("=BxHiHBB")
-_TC = struct.Struct("=BxHiIII")
 _LINK = struct.Struct("=BxHiII")
 _ROUTE = struct.Struct("=BBBBBBBBI")
 
@@ -28,19 +27,6 @@ class Neighbour(_Row):
         protocol: int
 
 
-class Filter(_Row):
-    """A filter of a link's hook, tc(8): its place in the order ("pref") and, of a program, its name."""
-
-    __slots__ = ()
-    FIELDS = ("index", "hook", "order", "kind", "name")
-    if TYPE_CHECKING:
-        index: int  # type: ignore[assignment]
-        hook: int
-        order: int
-        kind: str
-        name: str
-
-
 def parse_neighbours(data: bytes) -> list[Neighbour]:
     """The neighbours of an RTM_GETNEIGH answer."""
     out = []
@@ -55,24 +41,6 @@ def parse_neighbours(data: bytes) -> list[Neighbour]:
         address = _ip(family, data[to[0]:to[1]]) if to and family in (abi.AF_INET, abi.AF_INET6) else ""
         out.append(Neighbour((index, address, data[mac[0]:mac[1]].hex(":") if mac else "", state,
                               data[protocol[0]] if protocol else 0)))
-    return out
-
-
-def parse_filters(data: bytes) -> list[Filter]:
-    """The filters of an RTM_GETTFILTER answer; of each order the kernel tells the order itself as well."""
-    out = []
-    for kind, start, end in messages(data):
-        if kind != abi.RTM_NEWTFILTER:
-            continue
-        if end - start < _TC.size:
-            raise _broken()
-        _, _, index, number, hook, info = _TC.unpack_from(data, start)
-        if not number:
-            continue
-        has = attributes(data, start + _TC.size, end).get
-        what, options = _text(data, has(abi.TCA_KIND)), has(abi.TCA_OPTIONS)
-        name = attributes(data, *options).get(abi.TCA_BPF_NAME) if options and what == "bpf" else None
-        out.append(Filter((index, hook, info >> 16, what, _text(data, name))))
     return out
 
 
@@ -104,18 +72,6 @@ def parse_ways(data: bytes) -> list[Way]:
         if oif:
             out.append(Way((f"{_ip(family, data[to[0]:to[1]])}/{bits}" if to else "default", oif, protocol,
                             _ip(family, data[source[0]:source[1]]) if source else "")))
-    return out
-
-
-def parse_hooked(data: bytes) -> list[tuple[int, str]]:
-    """(index of a link, kind of a queueing discipline on it) of an RTM_GETQDISC answer."""
-    out = []
-    for kind, start, end in messages(data):
-        if kind == abi.RTM_NEWQDISC:
-            if end - start < _TC.size:
-                raise _broken()
-            out.append((_TC.unpack_from(data, start)[2],
-                        _text(data, attributes(data, start + _TC.size, end).get(abi.TCA_KIND))))
     return out
 
 

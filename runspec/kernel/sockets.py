@@ -212,10 +212,11 @@ class Sockets:
         return nics.portraits(answers, foreign=foreign)
 
     def rows(self, what: str, request: bytes) -> list[Any]:
-        """The rows of a dump of the host's: links, addresses, routes, neighbours, filters, flags or hooked."""
-        from runspec.kernel import netlink, netlink_host
+        """The rows of a dump of the host's: links, addresses, routes, neighbours, ways, flags, qdiscs or filters."""
+        from runspec.kernel import netlink, netlink_host, traffic
 
-        parse = getattr(netlink_host, f"parse_{what}", None) or getattr(netlink, f"parse_{what}")
+        parse = next(found for room in (netlink, netlink_host, traffic)
+                     if (found := getattr(room, f"parse_{what}", None)) is not None)
         return [row for data in self.dump(request) for row in parse(data)]
 
     def drops_tags(self, name: str) -> bool:

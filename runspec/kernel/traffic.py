@@ -5,7 +5,7 @@ from __future__ import annotations
 from struct import Struct
 
 from runspec import abi
-from runspec.kernel.netlink import _Row, _text, attributes, messages
+from runspec.kernel.netlink import _broken, _Row, _text, attributes, messages
 
 TYPE_CHECKING = False
 
@@ -47,7 +47,8 @@ class Class(_Row):
 
 
 class Filter(_Row):
-    """A filter, tc(8): a program's name and tag, or the link that packets are sent through (0: none)."""
+    """A filter, tc(8): its place in the order ("pref"); a program's name and tag, or the link that packets are sent
+    through (0: none)."""
 
     __slots__ = ()
     FIELDS = ("index", "parent", "order", "kind", "name", "tag", "to")
@@ -65,15 +66,15 @@ def parse_qdiscs(data: bytes) -> list[Qdisc]:
     """The queueing disciplines of an RTM_GETQDISC answer."""
     out = []
     for kind, start, end in messages(data):
-        if kind != abi.RTM_NEWQDISC or end - start < _TC.size:
+        if kind != abi.RTM_NEWQDISC:
             continue
-        _, index, handle, parent, _ = _TC.unpack_from(data, start)
+        index, handle, parent, _ = _head(data, start, end)
         has = attributes(data, start + _TC.size, end)
         word, (at, to) = _text(data, has.get(abi.TCA_KIND)), has.get(abi.TCA_OPTIONS, (0, 0))
-        limit = _U32.unpack_from(data, at)[0] if word.endswith("fifo") and to - at >= _U32.size else 0
-        if word == "tbf":
+        limit = _number(data, _U32, at, to) if word in ("bfifo", "pfifo") and to else 0
+        if word == "tbf" and to:
             at, to = attributes(data, at, to).get(abi.TCA_TBF_PARMS, (0, 0))
-            limit = _U32.unpack_from(data, at + _LIMIT_AT)[0] if to - at >= _LIMIT_AT + _U32.size else 0
+            limit = _number(data, _U32, at + _LIMIT_AT, to)
         out.append(Qdisc((index, handle, parent, word, limit)))
     return out
 
@@ -82,44 +83,63 @@ def parse_classes(data: bytes) -> list[Class]:
     """The HTB classes of an RTM_GETTCLASS answer."""
     out = []
     for kind, start, end in messages(data):
-        if kind != abi.RTM_NEWTCLASS or end - start < _TC.size:
+        if kind != abi.RTM_NEWTCLASS:
             continue
-        _, index, handle, parent, _ = _TC.unpack_from(data, start)
+        index, handle, parent, _ = _head(data, start, end)
         has = attributes(data, start + _TC.size, end)
         if _text(data, has.get(abi.TCA_KIND)) != "htb" or abi.TCA_OPTIONS not in has:
             continue
         parts = attributes(data, *has[abi.TCA_OPTIONS])
         at, to = parts.get(abi.TCA_HTB_PARMS, (0, 0))
         if to - at < _CLASS.size:
-            continue
+            raise _broken()
         rate, ceil, buffer, cbuffer, prio = _CLASS.unpack_from(data, at)
-        if abi.TCA_HTB_RATE64 in parts:
-            rate = _U64.unpack_from(data, parts[abi.TCA_HTB_RATE64][0])[0]
-        if abi.TCA_HTB_CEIL64 in parts:
-            ceil = _U64.unpack_from(data, parts[abi.TCA_HTB_CEIL64][0])[0]
+        rate, ceil = (_number(data, _U64, *parts[word]) if word in parts else value
+                      for word, value in ((abi.TCA_HTB_RATE64, rate), (abi.TCA_HTB_CEIL64, ceil)))
         out.append(Class((index, handle, parent, rate, ceil, buffer, cbuffer, prio)))
     return out
 
 
 def parse_filters(data: bytes) -> list[Filter]:
-    """The filters of an RTM_GETTFILTER answer; of u32 only those that redirect."""
+    """The filters of an RTM_GETTFILTER answer; of each order the kernel tells the order itself as well."""
     out = []
     for kind, start, end in messages(data):
-        if kind != abi.RTM_NEWTFILTER or end - start < _TC.size:
+        if kind != abi.RTM_NEWTFILTER:
             continue
-        _, index, handle, parent, info = _TC.unpack_from(data, start)
+        index, handle, parent, info = _head(data, start, end)
+        if not handle:
+            continue
         has = attributes(data, start + _TC.size, end)
         word, options = _text(data, has.get(abi.TCA_KIND)), has.get(abi.TCA_OPTIONS)
-        parts = attributes(data, *options) if options and handle else {}
+        parts = attributes(data, *options) if options and word in ("bpf", "u32") else {}
         name, tag, to = "", "", 0
-        if word == "bpf" and abi.TCA_BPF_TAG in parts:
+        if word == "bpf":
             name = _text(data, parts.get(abi.TCA_BPF_NAME))
-            tag = data[slice(*parts[abi.TCA_BPF_TAG])].hex()
-        elif word == "u32" and abi.TCA_U32_ACT in parts:
+            tag = data[slice(*parts.get(abi.TCA_BPF_TAG, (0, 0)))].hex()
+        elif abi.TCA_U32_ACT in parts:
             to = _redirected(data, *parts[abi.TCA_U32_ACT])
-        if tag or to:
-            out.append(Filter((index, parent, info >> 16, word, name, tag, to)))
+        out.append(Filter((index, parent, info >> 16, word, name, tag, to)))
     return out
+
+
+def _head(data: bytes, start: int, end: int) -> tuple[int, int, int, int]:
+    """(index, handle, parent, info) of a message.
+
+    Raises:
+        HostError: it is cut short.
+    """
+    if end - start < _TC.size:
+        raise _broken()
+    _, index, handle, parent, info = _TC.unpack_from(data, start)
+    return index, handle, parent, info
+
+
+def _number(data: bytes, form: Struct, at: int, to: int) -> int:
+    """The number at a place that must hold it."""
+    if to - at < form.size:
+        raise _broken()
+    value: int = form.unpack_from(data, at)[0]
+    return value
 
 
 def _redirected(data: bytes, start: int, end: int) -> int:
@@ -129,7 +149,5 @@ def _redirected(data: bytes, start: int, end: int) -> int:
     if _text(data, action.get(abi.TCA_ACT_KIND)) != "mirred" or abi.TCA_ACT_OPTIONS not in action:
         return 0
     at, to = attributes(data, *action[abi.TCA_ACT_OPTIONS]).get(abi.TCA_MIRRED_PARMS, (0, 0))
-    if to - at < _MIRRED_LINK + 4 or _U32.unpack_from(data, at + _MIRRED_LINK - 4)[0] != abi.TCA_EGRESS_REDIR:
-        return 0
-    link: int = _U32.unpack_from(data, at + _MIRRED_LINK)[0]
-    return link
+    way, link = (_number(data, _U32, at + place, to) for place in (_MIRRED_LINK - _U32.size, _MIRRED_LINK))
+    return link if way == abi.TCA_EGRESS_REDIR else 0

@@ -230,7 +230,7 @@ class Sight:
         """(bytes/s, ticks, bytes) of the bucket that holds a direction, None where none does."""
         index = self.index
         if not leaves:
-            sent = [one.to for one in self.rows if one.index == index and type(one).__name__ == "Filter"
+            sent = [one.to for one in self.rows if one.index == index and type(one).__name__ == "Filter" and one.to
                     and one.parent == tc.INGRESS_HOOK and one.order == REDIRECT]
             if not self.ready or sent != [self.number]:
                 return None
@@ -249,7 +249,7 @@ class Sight:
         """The tag of the program that marks a direction, "" where there is none."""
         hook = tc.EGRESS_HOOK if leaves else tc.INGRESS_HOOK
         found = [one.tag for one in self.rows if one.index == self.index and type(one).__name__ == "Filter"
-                 and one.parent == hook and one.order == MARKS]
+                 and one.parent == hook and one.order == MARKS and one.tag]
         return found[0] if len(found) == 1 else ""
 
 

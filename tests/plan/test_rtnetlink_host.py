@@ -12,8 +12,8 @@ from pyroute2.netlink.rtnl import marshal
 
 from runspec import abi
 from runspec.errors import HostError
-from runspec.kernel import netlink_host
-from runspec.plan import rtnetlink, rtnetlink_host as host, rtnetlink_links
+from runspec.kernel import netlink_host, traffic
+from runspec.plan import bpf, rtnetlink, rtnetlink_host as host, rtnetlink_links, tag_bpf
 
 
 def decode(message: bytes) -> tuple[Any, dict[str, Any]]:
@@ -94,7 +94,7 @@ print(json.dumps({
     "neighbours": [list(one) for one in kernel.rows("neighbours", host.dump_neighbours()) if one.index == 99],
     "heard": [one.mac for one in kernel.rows("neighbours", host.dump_heard()) if one.index == parent],
     "flags": dict(kernel.rows("flags", rtnetlink.dump_links()))[parent], "parent": parent,
-    "hooked": [list(one) for one in kernel.rows("hooked", tc.dump_qdiscs()) if one[0] == parent],
+    "hooked": [one.kind for one in kernel.rows("qdiscs", tc.dump_qdiscs()) if one.index == parent],
     "filters": [list(one) for one in kernel.rows("filters", tc.dump_filters(parent, tc.INGRESS_HOOK))],
     "none": kernel.rows("filters", tc.dump_filters(99, tc.INGRESS_HOOK))}))
 for to in ("10.9.0.5", "fd09::5"):
@@ -116,8 +116,10 @@ def test_the_kernel_obeys(netns: Netns) -> None:
     assert sorted(one[1:] for one in told["neighbours"] if one[4]) == [
         [to, "02:00:00:00:00:06", abi.NUD_PERMANENT, rtnetlink.OURS] for to in ("10.9.0.5", "fd09::5")]
     assert "02:00:00:00:00:07" in told["heard"] and told["flags"] & abi.IFF_ALLMULTI
-    assert [told["parent"], "clsact"] in told["hooked"] and told["none"] == []
-    assert told["filters"] == [[told["parent"], 0xFFFFFFF2, 20490, "bpf", "runspec:a:b"]]
+    assert "clsact" in told["hooked"] and told["none"] == []
+    assert [[*one[:5], *one[6:]] for one in told["filters"]] == [
+        [told["parent"], 0xFFFFFFF2, 20490, "bpf", "runspec:a:b", 0]]
+    assert told["filters"][0][5] in bpf.tags(tag_bpf.untag(10, "802.1Q", 99))
     link = json.loads(netns.run("ip", "-j", "addr", "show", "rs0").stdout)[0]
     assert "NOARP" in link["flags"] and link["addr_info"] == [] and link["address"] == "02:00:00:00:00:05"
     assert netns.run("ip", "neigh", "show", "dev", "rs0", "nud", "permanent").stdout == ""
@@ -125,14 +127,17 @@ def test_the_kernel_obeys(netns: Netns) -> None:
     assert "02:00:00:00:00:07" not in netns.run("bridge", "fdb", "show", "dev", "p0").stdout
 
 
-@pytest.mark.parametrize("parse", [netlink_host.parse_neighbours, netlink_host.parse_filters, netlink_host.parse_hooked,
-                                   netlink_host.parse_flags, netlink_host.parse_ways])
+# What reads an answer -> the message that it is made of.
+READERS: dict[Any, int] = {
+    netlink_host.parse_neighbours: abi.RTM_NEWNEIGH, netlink_host.parse_flags: abi.RTM_NEWLINK,
+    netlink_host.parse_ways: abi.RTM_NEWROUTE, traffic.parse_filters: abi.RTM_NEWTFILTER,
+    traffic.parse_qdiscs: abi.RTM_NEWQDISC, traffic.parse_classes: abi.RTM_NEWTCLASS}
+
+
+@pytest.mark.parametrize("parse", READERS)
 def test_cut_short(parse: Any) -> None:
     """An answer whose lengths lead outside is an error of its own."""
-    kinds = {netlink_host.parse_neighbours: abi.RTM_NEWNEIGH, netlink_host.parse_filters: abi.RTM_NEWTFILTER,
-             netlink_host.parse_hooked: abi.RTM_NEWQDISC, netlink_host.parse_flags: abi.RTM_NEWLINK,
-             netlink_host.parse_ways: abi.RTM_NEWROUTE}
-    head = kinds[parse].to_bytes(2, "little") + bytes(10)
+    head = READERS[parse].to_bytes(2, "little") + bytes(10)
     assert parse((20).to_bytes(4, "little") + bytes((0xEE, 0xEE)) + bytes(14)) == []
     for size, data in ((20, bytes(4)), (60, bytes(4))):
         with pytest.raises(HostError, match="cut short"):

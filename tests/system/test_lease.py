@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 import yaml
 from conftest import Cli, Netns, assert_nothing_leaked, requires
+from iperf import TCP, Server, measured, udp
 from kernels import SLOWER
 from machine import Picture
 from test_qos import MBIT, SEND, WATCH, flooded, near, passing
@@ -373,6 +374,12 @@ def test_held_and_marked(lab: Host) -> None:
                 # Who sends may get no turn on an emulated machine, and nothing arrives of what was not sent.
                 found = max(passing(sees_it, link) for _ in range(2))
                 assert near(found, rate * MBIT), (link, rate, found)
+    lab.verbs("apply", held(4))
+    with Server(inside):
+        for words in (TCP, udp(6 * MBIT)):
+            for back in (False, True):
+                got = measured([], "10.95.0.2", *words, back=back)
+                assert near(got, 4 * MBIT), (words, back, got)
     assert lab.verbs("diff", lab.file()) == "" and lab.state()["pid"] == init
     lab.verbs("apply", lab.write())
     lab.home(gone=False)

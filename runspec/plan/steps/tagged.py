@@ -173,7 +173,7 @@ def in_words(one: Interface, link: str) -> str:
 
 
 def _hooked(kernel: Any, index: int) -> bool:
-    return any(one == index and kind in HOOKS for one, kind in kernel.rows("hooked", tc.dump_qdiscs()))
+    return any(one.index == index and one.kind in HOOKS for one in kernel.rows("qdiscs", tc.dump_qdiscs()))
 
 
 def _all_multicast(kernel: Any, index: int) -> bool:
@@ -244,7 +244,7 @@ def _bearer(kernel: Any, one: Interface, who: str) -> Any:
     try:
         return parent_of(kernel, one.parent or "")
     except HostError:
-        hooked = {index for index, kind in kernel.rows("hooked", tc.dump_qdiscs()) if kind in HOOKS}
+        hooked = {row.index for row in kernel.rows("qdiscs", tc.dump_qdiscs()) if row.kind in HOOKS}
         return next((link for link in kernel.rows("links", rtnetlink.dump_links()) if link.index in hooked and any(
             owner(found.name)[0] == who and found.order != TAG_ORDER for found in _filters(kernel, link.index))), None)
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 
-from runspec.bench import measure, world
+from runspec.bench import comparison, measure, table, world
 from runspec.bench.contender import ALWAYS, CONTENDERS, USUAL
-from runspec.bench.results import Results, compare, from_tree, to_tree
+from runspec.bench.results import Results, from_tree, to_tree
 from runspec.bench.suite import SUITES
+from runspec.cli import render
 from runspec.cli.words import nearest, plain, quoted
 from runspec.errors import UsageError
 
@@ -17,11 +19,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
-    from runspec.bench.results import Slower
     from runspec.cli.words import Words
 
 # What `--out` writes, by the ending of the name.
-ENDINGS = {".json": "json", ".txt": "text"}
+ENDINGS = {".json": "json", ".txt": "text", ".html": "html"}
+WIDTH = 80          # of lines in a file
 MOST_COUNT = 1000
 MOST_ROUNDS = 1000
 
@@ -30,7 +32,7 @@ def run(words: Words) -> int:
     """Measure, or read an older run; then print, write and compare."""
     settings = asked(words)
     outs = [(name, form_of(name)) for name in words.values("out")]
-    before = read(words.value("compare")) if words.flag("compare") else None
+    before = (words.value("compare"), read(words.value("compare"))) if words.flag("compare") else None
     if words.flag("list"):
         print(listing())
         return 0
@@ -40,8 +42,9 @@ def run(words: Words) -> int:
         results = from_tree(world.measure({**settings, "debug": words.debug}), "the measuring process")
     for name, form in outs:
         with open(name, "w", encoding="utf-8") as file:
-            file.write(shown(results, before, form) + "\n")
-    print(shown(results, before, words.value("output", "text")))
+            file.write(shown(results, before, form, WIDTH, False) + "\n")
+    colour = render.coloured()
+    print(shown(results, before, words.value("output", "text"), columns() if sys.stdout.isatty() else WIDTH, colour))
     return 0
 
 
@@ -125,43 +128,32 @@ def read(name: str) -> Results:
     return from_tree(tree, plain(name))
 
 
-def shown(results: Results, before: Results | None, form: str) -> str:
-    """Results in one form, with the comparison where an older run is given."""
-    changes = compare(before, results) if before is not None else None
+def shown(results: Results, before: tuple[str, Results] | None, form: str, width: int, colour: bool) -> str:
+    """Results in one form.
+
+    Args:
+        before: file and results of the older run that these are compared with.
+        width: of lines of text, in columns; colour: whether they have it.
+    """
+    compared = None if before is None else comparison.comparison(before[1], results, before[0])
     if form == "json":
         tree = to_tree(results)
-        if changes is not None:
-            tree["worse"], tree["better"] = ([change_tree(one) for one in each] for each in changes)
-        return json.dumps(tree, ensure_ascii=False)
-    text = plain_lines(
-        [f"{one.name}: {one.value:.3g}" for one in results.ratios]
-        + [f"{one.suite} {one.contender} {one.figure} {one.case} {one.at}: {one.median:.4g} {one.unit}"
-           for one in results.series] + [f"{one.suite} {one.contender}: missing: {one.why}" for one in results.missing])
-    return text if changes is None else f"{text}\n\n{comparison(*changes)}"
+        if compared is not None:
+            tree["compared"] = comparison.to_tree(compared)
+        return json.dumps(tree)
+    if form == "html":
+        from runspec.bench.page import page
+
+        return page(results, compared)
+    text = table.text(results, width, colour)
+    return text if compared is None else f"{text}\n\n{table.compared(compared, width, colour)}"
 
 
-def change_tree(one: Slower) -> dict[str, Any]:
-    """A change of a figure between two runs as plain JSON."""
-    suite, figure, case, at = one.series.key
-    tree = {"suite": suite, "figure": figure, "contender": one.series.contender, "unit": one.series.unit,
-            "before": one.before, "now": one.now, "change": one.change, "noise": one.beyond}
-    return tree | ({"case": case} if case else {}) | ({"at": at} if one.series.at is not None else {})
+def columns() -> int:
+    """Of the terminal, COLUMNS where the user says so."""
+    from shutil import get_terminal_size
 
-
-def comparison(worse: Iterable[Slower], better: Iterable[Slower]) -> str:
-    """What got worse and what got better, a line each."""
-    lines = []
-    for head, rows in (("worse than before, beyond the noise of both runs", tuple(worse)),
-                       ("better than before", tuple(better))):
-        if rows:
-            lines.append(f"{head}:")
-        for one in rows:
-            name = " ".join(filter(None, (one.series.suite, one.series.contender, one.series.figure, one.series.case,
-                                          "" if one.series.at is None else f"at {one.series.at:g}")))
-            lines.append(f"  {name}: {one.before:.4g} -> {one.now:.4g} {one.series.unit}, "
-                         f"{abs(one.change - 1) * 100:.0f} % {'worse' if one.change > 1 else 'better'} "
-                         f"(noise {one.beyond * 100:.0f} %)")
-    return "\n".join(lines) or "nothing differs from before by more than the noise of both runs"
+    return get_terminal_size((WIDTH, 24)).columns
 
 
 def listing() -> str:

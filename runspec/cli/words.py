@@ -107,8 +107,8 @@ VERBS = (
         "measure what a container costs and how well it isolates, beside other runtimes",
         (Operand("SUITE", "suite", 0, MANY),),
         (
-            _OUTPUT,
-            Option("out", "", "FILE", "write the results there as well; its ending says how", many=True),
+            Option("output", "o", "FORMAT", "text, json or html", ("text", "json", "html")),
+            Option("out", "", "FILE", "write the results there as well; .txt, .json or .html says how", many=True),
             Option("list", "l", "", "show suites and contenders, and what is missing for them"),
             Option("quick", "", "", "fewer rounds, in two minutes"),
             Option("full", "", "", "every peer that is installed, and more rounds"),

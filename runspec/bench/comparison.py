@@ -1,0 +1,99 @@
+"""Two runs side by side: what the machine and its programs became, what got slower, what got faster."""
+
+from __future__ import annotations
+
+from runspec.bench.results import Slower, compare
+from runspec.spec.frozen import Frozen
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+    from runspec.bench.results import Results
+
+# What says nothing about the machine itself.
+PASSING = ("when", "load before")
+HERO = "runspec"
+
+
+class Other(Frozen):
+    """Something of the machine, of a program or of the words of a run that is not as it was; "" where it was not."""
+
+    name: str
+    before: str
+    now: str
+
+
+class Comparison(Frozen):
+    """What differs between an older run and a newer one.
+
+    Args:
+        file: of the older one; when: it was.
+        others: what else differs than the figures, and may be the reason.
+        worse, better: beyond the noise, runspec's own first, the largest change first.
+        compared: how many figures are in both; gone, added: how many in one alone.
+    """
+
+    file: str
+    when: str
+    others: tuple[Other, ...]
+    worse: tuple[Slower, ...]
+    better: tuple[Slower, ...]
+    compared: int
+    gone: int
+    added: int
+
+    @property
+    def verdict(self) -> str:
+        """One sentence about runspec's own figures."""
+        worse, better = (sum(one.series.contender == HERO and one.alone for one in found)
+                         for found in (self.worse, self.better))
+        if not worse and not better:
+            return "No figure of runspec differs beyond the noise and what the machine became."
+        return f"{counted(worse)} of runspec got worse, {better or 'none'} got better."
+
+
+def counted(number: int) -> str:
+    """`No figure`, `1 figure`, `3 figures`."""
+    return f"{number or 'No'} figure{'' if number < 2 else 's'}"
+
+
+def comparison(old: Results, new: Results, file: str) -> Comparison:
+    """Compare two runs.
+
+    Args:
+        file: the older one's, as the user named it.
+    """
+    before, now = ({(one.key, one.contender) for one in run.series} for run in (old, new))
+    worse, better = (tuple(sorted(found, key=lambda one: one.series.contender != HERO))
+                     for found in compare(old, new))
+    others = [*_differ(old.machine, new.machine), *_differ(old.versions, new.versions),
+              *_differ(old.settings, new.settings)]
+    return Comparison(file=file, when=old.machine.get("when", ""), others=tuple(others), worse=worse, better=better,
+                      compared=len(before & now), gone=len(before - now), added=len(now - before))
+
+
+def _differ(before: dict[str, str], now: dict[str, str]) -> list[Other]:
+    return [Other(name=name, before=before.get(name, ""), now=now.get(name, ""))
+            for name in dict.fromkeys((*before, *now))
+            if name not in PASSING and before.get(name, "") != now.get(name, "")]
+
+
+def amount(change: float) -> str:
+    """A factor as the part that it adds: 1.24 is `+24 %`, 0.5 is `-50 %`."""
+    part = (change - 1) * 100
+    return f"{part:+.0f} %" if abs(part) >= 9.5 else f"{part:+.1f} %"
+
+
+def to_tree(found: Comparison) -> dict[str, Any]:
+    """What `-o json` prints of it."""
+    def rows(slower: Iterable[Slower]) -> list[dict[str, Any]]:
+        return [{"suite": one.series.suite, "figure": one.series.figure, "case": one.series.case,
+                 "at": one.series.at, "contender": one.series.contender, "unit": one.series.unit,
+                 "before": one.before, "now": one.now, "change": one.change, "noise": one.beyond,
+                 "others": one.others, "alone": one.alone} for one in slower]
+
+    return {"file": found.file, "when": found.when, "compared": found.compared, "gone": found.gone,
+            "added": found.added, "worse": rows(found.worse), "better": rows(found.better),
+            "others": [{"name": one.name, "before": one.before, "now": one.now} for one in found.others]}

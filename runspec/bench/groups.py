@@ -1,0 +1,174 @@
+"""Results in the order in which they are read, and the words and numbers that all reports of them share."""
+
+from __future__ import annotations
+
+from runspec.bench.results import HIGHER
+from runspec.spec.frozen import Frozen
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from runspec.bench.results import Missing, Ratio, Results, Series
+
+# What the others are held against, then ours, then the peers as they come.
+FIRST = ("native", "floor", "runspec")
+# Suite -> its title, and what it measured.
+SUITES = {
+    "cpu": ("CPU", "How fast a program that only computes is in a container."),
+    "memory": ("Memory", "How fast main memory is read and written from a container."),
+    "network": ("Network", "What a message of one TCP connection takes, and how much of it arrives in a second, "
+                           "by the kind of link between the two ends."),
+    "isolation": ("Isolation", "How much slower an LU solver in one container becomes while a program in another "
+                               "one takes all it can get."),
+    "start": ("Start", "What it takes to start containers, to look at them and to remove them, "
+                       "alone and many at the same time."),
+    "exec": ("Exec", "What a further program in a running container takes."),
+}
+BINARY = ("B", "KiB", "MiB", "GiB", "TiB")
+
+
+class Group(Frozen):
+    """All series of one figure: what stands in one table and is drawn to one scale.
+
+    Args:
+        suite, figure, unit, better, along: as of every Series in it.
+        series: in the order of the run.
+    """
+
+    suite: str
+    figure: str
+    unit: str
+    better: str
+    along: str
+    series: tuple[Series, ...]
+
+    @property
+    def cases(self) -> tuple[str, ...]:
+        """In the order of the run."""
+        return tuple(dict.fromkeys(one.case for one in self.series))
+
+    @property
+    def contenders(self) -> tuple[str, ...]:
+        """In the order in which every report has them."""
+        return order(one.contender for one in self.series)
+
+    @property
+    def points(self) -> tuple[float, ...]:
+        """Where a curve has its points; empty where nothing is one."""
+        return tuple(sorted({one.at for one in self.series if one.at is not None}))
+
+    def find(self, case: str, contender: str, at: float | None = None) -> Series | None:
+        """The first series at one place."""
+        return next((one for one in self.series if (one.case, one.contender, one.at) == (case, contender, at)), None)
+
+    @property
+    def title(self) -> str:
+        """`apply, ms: less is better`."""
+        return f"{self.figure}, {unit(self.unit)}: {'more' if self.better == HIGHER else 'less'} is better"
+
+
+def order(names: Iterable[str]) -> tuple[str, ...]:
+    """Contenders without doubles: those of FIRST, then the others as they come."""
+    found = dict.fromkeys(names)
+    return (*(name for name in FIRST if name in found), *(name for name in found if name not in FIRST))
+
+
+def suites(results: Results) -> tuple[str, ...]:
+    """Those that were run or are missing, in the order of SUITES, then what else there is."""
+    found = dict.fromkeys([*(one.suite for one in results.series), *(one.suite for one in results.missing)])
+    return (*(name for name in SUITES if name in found), *(name for name in found if name not in SUITES))
+
+
+def groups(results: Results, suite: str) -> tuple[Group, ...]:
+    """A suite's series by figure; curves apart from single values."""
+    found: dict[tuple[str, str, str, str, bool], list[Series]] = {}
+    for one in results.of(suite):
+        found.setdefault((one.figure, one.unit, one.better, one.along, one.at is None), []).append(one)
+    return tuple(Group(suite=suite, figure=figure, unit=unit, better=better, along=along, series=tuple(series))
+                 for (figure, unit, better, along, _), series in found.items())
+
+
+def missing(results: Results, suite: str) -> tuple[Missing, ...]:
+    """What a suite could not measure."""
+    return tuple(one for one in results.missing if one.suite == suite)
+
+
+def plain(text: str) -> str:
+    """Text of a file or of another program that is safe on a terminal and in a page: a line without controls."""
+    return "".join(c if c.isprintable() else " " if c.isspace() else "?" for c in text)
+
+
+def title(suite: str) -> str:
+    """What a suite is called in a heading."""
+    return SUITES[suite][0] if suite in SUITES else suite[:1].upper() + suite[1:]
+
+
+def number(value: float, unit: str = "") -> str:
+    """Four digits that count, three below 1, of a percentage one behind the point; no exponent to take apart."""
+    size = abs(value)
+    if size != size or size == float("inf"):
+        return "infinite" if value > 0 else "none"
+    if unit == "%":
+        return f"{value:.1f}".replace("-0.0", "0.0")
+    if size >= 1000 or value == 0:
+        return f"{value:.0f}"
+    places = next((places for least, places in ((100, 1), (10, 2), (0.1, 3), (0.01, 4)) if size >= least), 5)
+    return f"{value:.{places}f}"
+
+
+def unit(word: str) -> str:
+    """As people write it: `us` is µs."""
+    return {"us": "µs"}.get(word, word)
+
+
+def part(one: Series, whole: Series) -> str:
+    """One median as a part of another, `99.8%` or `7.5 times`; "" where that says nothing."""
+    if one.unit == "%" or not whole.median:
+        return ""
+    share = one.median / whole.median
+    return f"{share:.1%}" if abs(share) < 2 else f"{number(share)} times"
+
+
+def size(value: float) -> str:
+    """Bytes for people: `48 B`, `1.5 KiB`, `8 MiB`."""
+    for unit in BINARY[:-1]:
+        if value < 1024:
+            return f"{value:.4g} {unit}"
+        value /= 1024
+    return f"{value:.4g} {BINARY[-1]}"
+
+
+def point(at: float, along: str) -> str:
+    """A place on a curve: bytes as bytes, all else as a number."""
+    return size(at) if along.startswith("byte") else f"{at:.12g}"
+
+
+def aim(ratio: Ratio) -> str:
+    """`at least 0.99`, `0.5 to 2`, "" where nothing is asked."""
+    if ratio.least is not None and ratio.most is not None:
+        return f"{ratio.least:.12g} to {ratio.most:.12g}"
+    if ratio.least is not None:
+        return f"at least {ratio.least:.12g}"
+    return f"at most {ratio.most:.12g}" if ratio.most is not None else ""
+
+
+def verdict(ratio: Ratio) -> str:
+    """`reached`, `missed`, "" where nothing is asked."""
+    return {True: "reached", False: "missed", None: ""}[ratio.good]
+
+
+def narrow(ratio: Ratio) -> bool:
+    """Whether what is asked lies between the quartiles: another run may well find otherwise."""
+    return any(one is not None and ratio.low <= one <= ratio.high for one in (ratio.least, ratio.most))
+
+
+def summary(ratios: Iterable[Ratio]) -> str:
+    """`17 of 19 figures are reached`; "" where none is asked for."""
+    asked = [one.good for one in ratios if one.good is not None]
+    return f"{sum(asked)} of {len(asked)} figures are reached" if asked else ""
+
+
+def commands(results: Results, suite: str) -> tuple[tuple[str, str], ...]:
+    """(contender, command line) of a suite, each command line once."""
+    return tuple(dict.fromkeys((one.contender, one.command) for one in results.of(suite) if one.command))

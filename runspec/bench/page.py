@@ -1,0 +1,294 @@
+"""Results as one HTML page that needs nothing else: no script, no file, no network."""
+
+from __future__ import annotations
+
+from runspec.bench import groups, literature, plots, style
+from runspec.bench.comparison import amount
+from runspec.bench.groups import number
+from runspec.bench.plots import Bar, Curve, esc
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from runspec.bench.comparison import Comparison
+    from runspec.bench.groups import Group
+    from runspec.bench.results import Ratio, Results, Series, Slower
+
+# Nothing may be loaded, and nothing may run.
+POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+HATCH = ('<svg width="0" height="0" aria-hidden="true" style="position:absolute"><defs><pattern id="hatch" width="5" '
+         'height="5" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><path d="M0,0v5" '
+         'class="hatch"/></pattern></defs></svg>')
+OPEN = 16           # rows of a table that stands beside its plots; longer ones are folded
+NOISY = '<abbr title="the rounds differ by more than 5 %">~</abbr>'
+
+
+def page(results: Results, compared: Comparison | None = None) -> str:
+    """The whole page.
+
+    Args:
+        compared: with an older run.
+    """
+    return Page(results).html(compared)
+
+
+class Page:
+    """One page; it gives every contender one colour, marker and kind of line throughout."""
+
+    def __init__(self, results: Results) -> None:
+        self.results = results
+        known = [name for name in style.CONTENDERS if name != "literature"]
+        names = groups.order(one.contender for one in results.series)
+        strange = [name for name in names if name not in known]
+        free = [name for name in known if name not in names] or known
+        self.styles = {name: name if name in known else free[strange.index(name) % len(free)] for name in names}
+        self.places = {name: known.index(self.styles[name]) for name in names}
+
+    def html(self, compared: Comparison | None) -> str:
+        """The document."""
+        machine = self.results.machine
+        told = " · ".join(esc(machine[word]) for word in ("processor", "memory", "kernel", "distribution", "when")
+                          if machine.get(word))
+        sections = [("ratios", "Ratios", self.ratios())] if self.results.ratios else []
+        sections += [("compared", "Compared", comparison(compared))] if compared else []
+        sections += [(f"suite-{index}", groups.title(name), self.suite(name))
+                     for index, name in enumerate(groups.suites(self.results))]
+        sections.append(("where", "Where and how", self.where()))
+        links = "".join(f'<a href="#{key}">{esc(title)}</a>' for key, title, _ in sections)
+        body = "".join(f'<section id="{key}" aria-labelledby="{key}-h"><h2 id="{key}-h">{esc(title)}</h2>{inner}'
+                       "</section>\n" for key, title, inner in sections)
+        summary = groups.summary(self.results.ratios)
+        verdict = f'<p class="verdict">{summary}.</p>' if summary else ""
+        return (f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">\n'
+                f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
+                f'<meta name="viewport" content="width=device-width,initial-scale=1">\n'
+                f'<meta name="color-scheme" content="light dark">\n'
+                f"<title>runspec bench{f' · {told}' if told else ''}</title>\n<style>{style.sheet()}</style></head>\n"
+                f'<body>{HATCH}<div class="page"><header><h1>runspec bench</h1><p class="muted machine">{told}</p>'
+                f'{verdict}<nav aria-label="Sections">{links}</nav></header>\n'
+                f"<main>{body}</main></div></body></html>\n")
+
+    # -- ratios ---------------------------------------------------------------------------------------
+
+    def ratios(self) -> str:
+        """What is looked for first: runspec over others, what it should be and whether it is."""
+        ends = plots.span([one for ratio in self.results.ratios
+                           for one in (ratio.value, ratio.low, ratio.high, ratio.least, ratio.most, 0.5, 2)
+                           if one is not None and 0 < one < float("inf")])
+        rows = "".join(self.ratio(one, ends) for one in self.results.ratios)
+        return ('<p>Each ratio is made round by round, so that what disturbs a round disturbs both; its median and '
+                'quartiles are shown. The shade is where it should be, the thin line is 1; ~ marks a verdict that '
+                'the spread leaves open.</p>'
+                f'<table class="ratios"><thead><tr><th scope="col">runspec over</th><th scope="col">value</th>'
+                f'<th scope="col" class="spread">quartiles</th><th scope="col" class="plotted l">'
+                f'{plots.ratio_axis(ends)}</th><th scope="col" class="l aimed">should be</th>'
+                f'<th scope="col" class="l">verdict</th></tr></thead><tbody>{rows}</tbody></table>')
+
+    def ratio(self, one: Ratio, ends: tuple[float, float]) -> str:
+        """A row."""
+        sign = {True: '<span class="good">✓ reached</span>', False: '<span class="bad">✗ missed</span>',
+                None: ""}[one.good]
+        if groups.narrow(one):
+            sign += ' <abbr title="what it should be lies between the quartiles">~</abbr>'
+        plot = plots.forest(f"{one.name}: {number(one.value)}", one.value, one.low, one.high, one.least, one.most, ends)
+        return (f'<tr><th scope="row">{esc(one.name)}</th><td>{number(one.value)}</td>'
+                f'<td class="spread muted">{number(one.low)} to {number(one.high)}</td>'
+                f'<td class="plotted l">{plot}</td><td class="l aimed">{groups.aim(one)}</td>'
+                f'<td class="l">{sign}<small>{groups.aim(one)}</small></td></tr>')
+
+    # -- suites ---------------------------------------------------------------------------------------
+
+    def suite(self, name: str) -> str:
+        """Plots and tables of one suite, and what it could not measure."""
+        parts = [f"<p>{groups.SUITES[name][1]}</p>"] if name in groups.SUITES else []
+        found = groups.groups(self.results, name)
+        parts += [self.curves(group) if group.points else self.bars(group) for group in found]
+        if any('class="c-literature"' in part for part in parts):
+            parts.append(f'<p class="note">Hatched and in italics, from the literature: {esc(literature.SOURCE)}.</p>')
+        absent = "".join(f"<li>{f'<b>{esc(one.contender)}</b>: ' if one.contender else ''}{esc(one.why)}</li>"
+                         for one in groups.missing(self.results, name))
+        if absent:
+            parts.append('<ul class="absent" aria-label="not measured"><li class="muted">Not measured</li>'
+                         f"{absent}</ul>")
+        return "".join(parts)
+
+    def heading(self, group: Group) -> str:
+        first, _, rest = group.title.rpartition(f", {groups.unit(group.unit)}")
+        return f"<h3>{esc(first)} <span>{esc(groups.unit(group.unit))}{esc(rest)}</span></h3>"
+
+    def bars(self, group: Group) -> str:
+        """A plot for each case, all to one scale, and a table."""
+        published = {case: literature.isolation(f"{group.figure} {case}") if group.suite == "isolation" else ()
+                     for case in group.cases}
+        rows = {case: [self.bar(one) for name in group.contenders if (one := group.find(case, name)) is not None]
+                + [Bar(name=system, style="literature", value=value,
+                       text="did not run" if value is None else f"{number(value, group.unit)} %")
+                   for system, value in published[case]] for case in group.cases}
+        every = [bar for case in rows.values() for bar in case]
+        values = [one for bar in every for one in (bar.value, bar.low, bar.high) if one is not None]
+        # A little below 0 is noise that needs room to be seen; a plot without it has its bars at the very edge.
+        high, low = plots.nice(max(*values, 0)), min(*values, 0.0)
+        ends = (-plots.nice(-low) if low < -0.02 * high else 0.0, high)
+        names, texts = max(len(bar.name) for bar in every), max(len(bar.text) for bar in every)
+        figures = [f'<figure>{f"<h4>{esc(case)}</h4>" if case else ""}'
+                   + plots.bars(f"{group.figure}{f', {case}' if case else ''}, {group.unit}",
+                                "; ".join(f"{bar.name} {bar.text}" for bar in bars), bars, *ends, names, texts)
+                   + "</figure>" for case, bars in rows.items()]
+        return self.heading(group) + beside(figures, self.table(group), "All figures as a table")
+
+    def bar(self, one: Series) -> Bar:
+        """A contender's line."""
+        unit = " %" if one.unit == "%" else ""
+        return Bar(name=one.contender, style=self.styles[one.contender], value=one.median, low=one.low, high=one.high,
+                   text=f"{number(one.median, one.unit)}{unit}{' ~' if one.noisy else ''}")
+
+    def table(self, group: Group) -> str:
+        """Contenders below each other, by case."""
+        first = group.contenders[0]
+        share = group.unit != "%" and len(group.contenders) > 1
+        head = "".join(f'<th scope="col">{word}</th>' for word in
+                       ("contender", "median", "quartiles", *([f"of {esc(first)}'s"] if share else []), "rounds"))
+        rows = []
+        for case in group.cases:
+            if case:
+                rows.append(f'<tr><th scope="rowgroup" class="case" colspan="{5 if share else 4}">{esc(case)}</th>'
+                            "</tr>")
+            base = group.find(case, first)
+            for name in group.contenders:
+                one = group.find(case, name)
+                if one is None:
+                    continue
+                part = f"<td>{groups.part(one, base) if base is not None else ''}</td>"
+                rows.append(f'<tr{" class=hero" if name == "runspec" else ""}><th scope="row">{esc(name)}</th>'
+                            f"<td>{number(one.median, one.unit)}{NOISY if one.noisy else ''}</td>"
+                            f"<td>{number(one.low, one.unit)} to {number(one.high, one.unit)}</td>"
+                            f"{part if share else ''}<td>{len(one.values)}</td></tr>")
+        return scrolled(f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>",
+                        f"{group.figure}, {group.unit}")
+
+    def curves(self, group: Group) -> str:
+        """A plot for each case, all to one scale, and a folded table for each."""
+        good = [one for one in group.series if one.at is not None and one.at > 0 and one.low > 0]
+        if not good:
+            return self.heading(group) + self.pivots(group)
+        up = plots.span([value for one in good for value in (one.low, one.high)])
+        across = min(one.at for one in good if one.at), max(one.at for one in good if one.at)
+        across = (across[0], max(across[1], across[0] * 2))
+        # What has but one case is what all the others are held against.
+        alone = {name: case for name in group.contenders if name == "native" and len(group.cases) > 1
+                 and len(found := {one.case for one in good if one.contender == name}) == 1 for case in found}
+        legend = "".join(f"<li>{plots.swatch(self.styles[name], self.places[name])}{esc(name)}"
+                         f"{f' ({esc(alone[name])})' if name in alone else ''}</li>" for name in group.contenders)
+        figures = []
+        for case in group.cases:
+            curves = []
+            for name in group.contenders:
+                points = sorted((one.at or 0.0, one.low, one.median, one.high) for one in good
+                                if (one.case, one.contender) == (alone.get(name, case), name))
+                if points:
+                    curves.append(Curve(name=name, style=self.styles[name], place=self.places[name],
+                                        points=tuple(points)))
+            told = "; ".join(f"{one.name} from {number(one.points[0][2])} to {number(one.points[-1][2])}"
+                             for one in curves)
+            name = f"{group.figure}{f', {case}' if case else ''}, {group.unit} by {group.along}"
+            figures.append(f'<figure>{f"<h4>{esc(case)}</h4>" if case else ""}'
+                           + plots.lines(name, told, curves, group.along, groups.unit(group.unit), across, up)
+                           + "</figure>")
+        tables = self.pivots(group)
+        return (f'{self.heading(group)}<ul class="legend">{legend}</ul>'
+                + beside(figures, tables, f"All points as {'a table' if len(group.cases) == 1 else 'tables'}"))
+
+    def pivots(self, group: Group) -> str:
+        """For each case a table: points downwards, contenders across."""
+        tables = []
+        for case in group.cases:
+            names = [name for name in group.contenders
+                     if any((one.case, one.contender) == (case, name) for one in group.series)]
+            head = "".join(f'<th scope="col">{esc(name)}</th>' for name in names)
+            rows = "".join(f'<tr><th scope="row">{esc(groups.point(at, group.along))}</th>'
+                           f'{"".join(cell(group.find(case, name, at)) for name in names)}</tr>' for at in group.points)
+            caption = f"<caption>{esc(case)}</caption>" if case else ""
+            tables.append(scrolled(f'<table>{caption}<thead><tr><th scope="col">{esc(group.along)}</th>{head}</tr>'
+                                   f"</thead><tbody>{rows}</tbody></table>", f"{group.figure}, {case}, {group.unit}"))
+        return "".join(tables)
+
+    # -- where ----------------------------------------------------------------------------------------
+
+    def where(self) -> str:
+        """Machine, versions, settings and command lines."""
+        lists = "".join(f"<div><h3>{title}</h3><dl>{pairs(found)}</dl></div>" for title, found in (
+            ("Machine", self.results.machine), ("Versions", self.results.versions),
+            ("Settings", self.results.settings)) if found)
+        commands = ""
+        for suite in groups.suites(self.results):
+            found = groups.commands(self.results, suite)
+            if found:
+                rows = "".join(f"<dt>{esc(name)}</dt><dd><code>{esc(command)}</code></dd>" for name, command in found)
+                commands += f'<h4>{esc(groups.title(suite))}</h4><dl class="commands">{rows}</dl>'
+        return (f'<div class="where">{lists}</div>{"<h3>Command lines</h3>" if commands else ""}{commands}'
+                '<p class="note">Bars and points are medians of the rounds; whiskers, bands and quartiles reach from '
+                "the first quartile to the third. ~ marks rounds that differ by more than 5 %, as quiet ones do not."
+                "</p>")
+
+
+def comparison(found: Comparison) -> str:
+    """What got slower and what got faster since an older run."""
+    parts = [f"<p>{esc(found.verdict)}</p>",
+             f'<p class="muted">With {esc(found.file)}{f", {esc(found.when)}" if found.when else ""}: {found.compared} '
+             f"figures are in both, {found.gone} only in the older run, {found.added} only in this.</p>"]
+    if found.others:
+        others = {one.name: f"{one.before or 'none'} → {one.now or 'none'}" for one in found.others}
+        parts.append(f"<dl>{pairs(others)}</dl>")
+    for title, word, some in (("Worse than before", "bad", found.worse), ("Better than before", "good", found.better)):
+        if some:
+            head = "".join(f'<th scope="col"{" class=l" if index in (0, 1, 7) else ""}>{name}</th>' for index, name in
+                           enumerate(("", "contender", "before", "now", "change", "noise", "others", "")))
+            rows = "".join(changed(one, word) for one in some)
+            parts.append(f"<h3>{title}</h3>" + scrolled(
+                f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>", title))
+    return "".join(parts)
+
+
+def changed(one: Slower, word: str) -> str:
+    """A row of a comparison."""
+    series = one.series
+    at = "" if series.at is None else groups.point(series.at, series.along)
+    where = ", ".join(part for part in (f"{groups.title(series.suite)}: {series.figure}", series.case, at) if part)
+    change = amount(series.level / (series.level - one.now + one.before))
+    return (f'<tr><th scope="row">{esc(where)}</th><td class="l">{esc(series.contender)}</td>'
+            f"<td>{number(one.before, series.unit)} {esc(groups.unit(series.unit))}</td>"
+            f"<td>{number(one.now, series.unit)} {esc(groups.unit(series.unit))}</td>"
+            f"<td{f' class={word}' if one.alone else ''}>{change}</td><td>{one.beyond:.0%}</td>"
+            f"<td>{'' if one.others is None else amount(one.others)}</td>"
+            f'<td class="l muted">{"" if one.alone else "as the others"}</td></tr>')
+
+
+def cell(one: Series | None) -> str:
+    """A median with its spread."""
+    if one is None:
+        return "<td></td>"
+    return (f"<td>{number(one.median, one.unit)}{NOISY if one.noisy else ''} "
+            f"<small>{number(one.low, one.unit)} to {number(one.high, one.unit)}</small></td>")
+
+
+def pairs(found: dict[str, str]) -> str:
+    """Names and what they are."""
+    return "".join(f"<dt>{esc(name)}</dt><dd>{esc(value)}</dd>" for name, value in found.items())
+
+
+def beside(figures: Sequence[str], table: str, summary: str) -> str:
+    """Plots with their table: a short one stands beside a single plot, a long one is folded below them."""
+    short = table.count("<tr") <= OPEN
+    if short and len(figures) == 1:
+        return f'<div class="panels">{figures[0]}<div class="beside">{table}</div></div>'
+    return f'<div class="panels">{"".join(figures)}</div>{table if short else folded(summary, table)}'
+
+
+def folded(summary: str, inner: str) -> str:
+    return f"<details><summary>{esc(summary)}</summary>{inner}</details>"
+
+
+def scrolled(table: str, name: str) -> str:
+    """A table that scrolls by itself where it is wider than the window, by the keyboard as well."""
+    return f'<div class="scroll" tabindex="0" role="region" aria-label="{esc(name)}">{table}</div>'

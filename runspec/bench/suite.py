@@ -16,7 +16,11 @@ if TYPE_CHECKING:
     from runspec.bench.scene import Scene
 
 # Name -> module and class, in the order in which a run takes them.
-SUITES = {"start": ("suite_start", "Start")}
+SUITES = {
+    "cpu": ("suite_cpu", "Cpu"),
+    "memory": ("suite_memory", "Memory"),
+    "start": ("suite_start", "Start"),
+}
 PACES = ("quick", "default", "full")
 SPECS = "specs"
 

@@ -21,4 +21,4 @@ def test_reads_back_and_is_short(file: Path) -> None:
     back, faults = rules.judge(*source.parse(text, "brief"))
     assert not faults
     assert [model for model, _ in back] == models
-    assert len(text) < 2 * len(file.read_text())
+    assert len(text) < 3 * len(file.read_text())        # who has mounts of its own has all of them there

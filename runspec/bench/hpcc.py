@@ -1,0 +1,105 @@
+"""hpcc(1), the HPC Challenge: what it is told, and what it found. Its HPL is Linpack, an LU factorisation."""
+
+from __future__ import annotations
+
+import os
+
+from runspec.errors import HostError
+
+# What stands in the file of results once a part is done.
+SOLVED, STREAMED = "End of HPL section.", "End of SingleSTREAM section."
+# Places of a line of results: T/V N NB P Q Time Gflops.
+FIELDS = 7
+KERNELS = ("Copy", "Scale", "Add", "Triad")
+# HPL reads at most so many sizes.
+MOST_SOLVES = 20
+
+
+def told(template: str, order: int, solves: int) -> str:
+    """The text of hpccinf.txt.
+
+    Args:
+        template: the one of specs/bench.
+        order: of the matrix, N.
+        solves: how often it is solved, at most MOST_SOLVES.
+    """
+    lines = template.splitlines()
+    lines[4] = f"{solves} # of problems sizes (N)"
+    lines[5] = f"{' '.join([str(order)] * solves)} Ns"
+    return "\n".join(lines) + "\n"
+
+
+def parse_linpack(text: str) -> tuple[float, ...]:
+    """GFLOP/s of each solution.
+
+    Raises:
+        HostError: none is there, or one failed the check of its residual.
+    """
+    lines = text.partition("Begin of HPL section.")[2].splitlines()
+    found = [float(words[-1]) for line in lines if line.startswith("W") and len(words := line.split()) == FIELDS]
+    passed = sum(line.startswith("||Ax-b||") and line.endswith("PASSED") for line in lines)
+    if not found or passed != len(found):
+        raise HostError(f"bench: hpcc: {passed} of {len(found)} solutions passed their check", text[-300:])
+    return tuple(found)
+
+
+def overall(rates: tuple[float, ...]) -> float:
+    """The rate of all solutions together, which do the same work each."""
+    return len(rates) / sum(1 / one for one in rates)
+
+
+def parse_stream(text: str) -> dict[str, float]:
+    """GB/s of each of KERNELS.
+
+    Raises:
+        HostError: one is missing.
+    """
+    found = {}
+    for line in text.splitlines():
+        words = line.split()
+        if words[:2] == ["Single", "STREAM"] and len(words) == 5 and words[3] == "GB/s":
+            found[words[2]] = float(words[4])
+    if set(found) != set(KERNELS):
+        raise HostError("bench: hpcc: STREAM is not whole", text[-300:])
+    return found
+
+
+def stream_order(cache: int, most: int) -> int:
+    """The order of a matrix with which STREAM's three vectors take more than twice the caches.
+
+    hpcc's tables of random access are the largest power of two within half of that memory, so a cache of 2^n bytes
+    is exceeded by a little less than 2^(n+1): the next table costs twice the time and measures nothing here.
+
+    Args:
+        cache: bytes of the largest.
+        most: bytes that all may take.
+    """
+    return int((min(2 * cache - 1, most) / 8) ** 0.5)
+
+
+def cache_bytes() -> int:
+    """Of the largest cache of the first core, sysfs(5); 0 where the kernel does not say."""
+    base, sizes = "/sys/devices/system/cpu/cpu0/cache", [0]
+    for name in os.listdir(base) if os.path.isdir(base) else ():
+        try:
+            with open(f"{base}/{name}/size", encoding="ascii") as file:
+                sizes.append(parse_size(file.read()))
+        except OSError:
+            continue
+    return max(sizes)
+
+
+def parse_size(text: str) -> int:
+    """Bytes of `32768K` and the like."""
+    text = text.strip()
+    units = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+    return int(text[:-1]) * units[text[-1]] if text[-1:] in units else int(text or 0)
+
+
+def blas() -> str:
+    """The library that multiplies matrices, which Linpack measures as much as the processor."""
+    from glob import glob
+
+    for path in sorted(glob("/usr/lib/*/libblas.so.3") + glob("/usr/lib/libblas.so.3")):
+        return os.path.realpath(path)
+    return "unknown"

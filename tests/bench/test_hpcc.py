@@ -1,0 +1,70 @@
+"""What hpcc(1) is told and what it says, by the results of a real run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, strategies as st
+
+from runspec.bench import hpcc
+from runspec.errors import HostError
+
+HERE = Path(__file__).parent
+TEXT = (HERE / "hpccoutf.txt").read_text()
+TEMPLATE = (HERE.parents[1] / "specs/bench/hpccinf.txt").read_text()
+
+
+def test_linpack_of_each_solution() -> None:
+    assert hpcc.parse_linpack(TEXT) == (5.005, 4.973)
+
+
+@pytest.mark.parametrize(("old", "new", "said"), [
+    ("PASSED", "FAILED", "0 of 2 solutions"),
+    ("End of Tests.", "WR11C2R4        1000   128     1     1               0.13              5.005e+00", "2 of 3"),
+    ("Begin of HPL section", "", "0 of 0"),
+])
+def test_a_solution_that_was_not_checked_is_none(old: str, new: str, said: str) -> None:
+    with pytest.raises(HostError, match=said):
+        hpcc.parse_linpack(TEXT.replace(old, new))
+
+
+def test_one_wrong_solution_is_enough() -> None:
+    with pytest.raises(HostError, match="1 of 2 solutions"):
+        hpcc.parse_linpack(TEXT.replace("PASSED", "FAILED", 1))
+
+
+def test_stream() -> None:
+    assert hpcc.parse_stream(TEXT) == {"Copy": 92.039623, "Scale": 58.850516, "Add": 74.977198, "Triad": 70.361147}
+    with pytest.raises(HostError, match="not whole"):
+        hpcc.parse_stream(TEXT.replace("STREAM Add GB/s", ""))
+
+
+def test_all_solutions_together() -> None:
+    """Twice the same work, at 1 and at 3 a second: half of the time is lost to the slow one."""
+    assert hpcc.overall((1.0, 3.0)) == 1.5
+
+
+@given(st.integers(1, 99999), st.integers(1, hpcc.MOST_SOLVES))
+def test_input_differs_from_the_file_in_two_lines(order: int, solves: int) -> None:
+    lines, old = hpcc.told(TEMPLATE, order, solves).splitlines(), TEMPLATE.splitlines()
+    assert [n for n, (a, b) in enumerate(zip(lines, old, strict=True)) if a != b and n not in (4, 5)] == []
+    assert lines[4].split()[0] == str(solves)
+    assert lines[5].split()[:-1] == [str(order)] * solves
+
+
+@given(st.integers(1 << 18, 1 << 29))
+def test_vectors_exceed_the_caches_and_tables_stay_small(cache: int) -> None:
+    size = 8 * hpcc.stream_order(cache, 1 << 40) ** 2
+    assert 1.97 * cache < size < 2 * cache
+    assert 8 * hpcc.stream_order(cache, 1 << 20) ** 2 <= 1 << 20
+
+
+@pytest.mark.parametrize(("text", "size"), [("32768K\n", 1 << 25), ("2M", 1 << 21), ("512", 512), ("", 0),
+                                            ("1G", 1 << 30)])
+def test_sizes_of_caches(text: str, size: int) -> None:
+    assert hpcc.parse_size(text) == size
+
+
+def test_this_machine_has_caches() -> None:
+    assert hpcc.cache_bytes() >= 0

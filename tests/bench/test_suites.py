@@ -1,0 +1,54 @@
+"""Each suite of real programs once, small, by the installed command, with and without a container."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import CHECKOUT, Cli, command, requires
+
+from runspec.bench.results import Results, from_tree
+
+pytestmark = requires("root", "machine", "installed", "ip", "unshare")
+FILES = sorted((CHECKOUT / "specs/bench").glob("*.yaml"))
+
+
+def bench(*words: str) -> Results:
+    """A run with one round, of native and runspec alone."""
+    done = subprocess.run([*command(), "bench", *words, "--quick", "--rounds", "1", "--peers", "none", "-o", "json"],
+                          capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    tree: Any = json.loads(done.stdout)
+    return from_tree(tree, "bench")
+
+
+def both(results: Results, suite: str, figure: str, case: str = "") -> tuple[float, float]:
+    """(native's, runspec's) median."""
+    found = {one.contender: one.median for one in results.of(suite, figure, case)}
+    return found["native"], found["runspec"]
+
+
+@requires("hpcc")
+def test_linpack_and_stream() -> None:
+    results = bench("cpu", "memory")
+    assert all(value > 0.1 for value in both(results, "cpu", "Linpack"))
+    for kernel in ("Copy", "Scale", "Add", "Triad"):
+        assert all(value > 0.1 for value in both(results, "memory", "STREAM", kernel))
+    assert not results.missing
+    assert {"hpcc", "BLAS"} <= set(results.versions)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_files_are_good_and_can_be_planned(cli: Cli, tmp_path: Path, file: Path) -> None:
+    """By hand, with a directory of one's own as /work."""
+    text = file.read_text()
+    first = text.splitlines()[0]
+    assert first.startswith("# ") and len(first) > 40
+    mine = tmp_path / file.name
+    mine.write_text(re.sub(r"source: /var/tmp/[a-z]+", f"source: {tmp_path}", text))
+    cli("validate", mine)
+    assert json.loads(cli("plan", "-o", "json", mine).stdout)["steps"]

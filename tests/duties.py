@@ -173,11 +173,11 @@ ROWS: dict[str, tuple[list[Edit], list[str]]] = {
         [("../../../../bin/runspec", '-I -S "$self"', '-S "$self"')],
         [DUTIES + "test_nobody_else_chooses_the_code"]),
     "Python: it never forks": (
-        [("run/jsonlite.py", "from __future__ import annotations\n",
+        [("spec/jsonlite.py", "from __future__ import annotations\n",
           "from __future__ import annotations\n\nimport os\n\n\ndef twice() -> int:\n    return os.fork()\n")],
         [DUTIES + "test_python_never_forks_nor_joins"]),
     "Python: descriptors are inherited from one place": (
-        [("run/jsonlite.py", "from __future__ import annotations\n",
+        [("spec/jsonlite.py", "from __future__ import annotations\n",
           "from __future__ import annotations\n\nimport os\n\n\ndef hand(fd: int) -> None:\n"
           "    os.set_inheritable(fd, True)\n")],
         [DUTIES + "test_descriptors_are_inherited_from_one_place"]),

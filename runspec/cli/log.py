@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from runspec.run import jsonlite
+from runspec.spec import jsonlite
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

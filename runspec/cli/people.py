@@ -13,8 +13,8 @@ import time
 from runspec.cli.words import nearest, plain, quoted
 from runspec.errors import HostError, StateError, UsageError
 from runspec.kernel import Kernel
-from runspec.run import jsonlite
 from runspec.run.store import KINDS, Store, status
+from runspec.spec import jsonlite
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

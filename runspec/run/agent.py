@@ -7,7 +7,7 @@ import os
 
 from runspec.errors import HostError, SyscallError
 from runspec.plan.steps.rootfs import STATE
-from runspec.run import jsonlite
+from runspec.spec import jsonlite
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

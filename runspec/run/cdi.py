@@ -9,8 +9,8 @@ import os
 import stat
 
 from runspec.errors import HostError, RunspecError, SpecError
-from runspec.run import jsonlite
 from runspec.run.images import Images
+from runspec.spec import jsonlite
 from runspec.spec.cdi import Edits, File, Node, parse
 from runspec.spec.compose import Composer
 from runspec.spec.names import nearest

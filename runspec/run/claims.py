@@ -11,7 +11,8 @@ import os
 import time
 
 from runspec.errors import StateError, SyscallError
-from runspec.run import journal, jsonlite
+from runspec.run import journal
+from runspec.spec import jsonlite
 from runspec.spec.model import Linux, Network, Process, Resources, Root, Spec
 from runspec.spec.tree import from_tree, to_tree
 

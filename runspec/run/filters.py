@@ -9,7 +9,7 @@ import stat
 from runspec.errors import HostError, SpecError, SyscallError
 from runspec.plan.steps.rootfs import STATE
 from runspec.plan.steps.seccomp import Filter, flags, number, rules
-from runspec.run import jsonlite
+from runspec.spec import jsonlite
 from runspec.spec.model import Seccomp, Spec
 from runspec.spec.sha import sha256
 from runspec.spec.tree import to_tree

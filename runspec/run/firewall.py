@@ -19,8 +19,8 @@ from runspec.plan import nft, rtnetlink
 from runspec.plan.rtnetlink_bridge import set_hairpin
 from runspec.plan.steps.host_links import MARK, forwarding_files
 from runspec.plan.view_nft import Wall
-from runspec.run import jsonlite
 from runspec.run.store import boot_id
+from runspec.spec import jsonlite
 from runspec.spec.model import Network, Spec
 from runspec.spec.tree import from_tree
 

@@ -15,7 +15,8 @@ import stat
 
 from runspec.errors import HostError, SpecError, SyscallError
 from runspec.plan.steps.rootfs import STATE, layer_dir
-from runspec.run import accounts, busybox, jsonlite, layout, tools
+from runspec.run import accounts, busybox, layout, tools
+from runspec.spec import jsonlite
 from runspec.spec.image import Image
 from runspec.spec.sha import sha256
 

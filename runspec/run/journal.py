@@ -12,8 +12,8 @@ import time
 from struct import pack, unpack
 
 from runspec.errors import StateError, SyscallError
-from runspec.run import jsonlite
 from runspec.run.store import KINDS, Store, boot_id
+from runspec.spec import jsonlite
 from runspec.spec.frozen import Frozen, items
 
 TYPE_CHECKING = False

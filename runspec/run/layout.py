@@ -11,7 +11,7 @@ import errno
 import os
 
 from runspec.errors import HostError, SyscallError
-from runspec.run import jsonlite
+from runspec.spec import jsonlite
 from runspec.spec.image import Image
 from runspec.spec.sha import sha256
 

@@ -11,8 +11,8 @@ from time import monotonic, sleep
 from runspec.errors import StateError, SyscallError
 from runspec.plan import nic
 from runspec.plan.steps import lease as steps
-from runspec.run import jsonlite
 from runspec.run.store import boot_id, status
+from runspec.spec import jsonlite
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

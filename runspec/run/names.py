@@ -10,8 +10,7 @@ from runspec.plan.steps.host_links import NAME_MAX
 from runspec.plan.steps.names import RemoveNames, WriteNames, path_of, write
 from runspec.plan.steps.process import RemoveRecord, SaveRecord
 from runspec.plan.values import ABSENT
-from runspec.run import jsonlite
-from runspec.spec import fields, from_yaml, source
+from runspec.spec import fields, from_yaml, jsonlite, source
 from runspec.spec.model import Dns, Network, Spec
 from runspec.spec.read_names import GATEWAY
 from runspec.spec.rules_names import HOSTS, RESOLV

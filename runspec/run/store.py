@@ -8,7 +8,7 @@ import stat
 import time
 
 from runspec.errors import StateError, SyscallError
-from runspec.run import jsonlite
+from runspec.spec import jsonlite
 from runspec.spec.frozen import Frozen, fields_of
 
 TYPE_CHECKING = False

@@ -7,6 +7,7 @@ scalars as in YAML 1.2's core schema, except that an integer with a leading zero
 from __future__ import annotations
 
 from runspec.errors import Mark, RunspecError, SpecError
+from runspec.spec import libyaml
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -153,10 +154,9 @@ class Composer:
 
     def run(self, text: str, line: int) -> None:
         """Composes all documents of a text; a syntax error ends it."""
-        import yaml
-
+        make, yaml, wrong = libyaml.load()
         self.line = line
-        parser = _parser(text)
+        parser = make(text)
         count = 0
         try:
             parser.get_event()                              # the stream's start
@@ -168,9 +168,9 @@ class Composer:
                 if count > DOCUMENTS:
                     raise _Stop(self.fault(start, f"more than {DOCUMENTS} documents in one file",
                                            fix="split it into several files"))
-                events, ends, targets = self.collect(parser)
+                events, ends, targets = self.collect(parser, yaml)
                 self.document(text, events, ends, targets)
-        except yaml.MarkedYAMLError as error:
+        except wrong as error:
             if error.problem_mark and "nesting depth" in (error.problem or ""):
                 # A newer libyaml looks ahead and stops at a depth of its own; ours comes long before it.
                 return self.run(text[:error.problem_mark.index - 1], line)
@@ -199,15 +199,13 @@ class Composer:
             what, fix = f"not YAML: {problem}", ""
         return SpecError(what, error.context or "", fix, self.mark(mark) if mark else Mark(self.file, 0, 0))
 
-    def collect(self, parser: Any) -> tuple[list[Any], dict[int, int], dict[int, int]]:
+    def collect(self, parser: Any, yaml: Any) -> tuple[list[Any], dict[int, int], dict[int, int]]:
         """Reads one document's events within the budgets.
 
         Returns:
             The events; index of each collection's start -> index of its end; index of each alias -> index
             of the node it stands for.
         """
-        import yaml
-
         starts = (yaml.MappingStartEvent, yaml.SequenceStartEvent)
         closes = (yaml.MappingEndEvent, yaml.SequenceEndEvent)
         events: list[Any] = []
@@ -407,25 +405,3 @@ def kind(value: object) -> str:
 
 def _place(error: RunspecError) -> tuple[int, int]:
     return (error.at.line, error.at.column) if error.at else (0, 0)
-
-
-def _parser(text: str) -> Any:
-    """libyaml's parser; pyyaml's own, eight times slower, where it was built without."""
-    try:
-        from yaml._yaml import CParser
-    except ImportError:
-        return _pure(text)
-    return CParser(text)
-
-
-def _pure(text: str) -> Any:
-    """pyyaml's own parser."""
-    import yaml
-
-    class Pure(yaml.reader.Reader, yaml.scanner.Scanner, yaml.parser.Parser):
-        def __init__(self, stream: str) -> None:
-            yaml.reader.Reader.__init__(self, stream)
-            yaml.scanner.Scanner.__init__(self)
-            yaml.parser.Parser.__init__(self)
-
-    return Pure(text)

@@ -10,12 +10,13 @@ from __future__ import annotations
 import os
 
 from runspec.errors import Mark, SpecError
-from runspec.spec import units
+from runspec.spec import jsonlite, units
 from runspec.spec.compose import child, kind, quote
+from runspec.spec.patterns import matches
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from typing import Any
 
     from runspec.spec.compose import Document
@@ -38,7 +39,6 @@ _MANY = 12      # known words that a message still lists
 
 _loaded: dict[str, Schema] = {}
 _homes_of: dict[str, dict[str, tuple[str, ...]]] = {}     # schema -> key -> where it stands, in words
-_patterns: dict[str, Callable[[str], Any]] = {}
 
 
 def folder() -> str:
@@ -55,10 +55,8 @@ def schema(name: str) -> Schema:
         name: "container", "network" or "bundle".
     """
     if name not in _loaded:
-        import json
-
-        with open(os.path.join(folder(), f"{name}.schema.json"), encoding="utf-8") as file:
-            raw = json.load(file)
+        with open(os.path.join(folder(), f"{name}.schema.json"), "rb") as file:
+            raw = jsonlite.loads(file.read())
         _loaded[name] = _inline(raw, raw.get("$defs", {}))
     return _loaded[name]
 
@@ -162,7 +160,7 @@ def _walk(here: Schema, value: Any, path: str) -> Iterator[_Broken]:
     elif isinstance(value, str):
         if not (here.get("minLength", 0) <= len(value) <= here.get("maxLength", len(value))):
             yield _Broken("size", path, value, here)
-        elif "pattern" in here and not _matcher(here["pattern"])(value):
+        elif "pattern" in here and not matches(here["pattern"], value):
             yield _Broken("pattern", path, value, here)
     elif isinstance(value, dict):
         yield from _walk_map(here, value, path)
@@ -201,17 +199,6 @@ def _walk_map(here: Schema, value: Schema, path: str) -> Iterator[_Broken]:
     for key in needed:
         if key not in value:
             yield _Broken("missing", path, value, here, key)
-
-
-def _matcher(pattern: str) -> Callable[[str], Any]:
-    """A pattern as ECMA means it: Python's `$` also matches before a last newline."""
-    found = _patterns.get(pattern)
-    if found is None:
-        import re
-
-        python = pattern[:-1] + r"\Z" if pattern.endswith("$") else pattern
-        found = _patterns[pattern] = re.compile(python).search
-    return found
 
 
 # The words.

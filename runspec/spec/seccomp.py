@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from errno import EPERM
 
+from runspec.spec import jsonlite
 from runspec.spec.model import Seccomp, Spec, SyscallArg, SyscallRule
 from runspec.spec.schema import folder
 
@@ -34,9 +35,7 @@ def rules_of(spec: Spec, machine: str) -> Seccomp | None:
 
 def default_rules(capabilities: tuple[str, ...], machine: str) -> Seccomp:
     """The default filter for processes that can never hold more than these capabilities."""
-    import json
-
-    tree = json.loads(default_text())
+    tree = jsonlite.loads(default_text())
     groups: dict[str, list[str]] = {name: names for name, names in tree["capabilities"].items() if name != "note"}
     granted = {call for name in capabilities for call in groups.get(name, ())}
     denied = {call for calls in groups.values() for call in calls} - granted

@@ -475,7 +475,7 @@ def test_netlink_lengths(length: int) -> None:
 
 def test_light() -> None:
     code = ("import sys; from runspec.kernel import Kernel; from runspec.run.store import Store;"
-            "from runspec.run import journal, jsonlite; Kernel();"
+            "from runspec.run import journal; from runspec.spec import jsonlite; Kernel();"
             "print({'re', 'json', 'typing', 'enum', 'pathlib', 'subprocess', 'dataclasses', 'socket',"
             "       'signal', 'hashlib', 'yaml', 'jsonschema', 'pyroute2'} & set(sys.modules))")
     done = subprocess.run([sys.executable, "-P", "-S", "-c", code], env=ENV, capture_output=True, text=True)

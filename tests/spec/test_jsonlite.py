@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from runspec.run import jsonlite
+from runspec.spec import jsonlite
 
 
 def make(rng: random.Random, depth: int = 0) -> object:
@@ -75,7 +75,7 @@ def test_no_value() -> None:
 
 
 def test_loads_without_re() -> None:
-    code = ("import sys; from runspec.run import jsonlite; jsonlite.loads(jsonlite.dumps({'a': 1}));"
+    code = ("import sys; from runspec.spec import jsonlite; jsonlite.loads(jsonlite.dumps({'a': 1}));"
             "assert not {'re', 'json', 'typing'} & set(sys.modules)")
     subprocess.run([sys.executable, "-P", "-S", "-c", code], check=True, cwd=sys.path[0] or ".",
                    env={"PYTHONPATH": ":".join(p for p in sys.path if p)})

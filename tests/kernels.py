@@ -27,8 +27,8 @@ HERE = Path(__file__).parent
 IN_VM = bool(os.environ.get("RUNSPEC_VM"))
 # Emulation makes Python 15 times slower; every timeout of a test is multiplied by this.
 SLOWER = 15 if IN_VM else 1
-TOOLS = ("NPtcp", "buildah", "busybox", "crun", "gcc", "hpcc", "ip", "iperf3", "nft", "nsenter", "ping", "podman",
-         "runc", "skopeo", "strace", "stress-ng", "tc", "umoci", "unshare")
+TOOLS = ("NPtcp", "buildah", "busybox", "chromium", "crun", "gcc", "hpcc", "ip", "iperf3", "nft", "nsenter", "ping",
+         "podman", "runc", "skopeo", "strace", "stress-ng", "tc", "umoci", "unshare")
 LINKS = ("bridge", "dummy", "ifb", "ipvlan", "macvlan", "veth", "vlan")
 
 

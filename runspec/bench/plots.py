@@ -105,7 +105,8 @@ def steps(low: float, high: float, most: int) -> tuple[float, ...]:
     width = (high - low) / max(most, 1)
     power = 10.0 ** floor(log10(width))
     step = power * next(step for step in (1, 2, 2.5, 5, 10, 20) if step * power >= width * 0.999999)
-    return tuple(round(index * step, 12) for index in range(ceil(low / step - 1e-9), floor(high / step + 1e-9) + 1))
+    return tuple(float(f"{index * step:.12g}")
+                 for index in range(ceil(low / step - 1e-9), floor(high / step + 1e-9) + 1))
 
 
 def log_steps(low: float, high: float, most: int) -> tuple[float, ...]:
@@ -130,15 +131,13 @@ def byte_steps(low: float, high: float, most: int) -> tuple[float, ...]:
 
 
 def span(values: Sequence[float]) -> tuple[float, float]:
-    """Ends for a logarithmic axis that holds these: round ones, at least a factor of 2.5 apart."""
+    """Ends for a logarithmic axis that holds these: 1, 2 or 5 times a power of 10, a factor of 2 apart at least."""
     low, high = min(values), max(values)
-    steps_down = (1, 2, 3, 5)
     power = 10.0 ** floor(log10(low))
-    bottom = max(step * power for step in steps_down if step * power <= low * 1.000001)
-    top = nice(high)
-    while top < bottom * 2.5:
-        top = nice(top * 1.01)
-    return bottom, top
+    bottom = max(step * power for step in (0.5, 1, 2, 5) if step * power <= low * 1.000001)
+    high = max(high, bottom * 1.5)
+    power = 10.0 ** floor(log10(high))
+    return bottom, min(step * power for step in (1, 2, 5, 10) if step * power >= high * 0.999999)
 
 
 def svg(height: float, title: str, description: str, body: Sequence[str], width: int = WIDTH, style: str = "") -> str:
@@ -180,7 +179,8 @@ def bars(title: str, description: str, rows: Sequence[Bar], low: float, high: fl
     room = max(number_width(tick) for tick in (low, high)) + 14
     for tick in steps(low, high, max(int((right - left) / room), 1)):
         body.append(line(scale.at(tick), 0, scale.at(tick), bottom, "axis" if tick == 0 else "grid"))
-        body.append(words(scale.at(tick), bottom + 10, short(tick), "middle", "tick"))
+        place = min(scale.at(tick), WIDTH - number_width(tick) / 2)
+        body.append(words(place, bottom + 10, short(tick), "middle", "tick"))
     for index, row in enumerate(rows):
         y = ROW * index + ROW / 2 + 2
         shown = [words(left - 8, y, cut(row.name), "end"), words(WIDTH, y, row.text, "end", "value")]
@@ -206,7 +206,7 @@ def short(value: float) -> str:
     if abs(value) >= 10000:
         return next(f"{value / size:.4g}{unit}" for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k"))
                     if abs(value) >= size)
-    return f"{value:.6f}".rstrip("0").rstrip(".") if value else "0"
+    return f"{value:.4g}" if 0 < abs(value) < 1e-3 else f"{value:.6f}".rstrip("0").rstrip(".") if value else "0"
 
 
 def number_width(value: float) -> float:
@@ -237,8 +237,8 @@ def lines(title: str, description: str, curves: Sequence[Curve], along: str, uni
     for tick in ticks:
         name = point(tick, along)
         half = CHARACTER * len(name) / 2
-        # The last one must not leave the picture, and none may touch the one before.
-        place = min(x.at(tick), WIDTH - half)
+        # None may leave the picture, or touch the one before.
+        place = max(min(x.at(tick), WIDTH - half), half)
         if place - half > taken + 6:
             body.append(line(x.at(tick), bottom, x.at(tick), bottom + 4, "axis"))
             body.append(words(place, bottom + 14, name, "middle", "tick"))

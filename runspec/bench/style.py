@@ -17,15 +17,15 @@ COLOURS = {
 }
 # By place in the list of contenders; the last is for literature.
 CONTENDERS = {
-    "native": ("#6b7280", "#b6bcc6"),
-    "floor": ("#8a6d00", "#d9c04a"),
+    "native": ("#6b7280", "#cfd4db"),
+    "floor": ("#868627", "#fbde6a"),
     "runspec": ("#0a5fb4", "#6cb2ff"),
     "runc": ("#c4500a", "#ff9a52"),
     "lxc": ("#a8328f", "#ee92d6"),
-    "crun": ("#0b7f5b", "#43cfa0"),
-    "bwrap": ("#6a4fc4", "#b3a1ff"),
-    "nspawn": ("#7c5a3a", "#cfa987"),
-    "podman": ("#8f1d2c", "#ff8f9c"),
+    "crun": ("#12855a", "#7fe0ab"),
+    "bwrap": ("#4e05bd", "#9468d8"),
+    "nspawn": ("#674a1e", "#a9711c"),
+    "podman": ("#772244", "#d4528a"),
     "literature": ("#6b7280", "#9aa2ad"),
 }
 SHEET = """

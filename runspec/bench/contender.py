@@ -79,6 +79,13 @@ class Contender:
 CONTENDERS = {
     "native": ("contenders_own", "Native"),
     "runspec": ("contenders_own", "Runspec"),
+    "runspec-oci": ("contenders_own", "RunspecOci"),
+    "runc": ("contenders_oci", "Runc"),
+    "crun": ("contenders_oci", "Crun"),
+    "lxc": ("contenders_lxc", "Lxc"),
+    "bubblewrap": ("contenders_small", "Bubblewrap"),
+    "systemd-nspawn": ("contenders_small", "Nspawn"),
+    "podman": ("contenders_podman", "Podman"),
 }
 # Those of a run without `--peers`: the race that anybody can repeat in a quarter of an hour.
 USUAL = ("native", "runspec", "runc", "lxc")

@@ -51,19 +51,35 @@ class Start(Suite):
             self.starts(names, count, "", *plain)
             if count in (FEW, MANY) or self.settings.counts:
                 self.starts(names, count, NETWORK, *linked)
+        self.finishes(plain[0])
         self.growth()
+
+    def finishes(self, spec: Spec) -> None:
+        """One container from its command to the end of a program that ends at once."""
+        spec = spec.replace(process=spec.process.replace(args=("/bin/true",)))
+        made = [one for name in self.settings.contenders if (one := self.contender(name, [spec])) is not None]
+
+        def life(one: Contender) -> Callable[[], Iterator[Point]]:
+            def take() -> Iterator[Point]:
+                seconds = timed(lambda: one.run(spec.name))
+                yield Point(figure="finish", value=seconds * 1000, unit="ms", command=one.command(spec.name))
+
+            return take
+
+        self.rounds([Turn(contender=one.name, label="to its end", take=life(one)) for one in made],
+                    self.settings.pick(3, 9, 15))
 
     def starts(self, names: Sequence[str], count: int, case: str, spec: Spec, networks: Sequence[Network]) -> None:
         """Start so many of a container, look again where that is a verb, and remove them."""
         specs = copies(spec, count)
         made = [one for name in names if (one := self.contender(name, specs, networks, case)) is not None]
         turns = [Turn(contender=one.name, label=f"{count} at once{f', {case}' if case else ''}",
-                      take=self.life(one, count, case)) for one in made]
+                      take=self.life(one, specs[0].name, count, case)) for one in made]
         often = self.settings.pick(2, 9, 15) if count == 1 else self.settings.pick(2, 5, 9) if count < MANY else (
             self.settings.pick(1, 3, 5))
         self.rounds(turns, often, warm=count < MANY)
 
-    def life(self, one: Contender, count: int, case: str) -> Callable[[], Iterator[Point]]:
+    def life(self, one: Contender, first: str, count: int, case: str) -> Callable[[], Iterator[Point]]:
         """One round of one contender."""
         def take() -> Iterator[Point]:
             def point(figure: str, seconds: float, command: str = "") -> Point:
@@ -72,7 +88,7 @@ class Start(Suite):
 
             kernel, others = kernel_memory(), processes()
             try:
-                yield point("start", timed(one.start), one.command(f"start{0}"))
+                yield point("start", timed(one.start), one.command(first))
                 pids = one.pids()
                 if len(pids) != count:
                     raise HostError(f"bench: {len(pids)} of {count} containers run")

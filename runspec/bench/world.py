@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import Any
 
-# Not /tmp, which may be memory: a disk that is measured must be one.
+# Unless TMPDIR says else. Not /tmp, which may be memory: a disk that is measured must be one.
 ROOMS = "/var/tmp"
 PREFIX = "runspec-bench-"
 STATE = "/var/lib/runspec"
@@ -36,6 +36,8 @@ mount -t tmpfs -o mode=755 state "$1"
 mount -t sysfs sysfs /run/sys
 mount --rbind /sys/fs/cgroup /run/sys/fs/cgroup
 mount --rbind /run/sys /sys
+mount --bind /run/netns /run/netns
+mount --make-shared /run/netns
 ip link set lo up
 shift
 set +e
@@ -44,14 +46,14 @@ exit $?
 """
 
 
-def measure(settings: dict[str, Any]) -> dict[str, Any]:
-    """Run `runspec.bench` inside a new world.
+def inside(settings: dict[str, Any], module: str = "runspec.bench.measure") -> dict[str, Any]:
+    """Run the `main` of a module inside a new world.
 
     Args:
-        settings: what the inner process reads on its standard input, as JSON.
+        settings: what it reads on its standard input, with the room and the group, as JSON.
 
     Returns:
-        What it wrote on its standard output.
+        What it wrote on its standard output, as JSON.
 
     Raises:
         HostError: it failed; nothing of it is left.
@@ -63,8 +65,8 @@ def measure(settings: dict[str, Any]) -> dict[str, Any]:
     with room() as (path, group):
         # Isolated from the working directory and from site hooks, but with what this process can import.
         command = [*UNSHARE, "/bin/sh", "-c", INSIDE, "sh", STATE, sys.executable, "-I", "-S", "-c",
-                   "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from runspec.bench.measure import main; "
-                   "sys.exit(main())", json.dumps(sys.path)]
+                   "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from importlib import import_module; "
+                   "sys.exit(import_module(sys.argv[2]).main())", json.dumps(sys.path), module]
         text = json.dumps({"room": path, "group": group, "program": program(), "settings": settings})
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True,
                               env={"PATH": inner_path(), "LC_ALL": "C.UTF-8"}) as inner:
@@ -132,7 +134,7 @@ def room() -> Iterator[tuple[str, str]]:
         sweep()
         if made:
             os.makedirs(STATE, 0o755)
-        path = tempfile.mkdtemp(prefix=PREFIX, dir=ROOMS)
+        path = tempfile.mkdtemp(prefix=PREFIX, dir=rooms())
         with open(f"{path}/{LOCK}", "w", encoding="ascii") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield path, os.path.basename(path)
@@ -148,10 +150,15 @@ def room() -> Iterator[tuple[str, str]]:
             signal.signal(one, handler)
 
 
+def rooms() -> str:
+    """The directory that rooms are in."""
+    return os.path.realpath(os.environ.get("TMPDIR") or ROOMS)
+
+
 def sweep() -> None:
     """Remove what runs left that nobody could end well: their rooms are locked no more."""
-    for name in os.listdir(ROOMS):
-        path = f"{ROOMS}/{name}"
+    for name in os.listdir(rooms()):
+        path = os.path.join(rooms(), name)
         if not name.startswith(PREFIX) or os.path.islink(path) or os.lstat(path).st_uid != os.geteuid():
             continue
         try:

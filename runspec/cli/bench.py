@@ -39,7 +39,7 @@ def run(words: Words) -> int:
     if words.flag("show"):
         results = read(words.value("show"))
     else:
-        results = from_tree(world.measure({**settings, "debug": words.debug}), "the measuring process")
+        results = from_tree(world.inside({**settings, "debug": words.debug}), "the measuring process")
     for name, form in outs:
         with open(name, "w", encoding="utf-8") as file:
             file.write(shown(results, before, form, WIDTH, False) + "\n")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from runspec.bench.results import Results
 
 # What says nothing about the machine itself.
-PASSING = ("when", "load before")
+PASSING = ("when", "load before", "load after")
 HERO = "runspec"
 
 

@@ -66,7 +66,8 @@ class Podman(Peer):
         process, resources = spec.process, spec.linux.resources
         words = ["--name", spec.name, "--hostname", spec.hostname or spec.name, "--workdir", process.cwd,
                  "--cgroup-parent", f"/{self.scene.group}/podman", "--security-opt", "seccomp=unconfined",
-                 "--cgroupns", "private", "--uts", "private", "--cap-drop", "all", *(word for one in process.capabilities.bounding for word in ("--cap-add", one)),
+                 "--cgroupns", "private", "--uts", "private",
+                 "--cap-drop", "all", *(word for one in process.capabilities.bounding for word in ("--cap-add", one)),
                  *(word for one in process.env for word in ("--env", one)),
                  *(["--security-opt", "no-new-privileges"] if process.no_new_privileges else []),
                  *(["--read-only", "--read-only-tmpfs=false"] if spec.root.readonly else []),

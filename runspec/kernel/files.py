@@ -9,6 +9,10 @@ import time
 
 from runspec.errors import SyscallError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 # What reading a file of procfs or cgroupfs says when its object is gone.
 _GONE = (errno.ENOENT, errno.ENOTDIR, errno.ESRCH, errno.ENODEV)
 _CHUNK = 1 << 16
@@ -279,14 +283,20 @@ class Files:
         Raises:
             SyscallError: call "openat" or "write"; EIO where the kernel took only a part.
         """
-        data = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
+        self.write_each(path, (text,))
+
+    def write_each(self, path: str, texts: Iterable[str | bytes]) -> None:
+        """Several such writes, one after the other."""
         call, fd = "openat", -1
         try:
-            fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-            call = "write"
-            self._act("write")
-            if os.write(fd, data) != len(data):
-                raise OSError(errno.EIO, "short write")
+            for text in texts:
+                data = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
+                if fd < 0:
+                    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+                call = "write"
+                self._act("write")
+                if os.write(fd, data) != len(data):
+                    raise OSError(errno.EIO, "short write")
         except OSError as error:
             raise _fail(call, path, error) from None
         finally:

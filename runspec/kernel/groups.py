@@ -47,11 +47,20 @@ class Groups(Files):
             text = None
         return {int(word) for word in (text or b"").split()} - {0}
 
-    def mark_group(self, path: str, owner: str) -> None:
-        """Write on a cgroup directory whose it is, where the kernel keeps such words.
+    def make_group(self, path: str, owner: str) -> None:
+        """Make a cgroup directory, which may be there, and write on it whose it is, where the kernel keeps such words.
 
         See: xattr(7), "Trusted extended attributes".
         """
+        mask = os.umask(0o022)      # a caller's may be any, and others are to see the group
+        try:
+            self._act("mkdir")
+            os.mkdir(path, 0o755)
+        except OSError as error:
+            if error.errno != errno.EEXIST:
+                raise SyscallError("mkdir", path, error.errno or errno.EIO) from None
+        finally:
+            os.umask(mask)
         self._act("setxattr")
         try:
             os.setxattr(path, MARK, owner.encode("utf-8", "surrogateescape"))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from runspec.plan import traffic
 from runspec.plan.steps import landlock
+from runspec.spec.alike import kept
 from runspec.spec.fields import pattern
 from runspec.spec.frozen import Frozen, items, key
-from runspec.spec.model import IDMapping, Network, Qos, Spec
+from runspec.spec.model import IDMapping, Linux, Network, Qos, Spec
 from runspec.spec.model_net import ON_PARENT
 from runspec.spec.mount_options import parse
 from runspec.spec.tree import PAIRS
@@ -275,27 +276,47 @@ NOTHING = frozenset((
 
 def used(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     """(spec path, value) of every key that a document uses, parents first."""
-    defaults = type(value).DEFAULTS
     for field, inner in items(value):
-        if inner is None or inner == () or inner is False or (
-                isinstance(inner, Frozen) and inner == defaults.get(field)):
-            continue
-        at = f"{path}.{key(field)}" if path else key(field)
-        yield at, inner
-        if isinstance(inner, Frozen):
-            yield from used(inner, at)
-        elif isinstance(inner, tuple) and field not in PAIRS and isinstance(inner[0], Frozen):
-            for index, one in enumerate(inner):
-                yield f"{at}[{index}]", one
-                yield from used(one, f"{at}[{index}]")
+        yield from _used(type(value), field, inner, f"{path}.{key(field)}" if path else key(field))
+
+
+def _used(kind: Any, field: str, value: Any, at: str) -> Iterator[tuple[str, Any]]:
+    if value is None or value == () or value is False or (
+            isinstance(value, Frozen) and value == kind.DEFAULTS.get(field)):
+        return
+    yield at, value
+    if isinstance(value, Frozen):
+        yield from used(value, at)
+    elif isinstance(value, tuple) and field not in PAIRS and isinstance(value[0], Frozen):
+        for index, one in enumerate(value):
+            yield f"{at}[{index}]", one
+            yield from used(one, f"{at}[{index}]")
 
 
 def needs(model: Spec | Network) -> list[tuple[str, tuple[str, ...]]]:
     """(spec path, words of what it needs) for every key that needs something."""
+    out: list[tuple[str, tuple[str, ...]]] = []
+    for field, value in items(model):
+        if field == "interfaces":       # only their rows look at more of the document than their key
+            out += _needs(type(model), field, value, field, model)
+        elif isinstance(value, Linux):
+            for inner, one in items(value):
+                out += _apart(Linux, inner, one, "linux.")
+        else:
+            out += _apart(type(model), field, value, "")
+    return out
+
+
+@kept
+def _apart(kind: Any, field: str, value: Any, above: str) -> list[tuple[str, tuple[str, ...]]]:
+    return _needs(kind, field, value, above + key(field), None)
+
+
+def _needs(kind: Any, field: str, value: Any, at: str, model: Any) -> list[tuple[str, tuple[str, ...]]]:
     out = []
-    for path, value in used(model):
+    for path, inner in _used(kind, field, value, at):
         row = ROWS.get(pattern(path))
-        words = row(value, model) if callable(row) else row
+        words = row(inner, model) if callable(row) else row
         if words:
             out.append((f"{path}.type" if pattern(path) == "interfaces[]" else path, words))
     return out

@@ -26,7 +26,7 @@ from runspec.plan.steps import (
     terminal,
     traffic,
 )
-from runspec.plan.steps.base import Change, Plan, Step
+from runspec.plan.steps.base import PREPARE, SPAWN, Change, Plan, Step
 from runspec.plan.view_links import FIRST_INDEX
 from runspec.plan.view_nft import Wall
 from runspec.spec import fields
@@ -91,7 +91,7 @@ def make_plan(networks: list[Item], containers: list[Item], host: Host, wall: Wa
     """One plan for everything a request names.
 
     Networks come before and go after their users; a container whose namespaces another joins comes
-    before it. Within these, Steps are ordered by phase, so that all children work at once.
+    before it. Within these, Steps are ordered by phase and turn, so that children work at once.
     What is published is led anew before anybody is stopped, while it can still be refused.
     """
     steps: list[Step] = []
@@ -133,10 +133,10 @@ def make_plan(networks: list[Item], containers: list[Item], host: Host, wall: Wa
                                      cause="edited") for i, one in lost]
             if any(isinstance(step, namespaces.SpawnInit) for step in made):
                 renewed[item.name] = any(isinstance(step, groups.MakeCgroups) for step in made)
-            batch += made
+            batch += by_phase(made)
             if not made:
                 quiet.append(f"{item.name}: up to date")
-        steps += by_phase(batch)
+        steps += by_turns(batch)
     # Their links are there by now, and those of networks that go still are; who ends can send nothing any more.
     steps += nft.plan((*networks, *containers), wall, {step.target for step in steps})[1]
     for item in networks:
@@ -149,6 +149,12 @@ def make_plan(networks: list[Item], containers: list[Item], host: Host, wall: Wa
 def by_phase(steps: list[Step]) -> list[Step]:
     """Stable order by phase."""
     return sorted(steps, key=lambda step: step.phase)
+
+
+def by_turns(steps: list[Step]) -> list[Step]:
+    """By phase, but what comes up to the clone one container after the other: each child sets itself up while the
+    host side makes the next one's groups."""
+    return sorted(steps, key=lambda step: PREPARE if step.phase == SPAWN else step.phase)
 
 
 def waves(items: list[Item]) -> list[list[Item]]:
@@ -420,13 +426,15 @@ def group_writes(item: Item, host: Host, files: dict[tuple[str, str], str], path
     where = dict(groups.groups(host, spec.linux.cgroups_path or f"/runspec/{spec.name}"))
     steps: list[Step] = []
     last = item.last.linux.resources if item.last is not None and not fresh else None
-    for one in cgroup.writes(spec.linux.resources, last, host, files):
+    for one in (cgroup.first_writes(spec.linux.resources, host) if fresh else
+                cgroup.writes(spec.linux.resources, last, host, files)):
         if paths is not None and not any(path == one.path or path.startswith(one.path) for path in paths):
             continue
         why = "" if fresh else reason(item, one.path)
         if one.deny or one.allow:
             steps.append(groups.SetDeviceRules(target=item.name, path=one.path, reason=why,
-                                               directory=where[one.controller], deny=one.deny, allow=one.allow))
+                                               directory=where[one.controller], deny=one.deny, allow=one.allow,
+                                               fresh=fresh))
         elif one.program:
             steps.append(groups.AttachDeviceProgram(target=item.name, path=one.path, reason=why,
                                                     directory=where[one.controller], program=one.program,

@@ -24,9 +24,9 @@ from runspec.run.observe import Observer, read_host
 from runspec.run.probes import Probes
 from runspec.run.recover import note, recover_all, unfinished
 from runspec.run.store import Locks, Record, Store, now, status
-from runspec.spec import fields, from_yaml, networks, rules_host, source
+from runspec.spec import alike, fields, from_yaml, networks, rules_host, source
 from runspec.spec.model import Network, Spec
-from runspec.spec.tree import from_tree, to_tree
+from runspec.spec.tree import from_tree, shared_tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -109,6 +109,7 @@ class Session:
             data: lasting overlays of removed containers go as well.
             images_too: whether a missing image may be built now; a mere look leaves it.
         """
+        alike.share(wanted)
         self._references(wanted)
         self._drivers(wanted)
         specs = [one.model for one in wanted if isinstance(one.model, Spec)]
@@ -143,7 +144,8 @@ class Session:
         for spec, found in zip(specs, facts, strict=True):
             if found.status == "running":
                 names.observe(observer, spec.name, found)
-        containers = [self._item(spec, lasts[spec.name], records[spec.name], one, images_too, names)
+        images = Images(self.kernel, images_too)
+        containers = [self._item(spec, lasts[spec.name], records[spec.name], one, images, names)
                       for spec, one in zip(specs, facts, strict=True)]
         for item, one in zip(containers, (one for one in wanted if isinstance(one.model, Spec)), strict=True):
             item.bundle, item.pid_file, item.console = one.bundle, one.pid_file, one.console
@@ -188,10 +190,9 @@ class Session:
         return Work(plan, nets, containers, tuple(notes), unfinished(self.store), risks,
                     tuple(one["link"]["name"] for one in leases.unsettled()), names.held)
 
-    def _item(self, spec: Spec, last: Spec | None, record: Record | None, facts: Facts, build: bool,
-              names: Names) -> Item:
-        root = spec.root
-        image = Images(self.kernel, build).ensure(root.image, root.digest) if root.image else None
+    def _item(self, spec: Spec, last: Spec | None, record: Record | None, facts: Facts,
+              images: Images, names: Names) -> Item:
+        image = images.of(spec.root)
         path = spec.linux.cgroups_path or f"/runspec/{spec.name}"
         where = record.cgroups if record is not None else tuple(d for _, d in groups(self.host, path))
         if facts.status != "running":
@@ -464,7 +465,7 @@ class Session:
         if isinstance(model, Spec):
             path = model.linux.cgroups_path or f"/runspec/{model.name}"
             cgroups = tuple(directory for _, directory in groups(self.host, path))
-        return Record(kind=one.kind, name=model.name, spec=to_tree(model), digest=one.digest, cgroups=cgroups,
+        return Record(kind=one.kind, name=model.name, spec=shared_tree(model), digest=one.digest, cgroups=cgroups,
                       boot_id=self.host.boot_id, created=now(), seccomp=self._keys.get(model.name, ""),
                       bundle=one.bundle, status="created" if one.bundle else "running")
 

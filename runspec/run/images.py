@@ -24,6 +24,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runspec.kernel import Kernel
     from runspec.spec.cdi import Edits
+    from runspec.spec.model import Root
 
 # One builder at a time; the next waits as long as one may take.
 PATIENCE = tools.SECONDS * 2
@@ -40,6 +41,7 @@ class Images:
     def __init__(self, kernel: Kernel, build: bool = False, state: str = STATE) -> None:
         self.kernel, self.build, self.state = kernel, build, state
         self._known: dict[str, Image] = {}
+        self._tops: dict[tuple[str, str | None], str | None] = {}       # (image, digest) -> its directory
 
     def image(self, text: str) -> Image:
         """What `root.image` says stands for now.
@@ -144,6 +146,15 @@ class Images:
         return b""
 
     # -- directories --
+
+    def of(self, root: Root) -> str | None:
+        """The directory of a root's image, asked for once by all that are made from it; None without one."""
+        if not root.image:
+            return None
+        asked = root.image, root.digest
+        if asked not in self._tops:
+            self._tops[asked] = self.ensure(*asked)
+        return self._tops[asked]
 
     def ensure(self, text: str, digest: str | None = None) -> str | None:
         """The directory that holds an image, built first where it is missing.

@@ -1,7 +1,8 @@
 """The journal of one run: what it is about to do and what it did, for whoever finds it dead.
 
-One line before each act and one after, each by a single write(2): that survives a kill at any
-instruction. Its owner holds a lock for life, so an unlocked journal is that of a dead one.
+One line before each act, by a write(2) that returns first: that survives a kill at any instruction; and
+one after, which goes with the next where it holds nothing for an undo. Its owner holds a lock for life, so
+an unlocked journal is that of a dead one.
 """
 
 from __future__ import annotations
@@ -162,6 +163,7 @@ class Journal:
 
     def __init__(self, store: Store, name: str, fd: int) -> None:
         self.id, self.path, self._store, self._fd = name, f"{store.root}/journals/{name}{_LINES}", store, fd
+        self._later = b""       # what waits for the next write
 
     @property
     def ids(self) -> list[tuple[str, str]]:
@@ -198,8 +200,14 @@ class Journal:
         self._append(line if before is None else line | {"before": before})
 
     def done(self, index: int, memo: Any = None) -> None:
-        """Say that the act is over, with what its undo needs; None leaves what its intent said."""
-        self._append({"done": index, "memo": memo})
+        """Say that the act is over, with what its undo needs; None leaves what its intent said.
+
+        That a Step is over changes nothing about its undo: without a memo the line goes with the next one.
+        """
+        if memo is None:
+            self._later += b'{"done":%d,"memo":null}\n' % index
+        else:
+            self._append({"done": index, "memo": memo})
 
     def read(self) -> list[Entry]:
         """The Steps begun, in order.
@@ -233,7 +241,8 @@ class Journal:
             self._fd = -1
 
     def _append(self, tree: dict[str, Any]) -> None:
-        self._store.kernel.append(self._fd, jsonlite.dumps(tree).encode() + b"\n", self.path)
+        self._store.kernel.append(self._fd, self._later + jsonlite.dumps(tree).encode() + b"\n", self.path)
+        self._later = b""
 
     def _parsed(self) -> tuple[dict[str, Any], list[Entry]]:
         text = self._store.kernel.try_read(self.path) or b""

@@ -212,12 +212,20 @@ ROWS = (
 )
 _UNLISTED = Field("", RECREATE, "nowhere", "")
 _BY_PATH = {row.path: row for row in ROWS}
+_PATTERNS: dict[str, str] = {}      # containers have many paths, and mostly the same ones
 
 
 def pattern(path: str) -> str:
     """`mounts[3].source` -> `mounts[].source`."""
     if "[" not in path:
         return path
+    found = _PATTERNS.get(path)
+    if found is None:
+        found = _PATTERNS[path] = _pattern(path)
+    return found
+
+
+def _pattern(path: str) -> str:
     return "]".join(part if "[" not in part else part[:part.index("[") + 1] for part in path.split("]"))
 
 

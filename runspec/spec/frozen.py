@@ -27,29 +27,33 @@ class _Meta(type):
         for base in bases:
             defaults.update(getattr(base, "DEFAULTS", {}))
         defaults.update({f: space.pop(f) for f in own if f in space})
-        space["__slots__"] = tuple(own)
+        space["__slots__"] = (*own, *(() if bases else ("_hash",)))
         cls = super().__new__(mcs, name, bases, space)
-        cls.FIELDS, cls.DEFAULTS = fields, defaults  # type: ignore[attr-defined]
+        cls.FIELDS, cls.DEFAULTS, cls.PUTS = fields, defaults, None  # type: ignore[attr-defined]
         # All fields at once, in C: two hundred containers are compared with two hundred.
         cls.VALUES = staticmethod(attrgetter(*fields) if fields else type)  # type: ignore[attr-defined]
         return cls
+
+
+def _puts(cls: Any) -> tuple[tuple[Callable[[Any, Any], None], str], ...]:
+    """What fills each slot of a class, and its field."""
+    cls.PUTS = tuple((getattr(cls, field).__set__, field) for field in cls.FIELDS)
+    return cls.PUTS     # type: ignore[no-any-return]
 
 
 class Frozen(metaclass=_Meta):
     """Base of every model class: keyword arguments, slots, no change after, equality by field."""
 
     def __init__(self, **values: Any) -> None:
-        cls = type(self)
-        put = object.__setattr__
-        for field in cls.FIELDS:  # type: ignore[attr-defined]
-            if field in values:
-                put(self, field, values.pop(field))
-            elif field in cls.DEFAULTS:  # type: ignore[attr-defined]
-                put(self, field, cls.DEFAULTS[field])  # type: ignore[attr-defined]
-            else:
-                raise TypeError(f"{cls.__name__} needs {field}")
-        if values:
-            raise TypeError(f"{cls.__name__} has no {', '.join(values)}")
+        cls: Any = type(self)
+        puts, whole = cls.PUTS or _puts(cls), {**cls.DEFAULTS, **values}
+        try:
+            for put, field in puts:
+                put(self, whole[field])
+        except KeyError as error:
+            raise TypeError(f"{cls.__name__} needs {error.args[0]}") from None
+        if len(whole) != len(puts):
+            raise TypeError(f"{cls.__name__} has no {', '.join(one for one in whole if one not in cls.FIELDS)}")
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"{type(self).__name__}.{name} is frozen")
@@ -59,7 +63,12 @@ class Frozen(metaclass=_Meta):
                                  and bool(self.VALUES(self) == self.VALUES(other)))  # type: ignore[attr-defined]
 
     def __hash__(self) -> int:
-        return hash((type(self), self.VALUES(self)))  # type: ignore[attr-defined]
+        try:
+            return self._hash       # type: ignore[attr-defined, no-any-return]
+        except AttributeError:
+            found = hash((type(self), self.VALUES(self)))  # type: ignore[attr-defined]
+            object.__setattr__(self, "_hash", found)
+            return found
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{f}={v!r}" for f, v in items(self) if v != type(self).DEFAULTS.get(f))  # type: ignore[attr-defined]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from marshal import dumps
 
+from runspec.spec.alike import PARTS, kept
 from runspec.spec.frozen import Frozen, fields_of, items, key
 from runspec.spec.model import (
     BlockIO,
@@ -76,16 +77,39 @@ def to_tree(value: Any) -> Any:
         for field, inner in items(value):
             if inner is None or (field in SPARSE and inner == type(value).DEFAULTS.get(field)):  # type: ignore[attr-defined]
                 continue
-            if field in PAIRS:
-                out[key(field)] = dict(inner)
-            elif field in MAPS:
-                out[key(field)] = {one.pop(MAPS[field]): one for one in map(to_tree, inner)}
-            else:
-                out[key(field)] = to_tree(inner)
+            out[key(field)] = _field(field, inner)
         return out
     if isinstance(value, tuple):
         return [to_tree(inner) for inner in value]
     return value
+
+
+def _field(field: str, value: Any) -> Any:
+    if field in PAIRS:
+        return dict(value)
+    if field in MAPS:
+        return {one.pop(MAPS[field]): one for one in map(to_tree, value)}
+    return to_tree(value)
+
+
+def shared_tree(value: Any) -> Any:
+    """The same of a container, only to be read: parts that are one object are one tree."""
+    parts, out = PARTS.get(type(value), ()), {}
+    for field, inner in items(value):
+        if inner is None or (field in SPARSE and inner == type(value).DEFAULTS.get(field)):
+            continue
+        if type(inner) in PARTS:
+            out[key(field)] = shared_tree(inner)
+        elif field in parts and field not in PAIRS:
+            out[key(field)] = _part(inner)
+        else:
+            out[key(field)] = _field(field, inner)
+    return out
+
+
+@kept
+def _part(value: Any) -> Any:
+    return to_tree(value)
 
 
 PAIRS = ("labels", "annotations", "sysctl", "unified", "extra_hosts")

@@ -80,9 +80,11 @@ def test_schema(store: Store) -> None:
     mine = journal.begin(store, IDS)
     mine.intent(0, STEP)
     mine.done(0)
+    mine.intent(1, STEP)
+    mine.done(1, {"old": "1"})
     lines = [json.loads(line) for line in Path(mine.path).read_text().splitlines()]
     mine.close()
-    assert len(lines) == 3
+    assert len(lines) == 5
     for line in lines:
         check.validate(line)
         assert not check.is_valid({**line, "more": 1})

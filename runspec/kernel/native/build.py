@@ -188,14 +188,18 @@ class Op:
         slot, dir: slot numbers; -1 is none, HOST_CWD as dir the process's own root.
         s1, s2: texts; empty is the same as none.
         a, b, c: unsigned 64 bit numbers; pad: unsigned 32 bit.
+
+    Attributes:
+        shared: whether several tables have it; row: as these hold it, once it was packed.
     """
 
-    __slots__ = ("a", "b", "c", "dir", "number", "pad", "s1", "s2", "slot")
+    __slots__ = ("a", "b", "c", "dir", "number", "pad", "row", "s1", "s2", "shared", "slot")
 
     def __init__(self, number: int, slot: int = -1, dir: int = HOST_CWD, s1: bytes = b"", s2: bytes = b"",
                  a: int = 0, b: int = 0, c: int = 0, pad: int = 0) -> None:
         self.number, self.slot, self.dir, self.s1, self.s2 = number, slot, dir, s1, s2
         self.a, self.b, self.c, self.pad = a, b, c, pad
+        self.shared, self.row = False, b""
 
     def _key(self) -> tuple[object, ...]:
         return (self.number, self.slot, self.dir, self.s1, self.s2, self.a, self.b, self.c, self.pad)

@@ -6,6 +6,7 @@ from runspec.plan.cgroup import lists, v1, v2
 from runspec.plan.cgroup.knob import UNLIMITED, Knob, Write
 from runspec.plan.facts import Facts
 from runspec.plan.values import ABSENT, UNKNOWN
+from runspec.spec.alike import kept
 from runspec.spec.frozen import items
 from runspec.spec.model import DeviceRule, Resources
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from runspec.plan.host import Host
 
-__all__ = ["Write", "expected", "files", "judges_devices", "refusals", "seen", "too_small", "writes"]
+__all__ = ["Write", "expected", "files", "first_writes", "judges_devices", "refusals", "seen", "too_small", "writes"]
 
 DEVICES = "linux.resources.devices"
 UNIFIED = "linux.resources.unified."
@@ -26,6 +27,7 @@ WEIGHTS = ("linux.resources.cpu.weight", "linux.resources.cpu.shares", f"{UNIFIE
 _CHOSEN: dict[tuple[object, ...], list[Knob]] = {}
 
 
+@kept
 def knobs(resources: Resources, host: Host) -> list[Knob]:
     """What can be set for a container here: each controller's knobs of the version that serves it."""
     here = (host.hierarchies, host.controllers2)
@@ -54,6 +56,7 @@ def judges_devices(host: Host) -> bool:
         name in host.controllers2 for name in ("cpuset", "cpu", "memory", "pids"))
 
 
+@kept
 def files(resources: Resources, host: Host) -> list[tuple[str, str]]:
     """(controller, file) that must be read to compare."""
     out = list(dict.fromkeys((one.controller, one.file) for one in knobs(resources, host)
@@ -63,6 +66,7 @@ def files(resources: Resources, host: Host) -> list[tuple[str, str]]:
     return [*out, ("devices", "devices.list")] if host.version_of("devices") == 1 else out
 
 
+@kept
 def expected(resources: Resources, host: Host) -> dict[str, Any]:
     """Spec path -> what the files say when they are as asked."""
     view: dict[str, Any] = {}
@@ -81,8 +85,22 @@ def expected(resources: Resources, host: Host) -> dict[str, Any]:
     return view
 
 
+_SEEN: dict[tuple[Any, ...], tuple[Any, dict[str, Any]]] = {}
+
+
 def seen(resources: Resources, last: Resources | None, host: Host, facts: Facts) -> dict[str, Any]:
-    """Spec path -> what the files say now; a file this kernel lacks is unknown."""
+    """Spec path -> what the files say now; a file this kernel lacks is unknown.
+
+    Where they say of several containers the same it is found once; nobody changes what this answers.
+    """
+    key = id(resources), id(last), id(host), facts.device_tag, *facts.files.items()
+    found = _SEEN.get(key)
+    if found is None:
+        found = _SEEN[key] = (resources, last, host), _seen(resources, last, host, facts)
+    return found[1]
+
+
+def _seen(resources: Resources, last: Resources | None, host: Host, facts: Facts) -> dict[str, Any]:
     view: dict[str, Any] = {}
     both = [resources] if last is None or last == resources else [last, resources]
     chosen = {(one.path, one.file): one for each in both for one in knobs(each, host)}
@@ -139,6 +157,12 @@ def writes(resources: Resources, last: Resources | None, host: Host,
     elif judges_devices(host) and (resources.devices or (last is not None and last.devices)):
         found.append(Write(controller="", path=DEVICES, program=program(resources).hex()))
     return found
+
+
+@kept
+def first_writes(resources: Resources, host: Host) -> list[Write]:
+    """Those of new groups."""
+    return writes(resources, None, host, {})
 
 
 def put(out: dict[tuple[str, str, str], Write], one: Knob, value: str, want: Any, text: str | None) -> None:
@@ -265,6 +289,7 @@ NOT_HERE = {
 }
 
 
+@kept
 def refusals(resources: Resources, host: Host) -> list[tuple[str, str, str, str]]:
     """(path, what, why, fix) for what is asked and cannot be had on this machine."""
     out = []

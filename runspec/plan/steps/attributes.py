@@ -85,6 +85,7 @@ def policy_shown(one: MemoryPolicy) -> str:
 class SetScheduling(ChildStep):
     """Scheduler, priority of input and output, memory policy and execution domain of init."""
 
+    ALIKE = True
     scheduler: Scheduler | None = None
     io_priority: IOPriority | None = None
     memory_policy: MemoryPolicy | None = None
@@ -123,6 +124,7 @@ class SetScheduling(ChildStep):
 class SetLabel(ChildStep):
     """The security label that the container's program gets when it is executed."""
 
+    ALIKE = True
     apparmor: str | None = None
     selinux: str | None = None
 

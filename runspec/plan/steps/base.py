@@ -39,6 +39,9 @@ class Step(Frozen):
         return STOP if self.early else self.PHASE
 
 
+COMMON = len(Step.FIELDS)       # type: ignore[attr-defined]
+
+
 class HostStep(Step):
     """A Step done by the host side, journaled before and after.
 
@@ -65,9 +68,14 @@ class HostStep(Step):
 
 
 class ChildStep(Step):
-    """A Step done by the interpreter inside: it has no undo, since killing the child drops it."""
+    """A Step done by the interpreter inside: it has no undo, since killing the child drops it.
+
+    ALIKE: its operations are the same for every target, and depend on nothing but its other fields and on the
+    slots that are named by then.
+    """
 
     PHASE = CHILD
+    ALIKE = False
 
     def why(self, errno: int) -> str:
         """What an error number means here, where the kernel's word for it misleads."""
@@ -80,6 +88,19 @@ class ChildStep(Step):
     def ops(self, table: Table) -> None:
         """Add this Step's operations to the child's table."""
         raise AssertionError(type(self).__name__)
+
+
+class Chunk:
+    """The operations that a Step added, and the slots that were named afterwards."""
+
+    __slots__ = ("named", "next", "ops")
+
+    def __init__(self, ops: tuple[abi.Op, ...], named: dict[str, int], next_: int) -> None:
+        self.ops, self.named, self.next = ops, named, next_
+
+
+# Tables of containers that are alike are mostly the same: (named slots, class and fields of a Step) -> its Chunk.
+_CHUNKS: dict[tuple[Any, ...], Chunk] = {}
 
 
 class Table:
@@ -96,13 +117,15 @@ class Table:
 
     def slot(self, name: str) -> int:
         """The slot of this name, a new one at first use."""
-        if name not in self.named:
+        found = self.named.get(name)
+        if found is None:
             if self._next >= abi.TABLE_SLOTS:
                 raise HostError(f"more than {abi.TABLE_SLOTS} things to be held by one process",
                                 "each mount with id maps, or read-only in memory, is one", "write fewer of these")
-            self.named[name] = self._next
+            found = self._next
+            self.named = {**self.named, name: found}    # a Chunk may hold the one before
             self._next += 1
-        return self.named[name]
+        return found
 
     def add(self, number: int, *, slot: int = -1, dir: int = HOST_CWD, s1: bytes | str = b"",
             s2: bytes | str = b"", a: int = 0, b: int = 0, c: int = 0, pad: int = 0) -> None:
@@ -118,7 +141,21 @@ class Table:
         """Append the operations of these Steps, in order."""
         for step in steps:
             self.step = step
-            step.ops(self)
+            if not step.ALIKE:
+                step.ops(self)
+                continue
+            key = self._next, *self.named, type(step), *step.VALUES(step)[COMMON:]     # type: ignore[attr-defined]
+            found, begin = _CHUNKS.get(key), len(self.ops)
+            if found is None:
+                step.ops(self)
+                _CHUNKS[key] = Chunk(tuple(self.ops[begin:]), self.named, self._next)
+                continue
+            if found.ops and not found.ops[0].shared:
+                for op in found.ops:
+                    op.shared = True
+            self.ops += found.ops
+            self.owners += [step] * len(found.ops)
+            self.named, self._next = found.named, found.next
         self.step = None
 
 

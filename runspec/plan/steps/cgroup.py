@@ -104,13 +104,13 @@ class MakeCgroups(HostStep):
                 continue
             if controller == "":
                 self._hand_down(kernel, directory.rsplit("/", 1)[0])
+            if directory == directories[-1]:
+                kernel.make_group(directory, run.mark(self.target))
+                continue
             kernel.make_dir(directory)
             if controller == "cpuset":
-                self._inherit(kernel, directory)
-            if directory == directories[-1]:
-                kernel.mark_group(directory, run.mark(self.target))
-            if directory != directories[-1]:
-                run.note_group(directory)
+                self._inherit(kernel, directory)    # the container's own are written by a Step that follows
+            run.note_group(directory)
 
     def _hand_down(self, kernel: Any, parent: str) -> None:
         have = kernel.read_text(f"{parent}/cgroup.subtree_control").split()
@@ -170,10 +170,11 @@ class SetDeviceRules(HostStep):
     directory: str
     deny: tuple[str, ...] = ()
     allow: tuple[str, ...] = ()
+    fresh: bool = False         # the group is new, and goes with all that it says
 
     def look(self, kernel: Any, run: Any) -> Any:
         """The rules that hold."""
-        return (kernel.try_read(f"{self.directory}/devices.list") or b"").decode().splitlines()
+        return None if self.fresh else (kernel.try_read(f"{self.directory}/devices.list") or b"").decode().splitlines()
 
     def undo(self, kernel: Any, run: Any, memo: Any) -> None:
         """A live container gets its former rules back; a new one goes with its group."""
@@ -185,8 +186,7 @@ class SetDeviceRules(HostStep):
     def apply(self, kernel: Any, run: Any) -> Any:
         """One rule a write; what is denied first cannot take away what is allowed after."""
         for file, rules in (("devices.deny", self.deny), ("devices.allow", self.allow)):
-            for rule in rules:
-                kernel.write(f"{self.directory}/{file}", rule)
+            kernel.write_each(f"{self.directory}/{file}", rules)
 
     def __str__(self) -> str:
         said = [f"{word} {', '.join(rules)}" for word, rules in (("deny", self.deny), ("allow", self.allow)) if rules]

@@ -294,6 +294,7 @@ class TakeLink(HostStep):
 class ConfigureLinks(ChildStep):
     """Loopback, addresses and routes of a new network namespace."""
 
+    ALIKE = True
     messages: tuple[str, ...]       # hexadecimal
     words: str
     sysctls: tuple[tuple[str, str], ...] = ()

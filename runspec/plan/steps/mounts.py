@@ -19,6 +19,7 @@ CLONE = abi.OPEN_TREE_CLONE | abi.OPEN_TREE_CLOEXEC
 class MakeMount(ChildStep):
     """One entry of `mounts`."""
 
+    ALIKE = True
     mount: Mount
     index: int
     kind: str = "directory"                 # of a bind source: directory, file, missing
@@ -145,6 +146,7 @@ class MapMount(ChildStep):
         optional: a file system that cannot be mapped is taken as it is.
     """
 
+    ALIKE = True
     slot: str
     source: str
     ids: str
@@ -168,6 +170,7 @@ class MapMount(ChildStep):
 class SealMounts(ChildStep):
     """Makes memory file systems read-only once everything below them is in place."""
 
+    ALIKE = True
     indexes: tuple[int, ...]
 
     def ops(self, table: Table) -> None:

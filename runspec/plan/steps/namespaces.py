@@ -130,6 +130,7 @@ class EnterNamespaces(ChildStep):
 class WaitForHost(ChildStep):
     """The child waits here until the host side has done its ATTACH steps."""
 
+    ALIKE = True
     number: int = BARRIER_ATTACH
 
     def ops(self, table: Table) -> None:
@@ -176,6 +177,8 @@ class ReleaseInit(HostStep):
 
 class BecomeRoot(ChildStep):
     """Takes id 0 of the new user namespace, so that files made during set-up have an owner inside."""
+
+    ALIKE = True
 
     def ops(self, table: Table) -> None:
         """setresuid(2), setresgid(2)."""

@@ -59,6 +59,7 @@ class SetNames(ChildStep):
 class SetSysctls(ChildStep):
     """Kernel parameters of the container's namespaces, through a procfs of our own."""
 
+    ALIKE = True
     values: tuple[tuple[str, str], ...]
 
     def ops(self, table: Table) -> None:
@@ -79,6 +80,7 @@ def sysctl_path(key: str) -> str:
 class SetLimits(ChildStep):
     """Resource limits and the OOM score of the process."""
 
+    ALIKE = True
     rlimits: tuple[Rlimit, ...] = ()
     oom_score_adj: int | None = None
 
@@ -138,6 +140,7 @@ def credential_ops(table: Table, process: Process, capabilities: Capabilities, l
 class SetIdentity(ChildStep):
     """Working directory, user, groups, capabilities, no_new_privs, Landlock, the filter of system calls."""
 
+    ALIKE = True
     process: Process
     detach: bool = True         # standard streams from the container's own /dev/null
     terminal: bool = False      # standard streams from the terminal in slot "slave"
@@ -168,6 +171,7 @@ class SetIdentity(ChildStep):
 class Exec(ChildStep):
     """The container's own program replaces the interpreter."""
 
+    ALIKE = True
     args: tuple[str, ...]
     env: tuple[str, ...] = ()
 

@@ -202,6 +202,7 @@ class PrepareRoot(ChildStep):
 class MakeDevices(ChildStep):
     """Makes the standard nodes and links in the container's own /dev, and the declared ones."""
 
+    ALIKE = True
     devices: tuple[Device, ...] = ()
     standard: bool = True
     bind: bool = False          # in a user namespace mknod(2) is refused: the host's nodes are bound
@@ -238,6 +239,7 @@ class MakeDevices(ChildStep):
 class HidePaths(ChildStep):
     """Masks and read-only remounts below the root."""
 
+    ALIKE = True
     masked: tuple[str, ...] = ()
     readonly: tuple[str, ...] = ()
     freeze: bool = False            # the root itself becomes read-only
@@ -258,6 +260,7 @@ class HidePaths(ChildStep):
 class PivotRoot(ChildStep):
     """The child's root becomes the container's; the host's tree is gone from its namespace."""
 
+    ALIKE = True
     readonly: bool = False
     propagation: str = "private"
 

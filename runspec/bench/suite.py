@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 SUITES = {
     "cpu": ("suite_cpu", "Cpu"),
     "memory": ("suite_memory", "Memory"),
+    "network": ("suite_network", "Network"),
     "start": ("suite_start", "Start"),
 }
 PACES = ("quick", "default", "full")

@@ -42,6 +42,17 @@ def test_linpack_and_stream() -> None:
     assert {"hpcc", "BLAS"} <= set(results.versions)
 
 
+@requires("NPtcp", "iperf3", "bridge", "veth")
+def test_netpipe_and_streams() -> None:
+    results = bench("network")
+    for case in ("veth on bridge", "loopback"):
+        assert all(value > 10 for value in both(results, "network", "stream", case))
+        curves = {one.contender: one for one in results.of("network", "latency", case) if one.at == 1}
+        assert all(0.1 < one.median < 10_000 for one in curves.values())
+        sizes = [one.at for one in results.of("network", "bandwidth", case) if one.contender == "runspec"]
+        assert sizes == [2 ** power for power in range(21)]
+
+
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_files_are_good_and_can_be_planned(cli: Cli, tmp_path: Path, file: Path) -> None:
     """By hand, with a directory of one's own as /work."""

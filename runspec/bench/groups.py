@@ -25,6 +25,7 @@ SUITES = {
                        "alone and many at the same time."),
     "exec": ("Exec", "What a further program in a running container takes."),
 }
+TIMES = ("s", "ms", "us")
 BINARY = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
@@ -63,9 +64,30 @@ class Group(Frozen):
         return next((one for one in self.series if (one.case, one.contender, one.at) == (case, contender, at)), None)
 
     @property
+    def places(self) -> tuple[tuple[str, float | None], ...]:
+        """All (case, at), in the order in which they are shown."""
+        return tuple((case, at) for case in self.cases for at in (self.points or (None,))
+                     if any((one.case, one.at) == (case, at) for one in self.series))
+
+    @property
     def title(self) -> str:
-        """`apply, ms: less is better`."""
-        return f"{self.figure}, {unit(self.unit)}: {'more' if self.better == HIGHER else 'less'} is better"
+        """`apply, ms`, or the figure alone where it has no unit."""
+        return f"{self.figure}{f', {unit(self.unit)}' if self.unit else ''}"
+
+    @property
+    def wanted(self) -> str:
+        """`less is better`."""
+        return f"{'more' if self.better == HIGHER else 'less'} is better"
+
+    @property
+    def each(self) -> bool:
+        """Whether it is the time of many things, so that a curve is one of the time of each."""
+        return self.along == "containers" and self.unit in TIMES
+
+    def place(self, case: str, at: float | None) -> str:
+        """What a place is called, "" where there is but one without a name."""
+        where = "" if at is None else point(at, self.along)
+        return ", ".join(word for word in (case, where) if word)
 
 
 def order(names: Iterable[str]) -> tuple[str, ...]:

@@ -103,7 +103,7 @@ class Page:
         """Plots and tables of one suite, and what it could not measure."""
         parts = [f"<p>{groups.SUITES[name][1]}</p>"] if name in groups.SUITES else []
         found = groups.groups(self.results, name)
-        parts += [self.curves(group) if group.points else self.bars(group) for group in found]
+        parts += [self.curves(group) if len(group.points) > 1 else self.bars(group) for group in found]
         if any('class="c-literature"' in part for part in parts):
             parts.append(f'<p class="note">Hatched and in italics, from the literature: {esc(literature.SOURCE)}.</p>')
         absent = "".join(f"<li>{f'<b>{esc(one.contender)}</b>: ' if one.contender else ''}{esc(one.why)}</li>"
@@ -114,28 +114,40 @@ class Page:
         return "".join(parts)
 
     def heading(self, group: Group) -> str:
-        first, _, rest = group.title.rpartition(f", {groups.unit(group.unit)}")
-        return f"<h3>{esc(first)} <span>{esc(groups.unit(group.unit))}{esc(rest)}</span></h3>"
+        unit = f"{groups.unit(group.unit)}: " if group.unit else ""
+        return f"<h3>{esc(group.figure)} <span>{esc(unit)}{group.wanted}</span></h3>"
 
     def bars(self, group: Group) -> str:
-        """A plot for each case, all to one scale, and a table."""
-        published = {case: literature.isolation(f"{group.figure} {case}") if group.suite == "isolation" else ()
-                     for case in group.cases}
-        rows = {case: [self.bar(one) for name in group.contenders if (one := group.find(case, name)) is not None]
-                + [Bar(name=system, style="literature", value=value,
-                       text="did not run" if value is None else f"{number(value, group.unit)} %")
-                   for system, value in published[case]] for case in group.cases}
-        every = [bar for case in rows.values() for bar in case]
+        """A plot for each place, all to one scale, and a table."""
+        rows = {place: [self.bar(one) for name in group.contenders if (one := group.find(place[0], name, place[1]))]
+                + self.published(group, place[0]) for place in group.places}
+        every = [bar for bars in rows.values() for bar in bars]
         values = [one for bar in every for one in (bar.value, bar.low, bar.high) if one is not None]
         # A little below 0 is noise that needs room to be seen; a plot without it has its bars at the very edge.
         high, low = plots.nice(max(*values, 0)), min(*values, 0.0)
         ends = (-plots.nice(-low) if low < -0.02 * high else 0.0, high)
         names, texts = max(len(bar.name) for bar in every), max(len(bar.text) for bar in every)
-        figures = [f'<figure>{f"<h4>{esc(case)}</h4>" if case else ""}'
-                   + plots.bars(f"{group.figure}{f', {case}' if case else ''}, {group.unit}",
-                                "; ".join(f"{bar.name} {bar.text}" for bar in bars), bars, *ends, names, texts)
-                   + "</figure>" for case, bars in rows.items()]
+        figures = []
+        for place, bars in rows.items():
+            name = f"{group.figure}{f', {group.place(*place)}' if group.place(*place) else ''}"
+            told = "; ".join(f"{bar.name} {bar.text}" for bar in bars)
+            plot = plots.bars(f"{name}, {group.unit}", told, bars, *ends, names, texts)
+            figures.append(f"<figure>{self.caption(group, *place)}{plot}</figure>")
         return self.heading(group) + beside(figures, self.table(group), "All figures as a table")
+
+    def caption(self, group: Group, case: str, at: float | None = None) -> str:
+        """What stands over a plot."""
+        where = "" if at is None else f"{groups.point(at, group.along)} {group.along}"
+        words = ", ".join(word for word in (case or (group.figure if len(group.cases) > 1 else ""), where) if word)
+        return f"<h4>{esc(words)}</h4>" if words else ""
+
+    def published(self, group: Group, case: str) -> list[Bar]:
+        """What the literature has of the same."""
+        if (group.suite, group.unit) != ("isolation", "%"):
+            return []
+        found = literature.isolation(f"{group.figure} {case}")
+        return [Bar(name=system, style="literature", value=value,
+                    text="did not run" if value is None else f"{number(value, '%')} %") for system, value in found]
 
     def bar(self, one: Series) -> Bar:
         """A contender's line."""
@@ -150,13 +162,14 @@ class Page:
         head = "".join(f'<th scope="col">{word}</th>' for word in
                        ("contender", "median", "quartiles", *([f"of {esc(first)}'s"] if share else []), "rounds"))
         rows = []
-        for case in group.cases:
-            if case:
-                rows.append(f'<tr><th scope="rowgroup" class="case" colspan="{5 if share else 4}">{esc(case)}</th>'
+        for case, at in group.places:
+            if len(group.places) > 1:
+                where = group.place(case, at) or group.figure
+                rows.append(f'<tr><th scope="rowgroup" class="case" colspan="{5 if share else 4}">{esc(where)}</th>'
                             "</tr>")
-            base = group.find(case, first)
+            base = group.find(case, first, at)
             for name in group.contenders:
-                one = group.find(case, name)
+                one = group.find(case, name, at)
                 if one is None:
                     continue
                 part = f"<td>{groups.part(one, base) if base is not None else ''}</td>"
@@ -169,32 +182,35 @@ class Page:
 
     def curves(self, group: Group) -> str:
         """A plot for each case, all to one scale, and a folded table for each."""
-        good = [one for one in group.series if one.at is not None and one.at > 0 and one.low > 0]
-        if not good:
+        found = {}
+        for one in group.series:
+            if one.at is not None and one.at > 0 and one.low > 0:
+                part = one.at if group.each else 1
+                found[one.case, one.contender, one.at] = one.at, one.low / part, one.median / part, one.high / part
+        if not found:
             return self.heading(group) + self.pivots(group)
-        up = plots.span([value for one in good for value in (one.low, one.high)])
-        across = min(one.at for one in good if one.at), max(one.at for one in good if one.at)
+        unit = groups.unit(group.unit) + (" per container" if group.each else "")
+        up = plots.span([value for _, *values in found.values() for value in values])
+        across = min(at for *_, at in found), max(at for *_, at in found)
         across = (across[0], max(across[1], across[0] * 2))
         # What has but one case is what all the others are held against.
-        alone = {name: case for name in group.contenders if name == "native" and len(group.cases) > 1
-                 and len(found := {one.case for one in good if one.contender == name}) == 1 for case in found}
+        alone = {name: next(iter(cases)) for name in ("native",) if len(group.cases) > 1
+                 and len(cases := {case for case, one, _ in found if one == name}) == 1}
         legend = "".join(f"<li>{plots.swatch(self.styles[name], self.places[name])}{esc(name)}"
-                         f"{f' ({esc(alone[name])})' if name in alone else ''}</li>" for name in group.contenders)
+                         f"{f' ({esc(alone[name])})' if alone.get(name) else ''}</li>" for name in group.contenders)
         figures = []
         for case in group.cases:
             curves = []
             for name in group.contenders:
-                points = sorted((one.at or 0.0, one.low, one.median, one.high) for one in good
-                                if (one.case, one.contender) == (alone.get(name, case), name))
+                points = sorted(point for (*where, _), point in found.items() if where == [alone.get(name, case), name])
                 if points:
                     curves.append(Curve(name=name, style=self.styles[name], place=self.places[name],
                                         points=tuple(points)))
             told = "; ".join(f"{one.name} from {number(one.points[0][2])} to {number(one.points[-1][2])}"
                              for one in curves)
-            name = f"{group.figure}{f', {case}' if case else ''}, {group.unit} by {group.along}"
-            figures.append(f'<figure>{f"<h4>{esc(case)}</h4>" if case else ""}'
-                           + plots.lines(name, told, curves, group.along, groups.unit(group.unit), across, up)
-                           + "</figure>")
+            plot = plots.lines(f"{group.figure}{f', {case}' if case else ''}, {unit} by {group.along}", told, curves,
+                               group.along, unit, across, up)
+            figures.append(f"<figure>{self.caption(group, case)}{plot}</figure>")
         tables = self.pivots(group)
         return (f'{self.heading(group)}<ul class="legend">{legend}</ul>'
                 + beside(figures, tables, f"All points as {'a table' if len(group.cases) == 1 else 'tables'}"))
@@ -207,11 +223,13 @@ class Page:
                      if any((one.case, one.contender) == (case, name) for one in group.series)]
             head = "".join(f'<th scope="col">{esc(name)}</th>' for name in names)
             rows = "".join(f'<tr><th scope="row">{esc(groups.point(at, group.along))}</th>'
-                           f'{"".join(cell(group.find(case, name, at)) for name in names)}</tr>' for at in group.points)
-            caption = f"<caption>{esc(case)}</caption>" if case else ""
+                           f'{"".join(cell(group.find(case, name, at)) for name in names)}</tr>'
+                           for where, at in group.places if where == case and at is not None)
+            caption = f"<caption>{esc(case or group.figure)}</caption>" if len(group.cases) > 1 else ""
             tables.append(scrolled(f'<table>{caption}<thead><tr><th scope="col">{esc(group.along)}</th>{head}</tr>'
                                    f"</thead><tbody>{rows}</tbody></table>", f"{group.figure}, {case}, {group.unit}"))
-        return "".join(tables)
+        note = '<p class="note">The table has the time of all containers together.</p>' if group.each else ""
+        return f'{note}<div class="tables">{"".join(tables)}</div>'
 
     # -- where ----------------------------------------------------------------------------------------
 

@@ -71,9 +71,10 @@ svg .tick{fill:var(--muted)}
 .bound{stroke:var(--good);stroke-width:1.5}
 .legend{display:flex;flex-wrap:wrap;gap:2px 20px;margin:0 0 12px;padding:0;list-style:none;font-size:14px}
 .legend li{display:flex;align-items:center;gap:7px}
-.scroll{overflow-x:auto;max-width:100%}
+.scroll{overflow-x:auto;max-width:100%;min-width:0}
 .scroll:focus-visible,summary:focus-visible,a:focus-visible{outline:2px solid var(--link);outline-offset:2px}
 table{border-collapse:collapse;font-size:14px;line-height:1.4;font-variant-numeric:tabular-nums}
+.tables{display:flex;flex-wrap:wrap;gap:0 48px;align-items:start}
 caption{text-align:left;font-weight:650;padding:12px 0 4px}
 th,td{padding:4px 14px 4px 0;text-align:right;vertical-align:baseline;font-weight:400;white-space:nowrap}
 th:last-child,td:last-child{padding-right:0}
@@ -118,7 +119,8 @@ body{font-size:10.5pt}
 .page{max-width:none;padding:0}
 nav{display:none}
 h2{break-after:avoid;margin-top:28px}
-h3,h4,caption{break-after:avoid}
+h3,h4,.tables{display:flex;flex-wrap:wrap;gap:0 48px;align-items:start}
+caption{break-after:avoid}
 figure,tr,.absent{break-inside:avoid}
 .scroll{overflow:visible}
 details::details-content{content-visibility:visible;height:auto}

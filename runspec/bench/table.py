@@ -56,15 +56,15 @@ def suite(results: Results, name: str, width: int, colour: bool) -> str:
 
 def group_text(group: Group, width: int, colour: bool) -> str:
     """One figure: contenders below each other, or beside each other where there are several cases."""
-    places = [(case, at) for case in group.cases for at in (chosen(group.points) or (None,))]
+    title = plain(f"{group.title}: {group.wanted}")
+    places = [(case, at) for case, at in group.places if at is None or at in chosen(group.points)]
     if len(places) == 1:
-        return f"{plain(group.title)}\n{contenders(group, *places[0], width, colour)}"
-    left = [", ".join(word for word in (case, "" if at is None else groups.point(at, group.along)) if word)
-            for case, at in places]
+        return f"{title}\n{contenders(group, *places[0], width, colour)}"
+    left = [group.place(case, at) for case, at in places]
     cells = {name: [name, *padded([cell(group.find(case, name, at)) for case, at in places])]
              for name in group.contenders}
     wide = {name: max(map(len, one)) for name, one in cells.items()}
-    lines, rest = [plain(group.title)], list(cells)
+    lines, rest = [title], list(cells)
     while rest:
         # As many contenders beside each other as fit; at least one.
         room, taken = width - max(map(len, [group.along, *left])), rest[:1]
@@ -81,7 +81,9 @@ def contenders(group: Group, case: str, at: float | None, width: int, colour: bo
     """One place of a figure, a line for each contender."""
     found = [one for name in group.contenders if (one := group.find(case, name, at)) is not None]
     first = found[0]
-    rows = [[case, "median", "quartiles", f"of {first.contender}'s", ""]]
+    where = ", ".join(word for word in (case, "" if at is None else f"{groups.point(at, group.along)} {group.along}")
+                      if word)
+    rows = [[where, "median", "quartiles", f"of {first.contender}'s", ""]]
     rows += [[one.contender, number(one.median, one.unit),
               f"{number(one.low, one.unit)} to {number(one.high, one.unit)}",
               groups.part(one, first), noise(one)]

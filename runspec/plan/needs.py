@@ -253,6 +253,7 @@ ROWS: dict[str, Words] = {
     "type": lambda value, network: ("capability:CAP_NET_ADMIN", f"link:{value}"),
     "internal": ("nft:",),
     "nat": ("nft:",),
+    "isolated": ("nft:",),
     "vlanFiltering": ("filtering:",),
 }
 # Keys that any kernel serves which runs runspec at all.
@@ -271,7 +272,7 @@ NOTHING = frozenset((
     *(f"interfaces[].qos.{way}.{name}" for way in ("egress", "ingress")
       for name in ("rate", "ceil", "burst", "priority", "dscp")),
     "dns", "dns.nameservers", "dns.search", "dns.options", "extraHosts", "up", "addresses", "mtu",
-    "pool.range", "pool.exclude", "isolated", "external"))
+    "pool.range", "pool.exclude", "external"))
 
 
 def used(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     Element = tuple[str, str, str]
 
 FAMILY, NAME = "inet", "runspec"
+HOST = "the host"               # whose elements are nobody's; no container or network is called so
 MARK = "made_by_runspec"        # an empty set: the table's own comment is not in every version's JSON
 _FEW = 200                      # elements on one line
 
@@ -34,7 +35,10 @@ SETS: dict[str, tuple[tuple[str, ...], tuple[str, ...], bool]] = {
     MARK: (("mark",), (), False),
     "inside": (("ifname", "ifname"), (), False),
     "internal": (("ifname",), (), False),
-    "hidden": (("ifname",), (), False)}
+    "hidden": (("ifname",), (), False),
+    "apart": (("ifname",), (), False),
+    "closed": (("nf_proto",), (), False),
+    "free": (("nf_proto", "ifname"), (), False)}
 for _kind, _name in _ADDRESS.items():
     _key = ("inet_proto", _name, _PORT)
     SETS[f"ports{_kind}"] = _key, (_name, _PORT), True
@@ -42,6 +46,7 @@ for _kind, _name in _ADDRESS.items():
     SETS[f"hairpin{_kind}"] = (_name, _name), (), True
     SETS[f"nat{_kind}"] = (_name,), (), True
     SETS[f"own{_kind}"] = (_name, "ifname"), (), True
+    SETS[f"open{_kind}"] = (_name, "ifname"), (), False
 
 # Chain -> (type, hook, priority), None for one that is jumped to; and its rules, each under a name.
 CHAINS: dict[str, tuple[tuple[str, str, int] | None, dict[str, str]]] = {
@@ -50,13 +55,27 @@ CHAINS: dict[str, tuple[tuple[str, str, int] | None, dict[str, str]]] = {
         # a neighbour may send one to our MAC. (One that claims to come from there is a martian to the kernel.)
         "to-loopback": 'iifname != "lo" ip daddr 127.0.0.0/8 drop'}),
     "forward": (("filter", "forward", 0), {
+        "from-internal": "iifname @internal iifname . oifname != @inside drop",
+        "to-internal": "oifname @internal iifname . oifname != @inside drop",
+        # Who is kept from a sibling by the bridge could send to him by way of its MAC, or to another such network.
+        "published-apart": "iifname @apart oifname @apart ct status dnat accept",
+        "apart": "iifname @apart oifname @apart drop",
         "inside": "iifname . oifname @inside accept",
-        "from-internal": "iifname @internal drop",
-        "to-internal": "oifname @internal drop",
         # Behind nat nobody is reached from elsewhere but by what he began or published.
         "answers": "oifname @hidden ct state established,related accept",
         "published": "oifname @hidden ct status dnat accept",
-        "unasked": "oifname @hidden drop"}),
+        "unasked": "oifname @hidden drop",
+        # Where the host forwards for us alone, it does so for nobody else.
+        "open4": "ct status dnat ip daddr . oifname @open4 accept",
+        "open6": "ct status dnat ip6 daddr . oifname @open6 accept",
+        "answers4": "ct status dnat ct direction reply ip saddr . iifname @open4 accept",
+        "answers6": "ct status dnat ct direction reply ip6 saddr . iifname @open6 accept",
+        "out4": "ip saddr . iifname @own4 accept",
+        "out6": "ip6 saddr . iifname @own6 accept",
+        "free": "meta nfproto . iifname @free accept",
+        "multicast4": "ip daddr 224.0.0.0/4 accept",      # goes where its router says, whatever the switch does
+        "multicast6": "ip6 daddr ff00::/8 accept",
+        "closed": "meta nfproto @closed drop"}),
     "lead": (None, {
         f"{word}{kind}": f"meta l4proto {{ tcp, udp }} dnat {ip} to meta l4proto . {ip} daddr . th dport "
                          f"map @{word}{kind}"
@@ -122,7 +141,7 @@ def damage(table: Table | None) -> tuple[str, ...]:
 
 def skeleton() -> str:
     """The table without elements."""
-    lines = [f"table {FAMILY} {NAME} {{", f'comment "{NAME}: published ports, nat, internal networks"']
+    lines = [f"table {FAMILY} {NAME} {{", f'comment "{NAME}: ports, networks, and no forwarding but for them"']
     for name, (key, value, ranges) in SETS.items():
         types = " . ".join(key) + (f" : {' . '.join(value)}" if value else "")
         lines += [f"{'map' if value else 'set'} {name} {{", f"type {types}", *(["flags interval"] * ranges), "}"]
@@ -201,20 +220,35 @@ def owner(model: Spec | Network) -> str:
 
 def uses(model: Spec | Network | None) -> bool:
     """Whether it has anything to do with the firewall."""
-    return bool(model.internal or model.nat) if isinstance(model, Network) else model is not None and bool(model.ports)
-
-
-def elements(model: Spec | Network) -> tuple[Element, ...]:
-    """All elements of a container or network."""
     if isinstance(model, Network):
-        return _network_elements(model)
+        return bool(model.internal or model.nat or model.isolated)
+    return model is not None and bool(model.ports)
+
+
+def routed(model: Spec | Network | None) -> bool:
+    """Whether it has a link that forwards by itself."""
+    return isinstance(model, Spec) and any(one.mode == "routed" for one in model.interfaces)
+
+
+def elements(model: Spec | Network, bridged: bool = False) -> tuple[Element, ...]:
+    """All elements of a container or network.
+
+    Args:
+        bridged: packets within a bridge pass the same rules.
+    """
+    if isinstance(model, Network):
+        return _network_elements(model, bridged)
     found: dict[Element, None] = {}
     for one in model.ports:
         found.update(dict.fromkeys(port_elements(model, one)))
     for kind in sorted({family(one) for one in model.ports}):
         inner = way_in(model, kind)
-        if inner is not None:
-            found[f"hairpin{kind}", f"{_net(inner[1])} . {_plain(inner[1])}", ""] = None
+        if inner is None:
+            continue
+        found[f"hairpin{kind}", f"{_net(inner[1])} . {_plain(inner[1])}", ""] = None
+        if any(family(one) == kind and not is_local(one) for one in model.ports):
+            found[f"open{kind}", f"{_plain(inner[1])} . {inner[0].network or host_name(model.name, inner[0].name)}",
+                  ""] = None
     return tuple(found)
 
 
@@ -232,11 +266,12 @@ def port_elements(spec: Spec, port: Port) -> tuple[Element, ...]:
                  for i in range(last - first + 1))
 
 
-def _network_elements(network: Network) -> tuple[Element, ...]:
+def _network_elements(network: Network, bridged: bool) -> tuple[Element, ...]:
     name = network.name
-    if not uses(network):
-        return ()
-    out: list[Element] = [("inside", f"{name} . {name}", "")]
+    # On somebody else's bridge there are ports that are not kept apart, and what passes there is no routing.
+    out: list[Element] = [("apart", name, "")] * (network.isolated and not (network.external and bridged))
+    if network.internal or network.nat:
+        out.append(("inside", f"{name} . {name}", ""))
     if network.internal:
         out.append(("internal", name, ""))
     if network.nat:
@@ -285,6 +320,11 @@ def knobs(model: Spec | Network, bridged: bool) -> dict[str, str]:
         if bridged and inner[0].network:
             out[PORT + host_name(model.name, inner[0].name)] = "1"
     return out
+
+
+def met(knob: str, now: str | None, wanted: str) -> bool:
+    """Whether a parameter is as it has to be; whoever switched forwarding on."""
+    return now not in (None, "", "0") if knob in FORWARD.values() else now == wanted
 
 
 PORT = "hairpin of "

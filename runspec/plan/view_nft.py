@@ -24,18 +24,24 @@ class Wall(Frozen):
         knobs: path below /proc/sys -> its value, None where there is no such file.
         held: owner -> kernel parameters that are held for it.
         bridged: whether packets within a bridge are led as well.
+        closed: whether the host forwards by our doing, and for nobody else.
+        closing: path of a family's forwarding -> what is wrong with that, in words.
     """
 
     table: nft.Table | None = None
     knobs: dict[str, str | None] = {}                       # noqa: RUF012
     held: dict[str, dict[str, str]] = {}                    # noqa: RUF012
     bridged: bool = False
+    closed: bool = False
+    closing: dict[str, tuple[str, ...]] = {}                # noqa: RUF012
 
     def lacks(self, model: Spec | Network) -> tuple[str, ...]:
         """What is missing or wrong beside a model's own elements, in words."""
+        knobs = nft.knobs(model, self.bridged)
         return (*nft.damage(self.table), *(
             f"{knob.replace('/', '.')} is {self.knobs.get(knob) or 'absent'}"
-            for knob, value in nft.knobs(model, self.bridged).items() if self.knobs.get(knob) != value))
+            for knob, value in knobs.items() if not nft.met(knob, self.knobs.get(knob), value)),
+            *(said for knob in knobs for said in self.closing.get(knob, ())))
 
     def has(self, name: str, key: str, owner: str) -> str | None:
         """The value of an owner's element, None where he has no such one."""
@@ -92,6 +98,16 @@ def _shown(port: Port, values: list[str]) -> str:
 def expect_network(network: Network, view: dict[str, Any]) -> None:
     """What should hold of a network's packets."""
     view["internal"], view["nat"] = network.internal, network.nat
+
+
+def see_apart(network: Network, wall: Wall | None, view: dict[str, Any]) -> None:
+    """Whether the host is no way from one isolated container to another, beside what its ports say."""
+    if network.isolated and view.get("isolated") is True and wall is not None:
+        mine = [(at, key) for at, key, _ in nft.elements(network, wall.bridged) if at == "apart"]
+        lost = [*nft.damage(wall.table), *(f"no element {at} {key}" for at, key in mine
+                                           if wall.has(at, key, nft.owner(network)) is None)]
+        if lost:
+            view["isolated"] = f"without {', '.join(word.removeprefix('no ') for word in lost)}"
 
 
 def see_network(network: Network, wall: Wall | None, view: dict[str, Any]) -> None:

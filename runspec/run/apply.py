@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from runspec.kernel import Kernel
+    from runspec.run.recover import Stuck
 
 
 PATIENCE = 10.0         # seconds
@@ -359,7 +360,12 @@ class Session:
         Must be called without any lock held: it takes those that the dead run had.
         """
         stuck = recover_all(kernel, store)
-        return (*(note(one.error) for one in stuck), *Leases(kernel, store).settle())
+        return Session._settled(kernel, store, stuck)
+
+    @staticmethod
+    def _settled(kernel: Kernel, store: Store, stuck: list[Stuck]) -> tuple[str, ...]:
+        return (*(note(one.error) for one in stuck), *Leases(kernel, store).settle(),
+                *firewall.Firewall(kernel, store).settle())
 
     @staticmethod
     def lock(kernel: Kernel, store: Store, ids: list[tuple[str, str]], force: bool = False) -> Locks:
@@ -373,7 +379,7 @@ class Session:
         end = monotonic() + PATIENCE
         while True:
             stuck = recover_all(kernel, store)
-            notes = (*(note(one.error) for one in stuck), *Leases(kernel, store).settle())
+            notes = Session._settled(kernel, store, stuck)
             near = around(store, ids)
             locks = store.lock(near)
             locks.notes = notes

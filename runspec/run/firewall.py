@@ -17,8 +17,8 @@ from runspec.kernel.netlink_bridge import parse_ports
 from runspec.kernel.nft import parse_table
 from runspec.plan import nft, rtnetlink
 from runspec.plan.rtnetlink_bridge import set_hairpin
-from runspec.plan.steps.host_links import MARK, forwarding_files
 from runspec.plan.view_nft import Wall
+from runspec.run import forwarding
 from runspec.run.store import boot_id
 from runspec.spec import jsonlite
 from runspec.spec.model import Network, Spec
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from runspec.run.apply import Wanted
     from runspec.run.store import Store
 
-    # Path -> what it was, what it is held at, by whom; and what else had to change with it, as it was.
+    # Path -> what it was, what it is held at, by whom; what else had to change with it, as it was; of forwarding, what
+    # the kernel changes beside it, as it will be set again, and whether giving back has begun.
     Knobs = dict[str, dict[str, Any]]
 
 _V6 = nft.FORWARD[6]
@@ -72,13 +73,31 @@ class Firewall:
 
     def look(self, models: Iterable[Spec | Network | None]) -> Wall | None:
         """What is there, where one of these has to do with it."""
-        those = [one for one in models if one is not None and nft.uses(one)]
-        if not those:
+        given = [one for one in models if one is not None]
+        those, knobs = [one for one in given if nft.uses(one)], self._read()
+        closed = self._closed(knobs)
+        if not those and not (closed and any(isinstance(one, Network) or nft.routed(one) for one in given)):
             return None
         bridged = any(self._value(f"net/bridge/bridge-nf-call-{word}") == "1" for word in ("iptables", "ip6tables"))
         names = dict.fromkeys(knob for one in those for knob in nft.knobs(one, bridged))
-        return Wall(table=self.table(), held=self._holders(self._read()), bridged=bridged,
-                    knobs={name: self._value(name) for name in names})
+        table = self.table()
+        return Wall(table=table, held=self._holders(knobs), bridged=bridged, closed=bool(closed),
+                    knobs={name: self._value(name) for name in names}, closing=self._closing(knobs, table))
+
+    def _closing(self, knobs: Knobs, table: nft.Table | None) -> dict[str, tuple[str, ...]]:
+        """What is wrong with forwarding for nobody else, for each family's switch."""
+        closed, out = self._closed(knobs), {}
+        have = {at for at, (_, said) in table.elements.items() if said == nft.HOST} if table is not None else set()
+        for kind in closed if table is not None else ():
+            knob = nft.FORWARD[kind]
+            want = {(name, key) for name, key, _ in self._host([kind], table, {})}
+            found = [f"no element {name} {key}" for name, key in sorted(want - have)]
+            found += [f"element {name} {key} too many" for name, key in sorted(have - want)
+                      if name in ("closed", "free") and key.startswith(f"ipv{kind}")]
+            if self._taken_over(knob, knobs[knob]):
+                found = [f"{knob.replace('/', '.')} was switched on by somebody else and still serves nobody else"]
+            out[knob] = tuple(found)
+        return out
 
     def _value(self, knob: str) -> str | None:
         if knob.startswith(nft.PORT):
@@ -120,19 +139,38 @@ class Firewall:
         """Give these owners these elements and no others, in one transaction."""
         lock = self._lock()
         try:
-            table = self.table()
-            text = nft.batch(table, wanted)
-            if not text:
-                return
-            self.kernel.nft(text)
-            lost, led = nft.led_anew(table, wanted)
-            if lost or led:
-                # Who sends without a pause would be led as before for ever.
-                self.kernel.forget_flows(lambda flow: flow.protocol == UDP and (flow.answers in lost or any(
-                    nft.takes(one, flow.target, flow.port) and flow.answers != one[2].partition(" . ")[0]
-                    for one in led)))
+            self._bring(wanted, self._closed(self._read()))
         finally:
             self._unlock(lock)
+
+    def _bring(self, wanted: Mapping[str, Iterable[Element]], closed: list[int], opened: bool = False) -> None:
+        """As bring, under the lock; what keeps the host from forwarding for others comes or stays along.
+
+        Args:
+            closed: families that we alone forward; opened: there may have been more.
+        """
+        table = self.table()
+        if closed or opened:
+            wanted = {owner: tuple(those) for owner, those in wanted.items()}
+            wanted[nft.HOST] = self._host(closed, table, wanted)
+        text = nft.batch(table, wanted)
+        if not text:
+            return
+        self.kernel.nft(text)
+        lost, led = nft.led_anew(table, wanted)
+        if lost or led:
+            # Who sends without a pause would be led as before for ever.
+            self.kernel.forget_flows(lambda flow: flow.protocol == UDP and (flow.answers in lost or any(
+                nft.takes(one, flow.target, flow.port) and flow.answers != one[2].partition(" . ")[0]
+                for one in led)))
+
+    def _host(self, closed: list[int], table: nft.Table | None,
+              wanted: Mapping[str, Iterable[Element]]) -> tuple[Element, ...]:
+        """The host's own elements, without what is an owner's already."""
+        have = table.elements if table is not None else {}
+        taken = {at for at, (_, said) in have.items() if said != nft.HOST and said not in wanted}
+        taken.update((name, key) for those in wanted.values() for name, key, _ in those)
+        return tuple(one for one in forwarding.elements(self.kernel, closed) if one[:2] not in taken)
 
     def forget(self, name: str) -> None:
         """Whatever a container of this name has goes: nobody knows what that was."""
@@ -147,16 +185,20 @@ class Firewall:
         found = self._holders(self._read())
         return {owner: found.get(owner, {}) for owner in owners}
 
-    def hold(self, wanted: Mapping[str, Mapping[str, str]], lenient: bool = False) -> None:
+    def hold(self, wanted: Mapping[str, Mapping[str, str]], lenient: bool = False, anew: bool = False) -> None:
         """Hold these parameters for these owners and nothing else; what nobody holds is given back.
 
         Args:
             lenient: those of links that are not there are left out.
+            anew: what keeps the host from forwarding for others is looked over.
         """
         lock = self._lock()
         try:
             knobs, self._ports = self._read(), None
-            before = {path: (*one["users"], *one["also"]) for path, one in knobs.items()}
+            # Where a dead one was at giving back, that comes first: what it had read is read no more.
+            self._end(knobs)
+            self._adopt(knobs)
+            before, closed = jsonlite.dumps(knobs), self._closed(knobs)
             if lenient:
                 wanted = {owner: {path: value for path, value in asked.items() if self._value(path) is not None}
                           for owner, asked in wanted.items()}
@@ -169,51 +211,118 @@ class Firewall:
                 for path, value in asked.items():
                     self._take(knobs, path, value, owner)
             # Written down before it is done: a kill in between loses nothing, and what has no user is given back.
-            if before != {path: (*one["users"], *one["also"]) for path, one in knobs.items()}:
+            if before != jsonlite.dumps(knobs):
                 self._write(knobs)
+            # Closed before it is switched on, and opened after it is off again.
+            shut = self._closed(knobs, ending=True)
+            if shut != closed or anew:
+                self._bring({}, shut, opened=True)
             for path in dict.fromkeys(path for asked in wanted.values() for path in asked):
                 if path in knobs:
                     self._do(path, knobs[path])
-            ended = [path for path, one in knobs.items() if not one["users"]]
-            for path in ended:
-                self._give_back(path, knobs.pop(path))
-            if ended:
-                self._write(knobs)
+            self._end(knobs)
         finally:
             self._unlock(lock)
+
+    def settle(self) -> tuple[str, ...]:
+        """Where somebody else switched forwarding on since, his packets are dropped no more; returns what to tell."""
+        try:
+            if not any(self._taken_over(knob, one) for knob, one in self._read().items()):
+                return ()
+            lock = self._lock()
+            try:
+                found = self._adopt(self._read())
+            finally:
+                self._unlock(lock)
+        except HostError as error:
+            return (f"warning: {error.what}: {error.why}",)
+        return tuple(f"{knob.replace('/', '.')} was switched on by somebody else: from now on the host forwards for all"
+                     for knob in found)
+
+    @staticmethod
+    def _closed(knobs: Knobs, ending: bool = False) -> list[int]:
+        """The families that are forwarded by our doing alone.
+
+        Args:
+            ending: with those that nobody holds any more and that are not given back yet.
+        """
+        return [kind for kind, knob in nft.FORWARD.items() if knob in knobs and knobs[knob]["was"] == forwarding.OFF
+                and (ending or knobs[knob]["users"])]
+
+    def _taken_over(self, knob: str, one: dict[str, Any]) -> bool:
+        """Whether forwarding that was ours is somebody else's by now."""
+        return (knob in nft.FORWARD.values() and one["was"] == forwarding.OFF
+                and self._value(knob) not in (None, forwarding.OFF, one["is"]))
+
+    def _adopt(self, knobs: Knobs) -> list[str]:
+        """Let go of forwarding that is somebody else's by now; returns which."""
+        found = [knob for knob, one in knobs.items() if self._taken_over(knob, one)]
+        for knob in found:
+            now = self._value(knob)
+            knobs[knob].update({"was": now, "is": now, "beside": {}, "giving": False})
+        if found:
+            # Opened before it is forgotten that it was closed.
+            self._bring({}, self._closed(knobs), opened=True)
+            self._write(knobs)
+        return found
+
+    def _end(self, knobs: Knobs) -> None:
+        """Give back what nobody holds."""
+        ended = [path for path, one in knobs.items() if not one["users"]]
+        for path in ended:
+            self._give_back(path, knobs)
+        if any(path in nft.FORWARD.values() and knobs[path]["was"] == forwarding.OFF for path in ended):
+            self._bring({}, self._closed(knobs), opened=True)
+        for path in ended:
+            del knobs[path]
+        if ended:
+            self._write(knobs)
 
     def _take(self, knobs: Knobs, path: str, value: str, owner: str) -> None:
         now = self._value(path)
         if now is None:
             raise HostError(f"there is no {path.replace('/', '.')}", "its link went away, or the kernel lacks it",
                             "apply again, or use a kernel with IPv6" if "ipv6" in path else "apply again")
-        one = knobs.setdefault(path, {"was": now, "is": value, "users": [], "also": {}})
+        forward = path in nft.FORWARD.values()
+        one = knobs.setdefault(path, {"was": now, "is": now if forward else value, "users": [], "also": {},
+                                      "beside": {}, "giving": False})
+        if forward and now == forwarding.OFF:
+            one.update({"was": now, "is": forwarding.OURS, "beside": forwarding.beside(self.kernel, path),
+                        "giving": False})
         if owner not in one["users"]:
             one["users"].append(owner)
-        if path == _V6 and now != value:
+        if path == _V6 and now == forwarding.OFF:
             one["also"] = {**dict.fromkeys(self._advertised(), "1"), **one["also"]}
 
     def _do(self, path: str, one: dict[str, Any]) -> None:
         for link in one["also"]:
             if self._value(link) == "1":
                 self._set(link, "2")
-        if self._value(path) != one["is"]:
+        now = self._value(path)
+        if now != one["is"] and (now == forwarding.OFF or path not in nft.FORWARD.values()):
             self._set(path, one["is"])
+            for link, value in forwarding.kept(one["beside"]).items():
+                self._set(link, value)
 
-    def _give_back(self, knob: str, one: dict[str, Any]) -> None:
-        for at, held, was in ((knob, one["is"], one["was"]), *((link, "2", was) for link, was in one["also"].items())):
-            # What somebody else has set since is his.
-            if held != was and self._value(at) == held:
-                self._set(at, was)
-                # The write took it from every link.
-                for link in self._routed() if at in nft.FORWARD.values() else ():
-                    for path in forwarding_files(link)[at == _V6]:
-                        self._set(path.removeprefix("/proc/sys/"), "1")
-
-    def _routed(self) -> list[str]:
-        """Ends of containers' links that the host routes for: they forward for themselves."""
-        return [one.name for data in self.kernel.dump(rtnetlink.dump_links()) for one in parse_links(data)
-                if one.kind == "veth" and not one.master and one.alias.startswith(MARK)]
+    def _give_back(self, knob: str, knobs: Knobs) -> None:
+        one = knobs[knob]
+        now = self._value(knob)
+        # What somebody else has set since is his.
+        if one["is"] != one["was"] and now == one["is"]:
+            if knob in nft.FORWARD.values():
+                # Written down before it is done: the switch takes it from every link.
+                one.update({"beside": forwarding.left(self.kernel, knob, one["beside"]), "giving": True})
+                self._write(knobs)
+            self._set(knob, one["was"])
+            now = one["was"]
+        if one["giving"] and now == one["was"]:
+            for path, value in one["beside"].items():
+                if self._value(path) != value:
+                    self._set(path, value)
+        for path, was in one["also"].items():
+            # A host that forwards for somebody else hears no router at 1.
+            if self._value(path) == "2" and now in (None, forwarding.OFF):
+                self._set(path, was)
 
     def _advertised(self) -> Iterator[str]:
         """Links whose default route a router advertises: a host that forwards takes none, unless it is told to.
@@ -232,7 +341,8 @@ class Firewall:
         out: dict[str, dict[str, str]] = {}
         for path, one in knobs.items():
             for owner in one["users"]:
-                out.setdefault(owner, {})[path] = one["is"]
+                # Whoever switched it on and with what: asked was that it is on.
+                out.setdefault(owner, {})[path] = "1" if path in nft.FORWARD.values() else one["is"]
         return out
 
     def _read(self) -> Knobs:
@@ -242,7 +352,7 @@ class Firewall:
                 return {}
             tree = jsonlite.loads(text)
             knobs: Knobs = dict(tree["knobs"])
-            if any(set(one) != {"was", "is", "users", "also"} for one in knobs.values()):
+            if any(set(one) != {"was", "is", "users", "also", "beside", "giving"} for one in knobs.values()):
                 raise ValueError("keys")
             # After a reboot the kernel has its own values again.
             return knobs if tree["boot"] == boot_id(self.kernel) else {}
@@ -283,7 +393,8 @@ def look(kernel: Kernel, store: Store, specs: Iterable[Spec], wanted: Iterable[W
     networks = [one.model for one in wanted if isinstance(one.model, Network)]
     for kind, name in (*(("network", one.name) for one in networks), *gone):
         record = store.load(kind, name)
-        if record is not None and any(record.spec.get(word) for word in ("ports", "nat", "internal")):
+        if record is not None and (any(record.spec.get(word) for word in ("ports", "nat", "internal", "isolated"))
+                                   or any(one.get("mode") == "routed" for one in record.spec.get("interfaces", ()))):
             models.append(from_tree(Network, record.spec) if kind == "network" else from_tree(Spec, record.spec))
     return Firewall(kernel, store).look([*models, *networks])
 

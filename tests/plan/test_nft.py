@@ -57,7 +57,11 @@ def test_port(port: str, says: list[nft.Element]) -> None:
     """One element for a port, one for a range that stays what it is, one for each port that becomes another."""
     spec = box(port)
     assert list(nft.port_elements(spec, spec.ports[0])) == says
-    assert nft.elements(spec)[:-1] == tuple(says) and nft.elements(spec)[-1][0].startswith("hairpin")
+    first, *rest = nft.elements(spec)[len(says):]
+    assert nft.elements(spec)[:len(says)] == tuple(says) and first[0].startswith("hairpin")
+    # What the host forwards for a port that is not its own alone.
+    kind = first[0][-1]
+    assert rest == [(f"open{kind}", f"{says[0][2].partition(' ')[0]} . lan0", "")] * ("127.0.0.1" not in says[0][1])
 
 
 @pytest.mark.parametrize(("spec", "address"), [
@@ -83,6 +87,9 @@ def test_hairpin() -> None:
 def test_network() -> None:
     """Subnets, not the link-local one; nothing where nothing is asked."""
     assert nft.elements(lan()) == ()
+    assert nft.elements(lan(isolated=True)) == (("apart", "lan0", ""),)
+    assert nft.elements(lan(isolated=True, external=True), False) == (("apart", "lan0", ""),)
+    assert nft.elements(lan(isolated=True, external=True), True) == ()
     assert nft.elements(lan(internal=True)) == (("inside", "lan0 . lan0", ""), ("internal", "lan0", ""))
     assert nft.elements(lan(nat=True)) == (
         ("inside", "lan0 . lan0", ""), ("hidden", "lan0", ""), ("nat4", "10.77.0.0/24", ""),

@@ -50,8 +50,10 @@ def test_nat(world: World) -> None:
 
         world.apply(bridge(78), inner)
         assert world.pid("inner") == pid
-        assert world.ask(pid, *out[:2]) == ["lan 7000 10.78.0.21"] * 2
-        assert world.ask(world.lan, *into[:2]) == [f"inner 80 {LAN}"] * 2
+        # The port takes the host's forwarding as well, and that is for nothing else.
+        assert world.ask(pid, *out[:2], patience=0.5) == ["nothing"] * 2
+        assert world.ask(world.lan, *into[:2], patience=0.5) == ["nothing"] * 2
+        assert world.ask(world.lan, ("tcp", HOST, 8085)) == [f"inner 80 {LAN}"]
     finally:
         server.kill()
         server.communicate()
@@ -307,7 +309,7 @@ def test_several_at_once(alone: World) -> None:
             _, said = run.communicate(timeout=60)
             assert run.returncode == 0, said
         assert all((f"10.77.0.{number} . 80" in alone.ruleset()) == (words == ("apply",)) for number in range(2, 7))
-        assert alone.sh(alone.host, "sysctl -n net.ipv4.ip_forward").strip() == str(int(words == ("apply",)))
+        assert alone.sh(alone.host, "sysctl -n net.ipv4.ip_forward").strip() == ("2" if words == ("apply",) else "0")
     assert "runspec" not in alone.ruleset()
 
 
@@ -383,9 +385,9 @@ def test_forwarding_is_held(alone: World) -> None:
         return alone.sh(alone.host, "sysctl -n net.ipv4.ip_forward net.ipv6.conf.all.forwarding").split()
 
     alone.apply(bridge(), box("one", 11, ["0.0.0.0:8080:80", "[::]:8080:80"]), box("two", 12, ["0.0.0.0:8081:80"]))
-    assert forwarding() == ["1", "1"]
+    assert forwarding() == ["2", "2"]
     alone.cli("destroy", "--yes", "one")
-    assert forwarding() == ["1", "0"]
+    assert forwarding() == ["2", "0"]
     alone.cli("destroy", "--yes", "two")
     assert forwarding() == ["0", "0"]
     alone.sh(alone.host, "sysctl -w net.ipv4.ip_forward=1")

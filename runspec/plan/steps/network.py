@@ -20,7 +20,7 @@ from runspec.plan.steps.host_links import (
 )
 from runspec.plan.steps.process import RemoveRecord, SaveRecord
 from runspec.plan.view_links import addresses_of
-from runspec.plan.view_nft import expect_network, see_network
+from runspec.plan.view_nft import expect_network, see_apart, see_network
 from runspec.spec.model import Network, Pool
 
 TYPE_CHECKING = False
@@ -235,6 +235,7 @@ def network_seen(wanted: Network, last: Network | None, facts: Facts) -> dict[st
     ports = {flag for _, mark, flag in facts.ports if mark.startswith(MARK)}
     if ports:
         view["isolated"] = wanted.isolated if ports == {wanted.isolated} else not wanted.isolated
+    see_apart(wanted, facts.wall, view)
     if wanted.external:
         return view
     view.update({"up": HEARS if link.up and facts.hears else link.up,

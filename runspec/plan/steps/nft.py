@@ -5,6 +5,7 @@ from __future__ import annotations
 from runspec.plan import nft
 from runspec.plan.steps.base import FINISH, PREPARE, HostStep, Step
 from runspec.plan.view_nft import Wall
+from runspec.spec.model import Network
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,10 +66,13 @@ class HoldKnobs(HostStep):
 
     Args:
         owners: (owner, (path below /proc/sys, value)...).
+        anew: what keeps the host from forwarding for others is looked over as well: it lacks something, or links
+            came or went that forward by themselves.
     """
 
     PHASE = FINISH
     owners: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
+    anew: bool = False
 
     def look(self, kernel: Any, run: Any) -> Any:
         """What was held for them before."""
@@ -76,7 +80,7 @@ class HoldKnobs(HostStep):
 
     def apply(self, kernel: Any, run: Any) -> Any:
         """sysctl(8)."""
-        run.firewall.hold({owner: dict(those) for owner, those in self.owners})
+        run.firewall.hold({owner: dict(those) for owner, those in self.owners}, anew=self.anew)
 
     def undo(self, kernel: Any, run: Any, memo: Any) -> None:
         """Held as before; a link that is made anew comes back after this, if at all."""
@@ -87,6 +91,7 @@ class HoldKnobs(HostStep):
         ended = [owner for owner, those in self.owners if not those]
         words = [f"hold {', '.join(found)}"] * bool(found)
         words += [f"give back what {', '.join(ended[:_SHOWN])} held"] * bool(ended)
+        words += ["nftables inet runspec: forward for nobody else"] * self.anew
         return "; ".join(words)
 
 
@@ -103,11 +108,11 @@ def plan(items: Iterable[Item], wall: Wall | None, busy: set[str]) -> tuple[list
     if wall is None:
         return [], []
     models = [(item.wanted if item.wanted is not None else item.last, item.wanted is not None) for item in items]
-    wanted = {nft.owner(model): nft.elements(model) if stays else () for model, stays in models}
+    wanted = {nft.owner(model): nft.elements(model, wall.bridged) if stays else () for model, stays in models}
     first: list[Step] = []
     names = {nft.owner(model): model.name for model, _ in models}
-    path = {nft.owner(model): "ports" if hasattr(model, "ports") else "nat" if model.nat else "internal"
-            for model, _ in models}
+    path = {nft.owner(model): "ports" if hasattr(model, "ports") else next(
+        (word for word in ("nat", "internal") if getattr(model, word)), "isolated") for model, _ in models}
     have: dict[str, dict[tuple[str, str], str]] = {}
     for (name, key), (value, said) in (wall.table.elements if wall.table is not None else {}).items():
         have.setdefault(said, {})[name, key] = value
@@ -131,8 +136,15 @@ def plan(items: Iterable[Item], wall: Wall | None, busy: set[str]) -> tuple[list
     held = {nft.owner(model): nft.knobs(model, wall.bridged) if stays else {} for model, stays in models}
     late = {owner: tuple(those.items()) for owner, those in held.items()
             if wall.held.get(owner, {}) != those or any(
-                wall.knobs.get(knob) != value or names[owner] in busy for knob, value in those.items())}
+                not nft.met(knob, wall.knobs.get(knob), value) or names[owner] in busy or wall.closing.get(knob)
+                for knob, value in those.items())}
+    anew = any(wall.closing.get(knob) for those in held.values() for knob in those)
+    for item in items if wall.closed else ():
+        mine = [one for one in (item.wanted, item.last) if one is not None]
+        if item.name in busy and any(nft.routed(one) or (wall.bridged and isinstance(one, Network)) for one in mine):
+            anew, late = True, late or {nft.owner(mine[0]): ()}
     if late:
         at = next(iter(late))
-        return first, [HoldKnobs(target=names[at], path=path[at], owners=tuple(late.items())), *last]
+        owners = tuple((owner, those) for owner, those in late.items() if those or wall.held.get(owner))
+        return first, [HoldKnobs(target=names[at], path=path[at], owners=owners, anew=anew), *last]
     return first, last

@@ -77,7 +77,7 @@ ROWS = (
     row("ports[].protocol", published("8080:80"), published("8080:80/udp"),
         ([f"tcp 127.0.0.1 8080 to {TO} 80"], [f"udp 127.0.0.1 8080 to {TO} 80"])),
     Row("ports", published("0.0.0.0:8080:80"), published("0.0.0.0:8080:80"),
-        lambda live: live.host("cat", "/proc/sys/net/ipv4/ip_forward").strip(), ("1", "1"),
+        lambda live: live.host("cat", "/proc/sys/net/ipv4/ip_forward").strip(), ("2", "2"),
         host("sh", "-c", "echo 0 >/proc/sys/net/ipv4/ip_forward"), (*NEEDS, "nft"), "ports", also=(BRIDGE, BRIDGE),
         both=False, rest="0"),
     Row("ports", published("8080:80"), published("8080:80"),

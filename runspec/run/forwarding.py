@@ -1,0 +1,108 @@
+"""The host's forwarding: what the kernel changes along with that switch, and whose it is.
+
+The kernel takes any number but 0 for yes, and everybody writes 1. Ours is 2, so its own files tell whether somebody
+else has switched forwarding on since, for the whole host or for one link; who looks for a 1 finds none, and writes it.
+
+See: ip-sysctl.rst, ip_forward and conf/all/forwarding.
+"""
+
+from __future__ import annotations
+
+from runspec.kernel.netlink import parse_links
+from runspec.plan import nft, rtnetlink
+from runspec.plan.steps.host_links import MARK
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from runspec.kernel import Kernel
+
+OURS = "2"
+OFF = "0"
+REDIRECTS = "net/ipv4/conf/all/accept_redirects"
+_FORCE = "net/ipv6/conf/{}/force_forwarding"
+_BRIDGED = {4: "net/bridge/bridge-nf-call-iptables", 6: "net/bridge/bridge-nf-call-ip6tables"}
+_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.:@-")
+
+
+def read(kernel: Kernel, path: str) -> str | None:
+    """A parameter's value, None where there is none."""
+    text = kernel.try_read(f"/proc/sys/{path}")
+    return text.decode("ascii", "replace").strip() if text is not None else None
+
+
+def beside(kernel: Kernel, knob: str) -> dict[str, str]:
+    """What the switch changes beside itself and giving it back does not restore: path -> value, before it is thrown."""
+    out = {path: "1" for _, path, value in _switches(kernel, knob) if value not in (None, OFF)}
+    if knob == nft.FORWARD[4] and read(kernel, REDIRECTS) == OFF:
+        out[REDIRECTS] = OFF
+    return out
+
+
+def left(kernel: Kernel, knob: str, before: dict[str, str]) -> dict[str, str]:
+    """The same once it is thrown: what somebody set meanwhile is his, links that came along are as without the switch.
+
+    Args:
+        before: what `beside` told, of which a kill may have kept some from being set again.
+    """
+    out = {path: "1" for _, path, value in _switches(kernel, knob)
+           if value not in (None, OFF, OURS) or (value == OURS and path in before)}
+    if REDIRECTS in before and read(kernel, REDIRECTS) == OFF:
+        out[REDIRECTS] = OFF
+    return out
+
+
+def kept(before: dict[str, str]) -> dict[str, str]:
+    """Of these what holds while it is on, too: who forwards by himself goes on doing so."""
+    return {path: value for path, value in before.items() if path != REDIRECTS}
+
+
+def elements(kernel: Kernel, kinds: Iterable[int]) -> list[nft.Element]:
+    """What keeps the rest of the host as it was while these families are forwarded by our doing.
+
+    Links that forward by themselves go on, and bridges of whoever it may be where packets within one are led, too.
+    """
+    out: list[nft.Element] = []
+    bridges: dict[str, None] = {}
+    links = None
+    for kind in kinds:
+        if links is None:
+            links = [one for data in kernel.dump(rtnetlink.dump_links()) for one in parse_links(data)]
+        out.append(("closed", f"ipv{kind}", ""))
+        routed = {one.name for one in links if one.kind == "veth" and not one.master and one.alias.startswith(MARK)}
+        out += [("free", f"ipv{kind} . {name}", "") for name in _free(kernel, kind, routed) if _PLAIN.issuperset(name)]
+        if read(kernel, _BRIDGED[kind]) == "1":
+            bridges.update(dict.fromkeys(one.name for one in links if one.kind == "bridge"))
+    return out + [("inside", f"{name} . {name}", "") for name in bridges if _PLAIN.issuperset(name)]
+
+
+def _free(kernel: Kernel, kind: int, routed: set[str]) -> list[str]:
+    """Links of which packets are forwarded whatever the host's switch says."""
+    out = []
+    for name, _, value in _links(kernel, nft.FORWARD[kind]):
+        own = value not in (None, OFF, OURS)
+        if kind == 6:
+            # Its `forwarding` leaves the decision with the host, unless the kernel has the other word.
+            force = read(kernel, _FORCE.format(name))
+            own = force == "1" if force is not None else own and name in routed
+        if own and name != "default":
+            out.append(name)
+    return out
+
+
+def _switches(kernel: Kernel, knob: str) -> Iterator[tuple[str, str, str | None]]:
+    """As _links, and what else of a link goes off with the host's switch."""
+    for name, path, value in _links(kernel, knob):
+        yield name, path, value
+        if knob == nft.FORWARD[6]:
+            yield name, _FORCE.format(name), read(kernel, _FORCE.format(name))
+
+
+def _links(kernel: Kernel, knob: str) -> Iterator[tuple[str, str, str | None]]:
+    """(link, path, value) of each link's own switch, and of `default`, for links to come."""
+    room = f"net/ipv{6 if knob == nft.FORWARD[6] else 4}/conf"
+    for name in kernel.list_dir(f"/proc/sys/{room}"):
+        if name != "all":
+            path = f"{room}/{name}/forwarding"
+            yield name, path, read(kernel, path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runspec.bench.results import HIGHER
+from runspec.bench.results import HIGHER, point
 from runspec.spec.frozen import Frozen
 
 TYPE_CHECKING = False
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from runspec.bench.results import Missing, Ratio, Results, Series
 
 # What the others are held against, then ours, then the peers as they come.
-FIRST = ("native", "floor", "runspec")
+FIRST = ("native", "floor", "runspec", "runspec-oci")
 # Suite -> its title, and what it measured.
 SUITES = {
     "cpu": ("CPU", "How fast a program that only computes is in a container."),
@@ -26,7 +26,6 @@ SUITES = {
     "exec": ("Exec", "What a further program in a running container takes."),
 }
 TIMES = ("s", "ms", "us")
-BINARY = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
 class Group(Frozen):
@@ -152,18 +151,9 @@ def part(one: Series, whole: Series) -> str:
     return f"{share:.1%}" if abs(share) < 2 else f"{number(share)} times"
 
 
-def size(value: float) -> str:
-    """Bytes for people: `48 B`, `1.5 KiB`, `8 MiB`."""
-    for unit in BINARY[:-1]:
-        if value < 1024:
-            return f"{value:.4g} {unit}"
-        value /= 1024
-    return f"{value:.4g} {BINARY[-1]}"
-
-
-def point(at: float, along: str) -> str:
-    """A place on a curve: bytes as bytes, all else as a number."""
-    return size(at) if along.startswith("byte") else f"{at:.12g}"
+def counted(along: str) -> str:
+    """What an axis counts, in words."""
+    return "size of a message" if along == "bytes" else along
 
 
 def aim(ratio: Ratio) -> str:

@@ -6,6 +6,7 @@ from runspec.bench import groups, literature, plots, style
 from runspec.bench.comparison import amount
 from runspec.bench.groups import number
 from runspec.bench.plots import Bar, Curve, esc
+from runspec.bench.results import point
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ class Page:
 
     def caption(self, group: Group, case: str, at: float | None = None) -> str:
         """What stands over a plot."""
-        where = "" if at is None else f"{groups.point(at, group.along)} {group.along}"
+        where = "" if at is None else f"{point(at, group.along)} {group.along}"
         words = ", ".join(word for word in (case or (group.figure if len(group.cases) > 1 else ""), where) if word)
         return f"<h4>{esc(words)}</h4>" if words else ""
 
@@ -222,11 +223,12 @@ class Page:
             names = [name for name in group.contenders
                      if any((one.case, one.contender) == (case, name) for one in group.series)]
             head = "".join(f'<th scope="col">{esc(name)}</th>' for name in names)
-            rows = "".join(f'<tr><th scope="row">{esc(groups.point(at, group.along))}</th>'
+            rows = "".join(f'<tr><th scope="row">{esc(point(at, group.along))}</th>'
                            f'{"".join(cell(group.find(case, name, at)) for name in names)}</tr>'
                            for where, at in group.places if where == case and at is not None)
             caption = f"<caption>{esc(case or group.figure)}</caption>" if len(group.cases) > 1 else ""
-            tables.append(scrolled(f'<table>{caption}<thead><tr><th scope="col">{esc(group.along)}</th>{head}</tr>'
+            corner = esc(groups.counted(group.along))
+            tables.append(scrolled(f'<table>{caption}<thead><tr><th scope="col">{corner}</th>{head}</tr>'
                                    f"</thead><tbody>{rows}</tbody></table>", f"{group.figure}, {case}, {group.unit}"))
         note = '<p class="note">The table has the time of all containers together.</p>' if group.each else ""
         return f'{note}<div class="tables">{"".join(tables)}</div>'
@@ -271,7 +273,7 @@ def comparison(found: Comparison) -> str:
 def changed(one: Slower, word: str) -> str:
     """A row of a comparison."""
     series = one.series
-    at = "" if series.at is None else groups.point(series.at, series.along)
+    at = "" if series.at is None else point(series.at, series.along)
     where = ", ".join(part for part in (f"{groups.title(series.suite)}: {series.figure}", series.case, at) if part)
     change = amount(series.level / (series.level - one.now + one.before))
     return (f'<tr><th scope="row">{esc(where)}</th><td class="l">{esc(series.contender)}</td>'

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from math import ceil, floor, log10
 
-from runspec.bench.groups import number, plain, point
+from runspec.bench.groups import counted, number, plain
+from runspec.bench.results import point
 from runspec.spec.frozen import Frozen
 
 TYPE_CHECKING = False
@@ -244,7 +245,7 @@ def lines(title: str, description: str, curves: Sequence[Curve], along: str, uni
             body.append(words(place, bottom + 14, name, "middle", "tick"))
             taken = place + half
     body += [line(left, bottom, right, bottom, "axis"),
-             words((left + right) / 2, height - 7, cut(along, 38), "middle", "tick")]
+             words((left + right) / 2, height - 7, cut(counted(along), 38), "middle", "tick")]
     # Ours is broad and full and lies below the others, so that all are seen where they are one.
     for curve in sorted(curves, key=lambda one: one.style != "runspec"):
         body.append(curve_body(curve, x, y, unit, along))

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 FORMAT = "runspec-bench/1"
 LOWER, HIGHER = "lower", "higher"
+BINARY = ("B", "KiB", "MiB", "GiB", "TiB")
 QUIET = 0.05        # two quiet runs of a machine differ by that part
 
 
@@ -185,6 +186,20 @@ def quantile(values: tuple[float, ...], part: float) -> float:
     return ordered[below] + (ordered[above] - ordered[below]) * (place - below)
 
 
+def size(value: float) -> str:
+    """Bytes for people: `48 B`, `1.5 KiB`, `8 MiB`."""
+    for unit in BINARY[:-1]:
+        if value < 1024:
+            return f"{value:.4g} {unit}"
+        value /= 1024
+    return f"{value:.4g} {BINARY[-1]}"
+
+
+def point(at: float, along: str) -> str:
+    """A place on a curve: bytes as bytes, all else as a number."""
+    return size(at) if along.startswith("byte") else f"{at:.12g}"
+
+
 def ratio(above: Series, below: Series, name: str, least: float | None = None, most: float | None = None) -> Ratio:
     """Round by round, since what disturbs a round disturbs both; infinite where there is nothing to divide by."""
     each = tuple(a / b for a, b in zip(above.values, below.values, strict=False) if b)
@@ -201,8 +216,8 @@ def judge(series: tuple[Series, ...], aims: tuple[Aim, ...]) -> tuple[Ratio, ...
                 continue
             if aim.case not in ("*", ours.case) or (aim.at is not None and aim.at != ours.at):
                 continue
-            at = "" if ours.at is None else f" of {ours.at:g}"
-            name = f"{ours.suite}: {ours.figure}{f', {ours.case}' if ours.case else ''}{at}"
+            name = f"{ours.suite}: {ours.figure}{f', {ours.case}' if ours.case else ''}"
+            name += "" if ours.at is None else f" of {point(ours.at, ours.along)}"
             if not aim.over:
                 one = ours.replace(unit="", values=(1.0,) * len(ours.values))
                 out.append(ratio(ours, one, name, aim.least, aim.most))

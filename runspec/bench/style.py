@@ -23,9 +23,10 @@ CONTENDERS = {
     "runc": ("#c4500a", "#ff9a52"),
     "lxc": ("#a8328f", "#ee92d6"),
     "crun": ("#12855a", "#7fe0ab"),
-    "bwrap": ("#4e05bd", "#9468d8"),
-    "nspawn": ("#674a1e", "#a9711c"),
+    "bubblewrap": ("#4e05bd", "#9468d8"),
+    "systemd-nspawn": ("#674a1e", "#a9711c"),
     "podman": ("#772244", "#d4528a"),
+    "runspec-oci": ("#021950", "#1a5df9"),
     "literature": ("#6b7280", "#9aa2ad"),
 }
 SHEET = """

@@ -5,6 +5,7 @@ from __future__ import annotations
 from runspec.bench import groups
 from runspec.bench.comparison import amount
 from runspec.bench.groups import number, plain
+from runspec.bench.results import point
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,11 +68,11 @@ def group_text(group: Group, width: int, colour: bool) -> str:
     lines, rest = [title], list(cells)
     while rest:
         # As many contenders beside each other as fit; at least one.
-        room, taken = width - max(map(len, [group.along, *left])), rest[:1]
+        room, taken = width - max(map(len, [groups.counted(group.along), *left])), rest[:1]
         while taken != rest and room >= sum(len(GAP) + wide[name] for name in rest[:len(taken) + 1]):
             taken = rest[:len(taken) + 1]
         rest = rest[len(taken):]
-        rows = [row for row in zip([group.along, *left], *(cells[name] for name in taken), strict=True)
+        rows = [row for row in zip([groups.counted(group.along), *left], *(cells[name] for name in taken), strict=True)
                 if any(one.strip() != "-" for one in row[1:])]
         lines.append(columns(rows, width, colour))
     return "\n".join(lines)
@@ -81,7 +82,7 @@ def contenders(group: Group, case: str, at: float | None, width: int, colour: bo
     """One place of a figure, a line for each contender."""
     found = [one for name in group.contenders if (one := group.find(case, name, at)) is not None]
     first = found[0]
-    where = ", ".join(word for word in (case, "" if at is None else f"{groups.point(at, group.along)} {group.along}")
+    where = ", ".join(word for word in (case, "" if at is None else f"{point(at, group.along)} {group.along}")
                       if word)
     rows = [[where, "median", "quartiles", f"of {first.contender}'s", ""]]
     rows += [[one.contender, number(one.median, one.unit),
@@ -156,7 +157,7 @@ def compared(found: Comparison, width: int = 80, colour: bool = False) -> str:
 def changed(one: Slower) -> list[str]:
     """A row of a comparison."""
     series = one.series
-    at = "" if series.at is None else groups.point(series.at, series.along)
+    at = "" if series.at is None else point(series.at, series.along)
     where = ", ".join(word for word in (f"{series.suite}: {series.figure}", series.case, at) if word)
     return [where, series.contender, f"{number(one.before, series.unit)} {groups.unit(series.unit)}",
             f"{number(one.now, series.unit)} {groups.unit(series.unit)}",

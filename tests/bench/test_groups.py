@@ -27,18 +27,6 @@ def test_a_number_is_near_its_text(value: float) -> None:
     assert "e" not in text and float(text) == pytest.approx(value, rel=6e-3)
 
 
-@pytest.mark.parametrize(("value", "text"), [
-    (1, "1 B"), (48, "48 B"), (1024, "1 KiB"), (1536, "1.5 KiB"), (8 << 20, "8 MiB"), (3 << 40, "3 TiB"),
-    (float(1 << 60), "1.049e+06 TiB")])
-def test_size(value: float, text: str) -> None:
-    assert groups.size(value) == text
-
-
-def test_a_point_is_bytes_or_a_number() -> None:
-    assert groups.point(4096, "bytes of a message") == "4 KiB"
-    assert groups.point(500, "containers") == "500"
-
-
 @pytest.mark.parametrize(("least", "most", "aim", "verdict", "narrow"), [
     (None, None, "", "", False), (0.99, None, "at least 0.99", "reached", True),
     (None, 0.15, "at most 0.15", "missed", False), (0.5, 2.0, "0.5 to 2", "reached", False),

@@ -98,7 +98,7 @@ points = st.lists(st.tuples(st.floats(1, 1e7), positive), min_size=1, max_size=3
 
 
 @settings(max_examples=50)
-@given(st.lists(points, min_size=1, max_size=4), st.sampled_from(["bytes of a message", "containers", ""]))
+@given(st.lists(points, min_size=1, max_size=4), st.sampled_from(["bytes", "containers", ""]))
 def test_lines_are_tidy(curves: list[list[tuple[float, float]]], along: str) -> None:
     made = [Curve(name=f"c{index}", style="runc", place=index,
                   points=tuple((x, y * 0.9, y, y * 1.1) for x, y in sorted(one))) for index, one in enumerate(curves)]

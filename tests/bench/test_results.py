@@ -14,14 +14,18 @@ from runspec.bench.results import (
     HIGHER,
     LOWER,
     QUIET,
+    Aim,
     Missing,
     Ratio,
     Results,
     Series,
     compare,
     from_tree,
+    judge,
+    point,
     quantile,
     ratio,
+    size,
     to_tree,
 )
 from runspec.errors import UsageError
@@ -199,6 +203,35 @@ def test_of_chooses() -> None:
     found = run(a, b, c)
     assert found.of("start") == (a, b) and found.of("start", "delete") == (b,)
     assert found.of("start", case="") == (a,) and found.of("disk") == ()
+
+
+@pytest.mark.parametrize(("value", "text"), [
+    (1, "1 B"), (48, "48 B"), (1024, "1 KiB"), (1536, "1.5 KiB"), (8 << 20, "8 MiB"), (3 << 40, "3 TiB"),
+    (float(1 << 60), "1.049e+06 TiB")])
+def test_size(value: float, text: str) -> None:
+    assert size(value) == text
+
+
+def test_a_point_is_bytes_or_a_number() -> None:
+    assert point(4096, "bytes") == "4 KiB"
+    assert point(500, "containers") == "500"
+
+
+def test_what_is_asked_is_named_and_judged() -> None:
+    """At each case and point that an aim is for; nothing where the other one is missing."""
+    ours = series(2, case="veth", at=1048576.0, along="bytes")
+    every = (ours, ours.replace(contender="lxc", values=(4.0,)), ours.replace(contender="runc", values=(1.0,)),
+             ours.replace(contender="native", values=(0.5,)), series(8, at=100.0, along="containers"))
+
+    def one(over: str, **other: Any) -> list[tuple[str, float]]:
+        aim = Aim(**{"suite": "start", "figure": "apply", "case": "veth", "over": over, "most": 1.0, **other})
+        return [(found.name, found.value) for found in judge(every, (aim,))]
+
+    assert one("lxc") == [("start: apply, veth of 1 MiB / lxc", 0.5)]
+    assert one("best") == [("start: apply, veth of 1 MiB / runc", 2)]
+    assert one("crun") == [] and one("lxc", case="macvlan") == [] and one("lxc", at=1.0) == []
+    assert one("", case="*") == [("start: apply, veth of 1 MiB", 2), ("start: apply of 100", 8)]
+    assert one("", case="") == [("start: apply of 100", 8)]
 
 
 # -- two runs -----------------------------------------------------------------------------------------

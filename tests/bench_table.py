@@ -1,0 +1,71 @@
+"""The README's table of benchmarks: `bench_table.py RUN.json` writes what a run found into it, without a file what is
+looked for.
+
+    runspec bench --full --out run.json && .venv/bin/python -P tests/bench_table.py run.json
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from runspec.bench import groups
+from runspec.bench.results import Aim, Ratio, Results, from_tree, point
+from runspec.bench.suite import SUITES, suite_class
+
+README = Path(__file__).parent.parent / "README.md"
+BEGIN, END = "<!-- bench: made by tests/bench_table.py -->", "<!-- end of bench -->"
+HEAD = ("| runspec over | should be | median | quartiles | |", "|---|---|---|---|---|")
+
+
+def table(results: Results | None) -> str:
+    """One line for each ratio of which something is asked, then where and with what it was measured."""
+    if results is None:
+        return "\n".join([*HEAD, *(wanted(one) for one in aims())])
+    lines = [*HEAD, *(found(one) for one in results.ratios if one.good is not None)]
+    machine = [results.machine[word] for word in ("processor", "cores", "memory", "kernel", "distribution", "when")
+               if results.machine.get(word)]
+    versions = [f"{name} {text}" for name, text in results.versions.items()]
+    return "\n".join([*lines, "", f"Measured on: {escaped(', '.join(machine))}. With: {escaped('; '.join(versions))}."])
+
+
+def aims() -> list[Aim]:
+    """All that ask for something, of all suites."""
+    return [aim for name in SUITES for aim in suite_class(name).aims if aim.least is not None or aim.most is not None]
+
+
+def wanted(aim: Aim) -> str:
+    """A line that waits for its figures; its name is as results.judge makes it."""
+    case = {"": "", "*": ", each"}.get(aim.case, f", {aim.case}")
+    at = "" if aim.at is None else f" of {point(aim.at, 'bytes' if aim.suite == 'network' else '')}"
+    over = f" / {aim.over}" if aim.over else ""
+    bounds = Ratio(name="", value=1, low=1, high=1, least=aim.least, most=aim.most)
+    return row(f"{aim.suite}: {aim.figure}{case}{at}{over}", groups.aim(bounds), "", "", "")
+
+
+def found(one: Ratio) -> str:
+    """A line with its figures."""
+    open_ = " (within the spread)" if groups.narrow(one) else ""
+    return row(one.name, groups.aim(one), groups.number(one.value),
+               f"{groups.number(one.low)} to {groups.number(one.high)}", f"{groups.verdict(one)}{open_}")
+
+
+def row(*cells: str) -> str:
+    return f"| {' | '.join(map(escaped, cells))} |"
+
+
+def escaped(text: str) -> str:
+    """Text that stays in its cell."""
+    return groups.plain(text).replace("|", "\\|").replace("<", "&lt;")
+
+
+def replaced(text: str, results: Results | None) -> str:
+    """The README with the table of a run."""
+    head, rest = text.split(BEGIN)
+    return f"{head}{BEGIN}\n{table(results)}\n{END}{rest.split(END)[1]}"
+
+
+if __name__ == "__main__":
+    run = from_tree(json.loads(Path(sys.argv[1]).read_text()), sys.argv[1]) if sys.argv[1:] else None
+    README.write_text(replaced(README.read_text(), run))

@@ -79,6 +79,7 @@ class Contender:
 CONTENDERS = {
     "native": ("contenders_own", "Native"),
     "runspec": ("contenders_own", "Runspec"),
+    "floor": ("contenders_floor", "Floor"),
     "runspec-oci": ("contenders_own", "RunspecOci"),
     "runc": ("contenders_oci", "Runc"),
     "crun": ("contenders_oci", "Crun"),

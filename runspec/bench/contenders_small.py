@@ -38,14 +38,15 @@ class Front(Peer):
         lines = [f"mkdir -p {quote(*chunk)}" for chunk in chunks([os.path.dirname(one) for one in made[0].folders])]
         lines += [f"echo {quote(value)} >{quote(file)}" for file, value in given]
         lines += [f"mkdir -p {quote(*chunk)}" for chunk in chunks(folders)]
-        # A cpuset of version 1 begins empty, and takes nobody before it has both.
-        cpuset = dict(self.host.hierarchies).get("cpuset")
-        if cpuset:
-            for file, value in (("cpus", self.host.cpus), ("mems", self.host.mems)):
-                lines.append(f"echo {value} >{cpuset}/{self.scene.group}/cpuset.{file}")
-                lines.append(f"echo {value} >{cpuset}/{self.scene.group}/{self.name}/cpuset.{file}")
-        lines += [f"echo {quote(value)} >{quote(file)}" for one in made for file, value in one.lines]
+        lines += [f"echo {quote(value)} >{quote(file)}"
+                  for file, value in (*self.cpusets(), *(line for one in made for line in one.lines))]
         return [*lines, *super().begin()]
+
+    def cpusets(self) -> list[tuple[str, str]]:
+        """(file, value) for the groups above: a cpuset of version 1 begins empty, and takes nobody like that."""
+        top = dict(self.host.hierarchies).get("cpuset")
+        return [(f"{top}/{self.scene.group}{below}/cpuset.{file}", value) for below in ("", f"/{self.name}")
+                for file, value in (("cpus", self.host.cpus), ("mems", self.host.mems))] if top else []
 
     def launch(self, spec: Spec) -> str:
         """`echo 0` moves whoever writes it: the subshell, which becomes the program."""
@@ -107,7 +108,11 @@ class Front(Peer):
         return {name: pid for name in self.specs if (pid := self.first(name))}
 
     def delete(self) -> None:
-        """Kill all of its groups, and remove them."""
+        self.kill()
+        super().delete()
+
+    def kill(self) -> None:
+        """End all processes of its groups, and remove them."""
         import time
 
         end = time.monotonic() + PATIENCE
@@ -124,7 +129,6 @@ class Front(Peer):
             for folder in self.groups(spec).folders:
                 for place, _, _ in os.walk(folder, topdown=False):
                     remove_group(place, end)
-        super().delete()
 
     def remove(self, spec: Spec) -> str:
         return ":"

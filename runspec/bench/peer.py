@@ -45,13 +45,17 @@ class Peer(Contender):
     def version(self) -> str:
         return self.scene.run(self.program, "--version").splitlines()[0]
 
-    def prepare(self, specs: Sequence[Spec], networks: Sequence[Network] = ()) -> None:
+    def know(self, specs: Sequence[Spec], networks: Sequence[Network]) -> None:
+        """Keep what is asked."""
         self.host = limits.read_host()
         self.specs = {one.name: one for one in specs}
         self.networks = tuple(networks)
         self.numbers = {name: number for number, name in enumerate(self.specs)}
         self.linked = any(one.interfaces for one in specs)
         self.place = f"{self.name}/{specs[0].name}-{len(specs)}"
+
+    def prepare(self, specs: Sequence[Spec], networks: Sequence[Network] = ()) -> None:
+        self.know(specs, networks)
         for one in specs:
             self.write(one)
         begin = self.begin()

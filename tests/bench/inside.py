@@ -31,7 +31,7 @@ def main() -> int:
         try:
             report |= live(scene, contender, spec, networks)
         except Exception as error:
-            report["error"] = f"{type(error).__name__}: {error}"
+            report["trouble"] = f"{type(error).__name__}: {error}"
     json.dump(report, sys.stdout)
     return 0
 

@@ -1,6 +1,6 @@
-"""Builds the C layer: the static interpreter `init`, the extension `_native`, and `runspec/abi.py`.
+"""Builds the C layer: the static interpreter `init`, the extension `_native`, `runspec/abi.py`; and bench's `floor`.
 
-`python runspec/kernel/native/build.py` builds all three in place; setup.py calls the same functions. It is
+`python runspec/kernel/native/build.py` builds all of them in place; setup.py calls the same functions. It is
 run by its path, since the package around it needs the abi.py that is made here.
 """
 
@@ -235,6 +235,11 @@ def build_init(out: str, flags: list[str] | None = None) -> None:
     compile_c([os.path.join(HERE, name) for name in INIT_SOURCES], out, STATIC if flags is None else flags)
 
 
+def build_floor(out: str) -> None:
+    """Builds the benchmarks' floor, a static program as well, but an ordinary one: it does what a C runtime would."""
+    compile_c([os.path.join(ROOT, "runspec", "bench", "floor.c")], out, ["-O2", "-static", "-s"])
+
+
 def constant_names(header: str) -> list[str]:
     """Names of macros and enumerators in the kernel's headers that abi.py shall hold, sorted."""
     command = [*CC, "-E", "-I", HERE, header]
@@ -294,16 +299,17 @@ def write_abi(out: str) -> None:
 
 
 def build_step(root: str) -> None:
-    """What a wheel needs beyond the extension: abi.py and init, made in the source tree."""
+    """What a wheel needs beyond the extension: abi.py, init and floor, made in the source tree."""
     write_abi(os.path.join(root, "runspec", "abi.py"))
     build_init(os.path.join(root, "runspec", "kernel", "native", "init"))
+    build_floor(os.path.join(root, "runspec", "bench", "floor"))
 
 
 class Build(build_py):
     """setuptools' build_py with that step before it collects the files."""
 
     def run(self) -> None:
-        """Makes abi.py and init, then does what build_py does."""
+        """Makes abi.py, init and floor, then does what build_py does."""
         build_step(ROOT)
         super().run()
 

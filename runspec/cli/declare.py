@@ -196,10 +196,10 @@ def destroy(words: Words, kernel: Kernel, store: Store) -> int:
 
     notes = Session.recover(kernel, store)
     gone, unknown = targets(words, store)
-    with Session.lock(kernel, store, gone):
+    with Session.lock(kernel, store, gone, known=notes) as locks:
         session = Session(kernel, store)
         work = session.look([], gone, data=words.flag("data"))
-        work.notes += notes
+        work.notes += locks.notes
         if work.plan.steps:
             confirm(words, list(work.plan.changes), "remove")
             session.perform(work, [])

@@ -162,9 +162,9 @@ def start(words: Words, kernel: Kernel, store: Store, name: str) -> int:
 
 def delete(words: Words, kernel: Kernel, store: Store, name: str) -> int:
     """Remove a container and all that was made for it."""
-    force, whole = words.flag("force"), True
+    force, whole, known = words.flag("force"), True, None
     try:
-        Session.recover(kernel, store)
+        known = Session.recover(kernel, store)
     except StateError:
         if not force:
             raise
@@ -175,14 +175,14 @@ def delete(words: Words, kernel: Kernel, store: Store, name: str) -> int:
         if force:
             return 0
         find(store, name)
-    with Session.lock(kernel, store, ids, force) if whole else store.lock(ids):
+    with Session.lock(kernel, store, ids, force, known) if whole else store.lock(ids):
         session = Session(kernel, store)
         try:
             record = store.load("container", name)
         except StateError:
             if not force:
                 raise
-            session.remove_remnants(name)
+            tell(words, session.remove_remnants(name))
         else:
             now = status(kernel, record) if record is not None else "stopped"
             if now == "running" and not force:

@@ -12,6 +12,7 @@ TYPE_CHECKING = False
 _NEIGHBOUR = struct.Struct("=BxHiHBB")
 _LINK = struct.Struct("=BxHiII")
 _ROUTE = struct.Struct("=BBBBBBBBI")
+_NEXTHOP = 8                            # bytes of a nhmsg
 
 
 class Neighbour(_Row):
@@ -41,6 +42,19 @@ def parse_neighbours(data: bytes) -> list[Neighbour]:
         address = _ip(family, data[to[0]:to[1]]) if to and family in (abi.AF_INET, abi.AF_INET6) else ""
         out.append(Neighbour((index, address, data[mac[0]:mac[1]].hex(":") if mac else "", state,
                               data[protocol[0]] if protocol else 0)))
+    return out
+
+
+def parse_nexthops(data: bytes) -> list[int]:
+    """The links, by index, of an RTM_GETNEXTHOP answer's objects that lead through one."""
+    out = []
+    for kind, start, end in messages(data):
+        if kind != abi.RTM_NEWNEXTHOP:
+            continue
+        if end - start < _NEXTHOP:
+            raise _broken()
+        if index := _int(data, attributes(data, start + _NEXTHOP, end).get(abi.NHA_OIF)):
+            out.append(index)
     return out
 
 

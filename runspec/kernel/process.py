@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 _HEADER = Struct("=IIiI")           # struct report: kind, index, error, length
-_PACKET = 1 << 17                   # more than any report: a header and 64 KiB; one buffer for all
+_PACKET = (1 << 17) + 4096          # more than any report: a header and 128 KiB; one buffer for all
 _TABLE_SECONDS = 10.0
 _buffer = bytearray()
 

@@ -22,7 +22,7 @@ _ACK_FLAG, _DUMP_INTR = 0x4, 0x10   # NLM_F_ACK; NLM_F_DUMP_INTR
 _ERROR, _DONE = 2, 3                # NLMSG_ERROR, NLMSG_DONE
 _ACK_TLVS = 0x200                   # NLM_F_ACK_TLVS
 _SOL_NETLINK, _EXT_ACK, _CAP_ACK = 270, 11, 10
-_RECEIVE = 1 << 16
+_RECEIVE = 1 << 17                  # a link's names alone may be 64 KiB
 _DUMP_TRIES = 5
 
 

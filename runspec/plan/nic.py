@@ -34,8 +34,10 @@ FLAGS = (abi.IFF_UP | abi.IFF_NOARP | abi.IFF_PROMISC | abi.IFF_ALLMULTI | abi.I
          | abi.IFF_DYNAMIC)
 # What can be put back as it was read; of others the kernel shows something else than it takes, or they hold
 # classes and filters of their own.
-QDISCS = frozenset(("bfifo", "clsact", "codel", "fq", "fq_codel", "fq_pie", "ingress", "mq", "noqueue", "pfifo",
-                    "pfifo_fast", "pie", "sfq", "tbf"))
+QDISCS = frozenset(("bfifo", "codel", "fq", "fq_codel", "fq_pie", "mq", "noqueue", "pfifo", "pfifo_fast", "pie", "sfq",
+                    "tbf"))
+# These are not at the root, and hold filters only.
+HOOKS = ("clsact", "ingress")
 # Kinds of links that stand on another one.
 STACKED = frozenset(("vlan", "macvlan", "macvtap", "ipvlan", "ipvtap"))
 
@@ -287,6 +289,13 @@ def rename(index: int, name: str) -> bytes:
     return _change(index, _name(abi.IFLA_IFNAME, name))
 
 
+def drop_altnames(one: Portrait) -> list[bytes]:
+    """Messages that take all its other names, by which a namespace would refuse it."""
+    names = [attribute(abi.IFLA_ALT_IFNAME, name.encode() + b"\0") for name in one["altnames"]]
+    return [_message(abi.RTM_DELLINKPROP, _SET, _head(one["index"], None) + attribute(
+        abi.IFLA_PROP_LIST | _NESTED, b"".join(names[at:at + 64]))) for at in range(0, len(names), 64)]
+
+
 def generate(index: int, mode: int) -> bytes:
     """A message that says how a link's own v6 addresses are made; none is made at once."""
     return _change(index, attribute(abi.IFLA_AF_SPEC | _NESTED, attribute(abi.AF_INET6 | _NESTED, attribute(
@@ -320,6 +329,35 @@ def properties(one: Portrait, now: Portrait, index: int) -> list[tuple[str, byte
             out.append((f"altname {name}", _message(kind, _SET | again, _head(index, None) + attribute(
                 abi.IFLA_PROP_LIST | _NESTED, attribute(abi.IFLA_ALT_IFNAME, name.encode() + b"\0")))))
     return out
+
+
+def rehearse(one: Portrait) -> None:
+    """Make all messages that a portrait may be asked for.
+
+    Raises:
+        ValueError, IndexError, struct.error, RunspecError: it does not hold what it must.
+    """
+    bare = {**one, **dict.fromkeys(("mac", "broadcast", "alias"), "?"), "altnames": [], "qdiscs": [],
+            **dict.fromkeys(("mtu", "txqlen", "group", "linkmode"), -1)}
+    index = one["index"]
+    properties(one, bare, index)
+    drop_altnames(one)
+    for make in (put_addresses, settle_addresses):
+        make(one, index, 0)
+    global_addresses(one, index)
+    drop_addresses(one)
+    for raw in routes(one, index).values():
+        put_route(raw, index, index, 0)
+        drop_route(raw)
+    put_qdiscs(one, bare, index)
+    put_qdiscs(bare, one, index)
+    put_neighbours(one, index)
+    differences(one, one)
+    rename(index, one["name"])
+    put_token(index, one["token"])
+    flags(index, one["flags"], FLAGS)
+    if one["generated"] >= 0:
+        generate(index, one["generated"])
 
 
 def differences(one: Portrait, now: Portrait) -> list[str]:
@@ -357,8 +395,13 @@ def called(one: Portrait) -> str:
     return f"{one['name']} (mac:{one['perm'] or one['mac']}" + (f", pci:{one['pci']})" if one["pci"] else ")")
 
 
-def fault(one: Portrait, wireless: bool) -> tuple[str, str, str] | None:
-    """Why a link of the host cannot be lent for good and come back, as (what, why, fix)."""
+def fault(one: Portrait, wireless: bool, hops: bool = False) -> tuple[str, str, str] | None:
+    """Why a link of the host cannot be lent for good and come back, as (what, why, fix).
+
+    Args:
+        wireless: it belongs to a phy.
+        hops: nexthop objects lead through it.
+    """
     name = one["name"]
     if one["alias"].startswith("runspec:"):
         return f"the link {name} is runspec's own", f"its alias is {one['alias']}", "name a link of the host's hardware"
@@ -381,10 +424,14 @@ def fault(one: Portrait, wireless: bool) -> tuple[str, str, str] | None:
                   and (kind := qdisc_kind(raw)) not in QDISCS})
     if bad:
         return (f"{name} has a qdisc {' and '.join(bad)}", "its classes and filters end when the link moves, and "
-                "could not be put back as they were", f"remove it first: tc qdisc del dev {name} root")
+                "could not be put back as they were", f"remove it first: tc qdisc del dev {name} "
+                + (bad[0] if bad[0] in HOOKS else "root"))
     if any(kind == abi.RTA_NH_ID for raw in one["routes"] for kind, _ in _attributes(bytes.fromhex(raw), 12)):
         return (f"routes through {name} use nexthop objects", "these end when the link goes down, ip-nexthop(8)",
                 "write the gateways into the routes")
+    if hops:
+        return (f"nexthop objects lead through {name}", "these end when the link goes down, ip-nexthop(8)",
+                f"remove them first: ip nexthop flush dev {name}")
     return None
 
 

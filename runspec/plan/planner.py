@@ -205,8 +205,8 @@ def container_steps(item: Item, host: Host) -> list[Step]:
 def remains(item: Item) -> list[Step]:
     """What must go before a container is made anew: its processes, its links, its groups."""
     name, spec = item.name, item.last
-    steps: list[Step] = [*lease.back(spec), *links.take(spec), groups.KillContainer(target=name, groups=item.groups),
-                         *links.remove(spec), *traffic.remove(spec)]
+    steps: list[Step] = [*lease.back(spec), *links.take(spec), groups.KillContainer(
+        target=name, groups=item.groups, lent=lease.lent(spec)), *links.remove(spec), *traffic.remove(spec)]
     steps += [*returned(item), groups.RemoveCgroup(target=name, groups=item.groups), *intel_rdt.leave(spec),
               *hooks.stopped(spec, bundle(item))]
     # All before anything new is prepared under the same names.
@@ -225,8 +225,8 @@ def remove_container(item: Item) -> list[Step]:
     """Plans towards nothing."""
     spec = item.last
     steps: list[Step] = [*lease.back(spec), *links.take(spec),
-                         groups.KillContainer(target=item.name, groups=item.groups), *links.remove(spec),
-                         *traffic.remove(spec)]
+                         groups.KillContainer(target=item.name, groups=item.groups, lent=lease.lent(spec)),
+                         *links.remove(spec), *traffic.remove(spec)]
     steps += [*returned(item), groups.RemoveCgroup(target=item.name, groups=item.groups)]
     overlay = spec.root.overlay
     if overlay is not None and overlay.upper and item.data:
@@ -288,9 +288,14 @@ def start(spec: Spec, where: str) -> Plan:
                        *hooks.started(spec, where)))
 
 
-def remnants(name: str, directories: tuple[str, ...]) -> Plan:
-    """Ends what is left of a container whose Record cannot be read."""
-    return Plan(steps=(groups.KillContainer(target=name, groups=directories), nft.ForgetElements(target=name),
+def remnants(name: str, directories: tuple[str, ...], lent: tuple[str, ...] = ()) -> Plan:
+    """Ends what is left of a container whose Record cannot be read.
+
+    Args:
+        lent: the words by which it asked for links of the host.
+    """
+    return Plan(steps=(groups.KillContainer(target=name, groups=directories, lent=lent),
+                       nft.ForgetElements(target=name),
                        groups.RemoveCgroup(target=name, groups=directories),
                        rootfs.RemoveDirectory(target=name, directory=rootfs.base_dir(name)),
                        process.RemoveRecord(target=name)))
@@ -306,7 +311,8 @@ def restart(item: Item, host: Host) -> list[Step]:
     moved = [*lease.lend(spec, {}, devices_only=True), *intel_rdt.join(spec)]
     spawn, children = namespaces.plan(spec, groups.unified(host, path), groups.tasks(host, path), bool(moved), kept)
     steps: list[Step] = [*lease.back(item.last, devices_only=True), process.KeepNamespaces(target=name, kept=kept),
-                         groups.KillContainer(target=name, groups=item.groups, forever=False)]
+                         groups.KillContainer(target=name, groups=item.groups, forever=False,
+                                              lent=lease.lent(item.last, devices_only=True))]
     # A new init is a new life, with all of its hooks.
     steps += [step.replace(early=True) for step in (*intel_rdt.leave(item.last),
                                                     *hooks.stopped(item.last, bundle(item)))]

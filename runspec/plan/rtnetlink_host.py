@@ -50,6 +50,11 @@ def dump_neighbours() -> bytes:
     return _message(abi.RTM_GETNEIGH, _DUMP, _NEIGHBOUR.pack(0, 0, 0, 0, 0, 0))
 
 
+def dump_nexthops() -> bytes:
+    """Ask for all nexthop objects, ip-nexthop(8)."""
+    return _message(abi.RTM_GETNEXTHOP, _DUMP, bytes(8))
+
+
 def hear(index: int, mac: str) -> bytes:
     """A link takes frames for this address too, beside its own; EEXIST where it does already."""
     return _message(abi.RTM_NEWNEIGH, _NEW, _heard(index, mac))

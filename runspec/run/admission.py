@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from runspec.run import claims
+from runspec.run.leases import Leases
 from runspec.spec import from_yaml
 from runspec.spec.model import Network, Spec
 from runspec.spec.rules_admission import Capacity, check
@@ -54,7 +55,7 @@ def judge(kernel: Kernel, store: Store, host: Host, wanted: list[Wanted],
     models += [one.model for one in wanted]
     faults: list[SpecError] = []
     warnings: list[str] = []
-    for one in check(models, capacity(kernel, host)):
+    for one in check(by_name(kernel, store, models), capacity(kernel, host)):
         ours = [party for party in one.parties if (party.kind, party.name) in given]
         if not ours:
             continue        # it stands as it was before this request
@@ -65,6 +66,17 @@ def judge(kernel: Kernel, store: Store, host: Host, wanted: list[Wanted],
         else:
             warnings.append(warning(one))
     return from_yaml.in_file_order(faults, list(dict.fromkeys(one.at.file for one in faults if one.at))), warnings
+
+
+def by_name(kernel: Kernel, store: Store, models: list[Spec | Network]) -> list[Spec | Network]:
+    """The same with each parent by the name of its link: two words for one ask for one thing."""
+    words = {link.parent for one in models if isinstance(one, Spec) for link in one.interfaces if link.parent}
+    names = Leases(kernel, store).names(words) if words else {}
+    if all(word == name for word, name in names.items()):
+        return models
+    return [one.replace(interfaces=tuple(link.replace(parent=names.get(link.parent or "", link.parent))
+                                         for link in one.interfaces)) if isinstance(one, Spec) else one
+            for one in models]
 
 
 def place(given: dict[tuple[str, str], Wanted], party: Party, under_way: frozenset[tuple[str, str]]) -> str:

@@ -368,18 +368,20 @@ class Session:
                 *firewall.Firewall(kernel, store).settle())
 
     @staticmethod
-    def lock(kernel: Kernel, store: Store, ids: list[tuple[str, str]], force: bool = False) -> Locks:
+    def lock(kernel: Kernel, store: Store, ids: list[tuple[str, str]], force: bool = False,
+             known: tuple[str, ...] | None = None) -> Locks:
         """Lock these for a change, once there is nothing to undo on them.
 
         Args:
             force: what cannot be undone stops nobody.
+            known: what `recover` has just said, which need not be tried twice.
         Raises:
             StateError: one is busy, or an interrupted run at it could not be undone.
         """
         end = monotonic() + PATIENCE
         while True:
             stuck = recover_all(kernel, store)
-            notes = Session._settled(kernel, store, stuck)
+            notes, known = Session._settled(kernel, store, stuck) if known is None else known, None
             near = around(store, ids)
             locks = store.lock(near)
             locks.notes = notes
@@ -430,13 +432,13 @@ class Session:
             self.kernel.kill_cgroup(list(record.cgroups), forever=False)
             raise
 
-    def remove_remnants(self, name: str) -> None:
-        """End and forget a container whose Record cannot be read: its groups bear its mark."""
+    def remove_remnants(self, name: str) -> tuple[str, ...]:
+        """End and forget a container whose Record cannot be read, its groups bear its mark; returns warnings."""
         mounts = [mount for _, mount in self.host.hierarchies] + [self.host.unified] * bool(self.host.unified)
         found = self.kernel.marked_groups([one for one in dict.fromkeys(mounts) if one], self.store.mark(name))
-        plan = remnants(name, tuple(found))
+        plan = remnants(name, tuple(found), Leases(self.kernel, self.store).asked(name))
         journal = begin(self.store, [("container", name)])
-        self._run(Run(self.kernel, self.store, plan, {}, {}), plan, journal, Places([]))
+        return self._run(Run(self.kernel, self.store, plan, {}, {}), plan, journal, Places([]))
 
     @staticmethod
     def _run(run: Run, plan: Plan, journal: Journal, places: Places) -> tuple[str, ...]:

@@ -6,17 +6,18 @@ It says what the link was. Who finds it while its container does not live any mo
 from __future__ import annotations
 
 import os
+import struct
 from time import monotonic, sleep
 
-from runspec.errors import StateError, SyscallError
-from runspec.plan import nic
+from runspec.errors import HostError, RunspecError, StateError, SyscallError
+from runspec.plan import nic, rtnetlink_host
 from runspec.plan.steps import lease as steps
 from runspec.run.store import boot_id, status
 from runspec.spec import jsonlite
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from runspec.kernel import Kernel
     from runspec.plan.nic import Portrait
@@ -62,6 +63,10 @@ def parse_lease(text: bytes) -> Lease:
         for one in link[field]:
             if not isinstance(one, str) or len(bytes.fromhex(one)) < least:
                 raise ValueError(f"{field} are wrong")
+    try:
+        nic.rehearse(link)
+    except (ValueError, IndexError, RunspecError, struct.error) as error:
+        raise ValueError(f"link cannot be made from it: {error}") from None
     return tree
 
 
@@ -108,8 +113,18 @@ class Leases:
         """The lease of what a container's file calls so."""
         return next((one for one in self.all() if (one["container"], one["asked"]) == (container, asked)), None)
 
+    def asked(self, container: str) -> tuple[str, ...]:
+        """What a container's file calls all that it has."""
+        return tuple(one["asked"] for one in self.all() if one["container"] == container)
+
     def save(self, lease: Lease) -> None:
-        """Write a lease, to the disk: whatever ends after this, the link finds home."""
+        """Write a lease, to the disk: whatever ends after this, the link finds home.
+
+        It takes the place of one for hardware of which something else has the name by now.
+        """
+        for one in self.all():
+            if (one["container"], one["asked"]) == (lease["container"], lease["asked"]) and one["key"] != lease["key"]:
+                self.drop(one["key"])
         if not self.kernel.exists(self.room):
             self.store.prepare()
             self.kernel.make_dir(self.room, 0o700)
@@ -122,57 +137,105 @@ class Leases:
         self.kernel.remove_file(f"{self.room}/.{os.path.basename(path)}.tmp")
         self.kernel.remove_file(path)
 
-    def end(self, lease: Lease, space: int | None, warn: Callable[[str], None]) -> None:
+    def try_end(self, lease: Lease, space: int | None, warn: Callable[[str], None]) -> None:
+        """The same for those who must go on whatever comes of it: the lease stays, and why is told."""
+        try:
+            self.end(lease, space, warn)
+        except (RunspecError, ValueError) as error:
+            words = ": ".join(filter(None, (error.what, error.why))) if isinstance(error, RunspecError) else str(error)
+            warn(f"{lease['link']['name']} did not come home: {words}; its lease is {self.path(lease['key'])}")
+
+    def end(self, lease: Lease, space: int | None, warn: Callable[[str], None], patient: bool = True) -> bool:
         """Bring the link of a lease home and forget the lease; its container's lock is held.
 
         Args:
             space: a descriptor of the namespace that it went to, None where nobody holds that.
             warn: hears what is not as it was.
+            patient: its processes are dead: what they kept comes home soon.
+
+        Returns:
+            Whether the lease is over.
+        Raises:
+            HostError: it resists, or its home is not here.
         """
         name = lease["link"]["name"]
-        wrong = self._bring(lease, space)
-        if wrong is None and nic.physical(lease["link"]) and self._plugged(lease["link"]):
-            # The lease stays: it is with the initial network namespace, or with one that something keeps.
-            warn(f"{name} did not come home: the kernel gave it to the initial network namespace, or something keeps "
-                 "the one it is in")
-            return
+        if lease["home"] != self.kernel.network_of(self.kernel.own_pid()):
+            raise HostError(f"a lease of {name} is another network namespace's", "there it has to come home to",
+                            "run runspec there")
+        wrong = self._bring(lease, space, patient)
+        if wrong is None and self._plugged(lease["link"]):
+            # The lease stays, for the next run to try again.
+            if patient:
+                warn(f"{name} did not come home: no network namespace in reach has it, and its device is there"
+                     + ("" if self.kernel.exists(steps.INITIAL) else "; what nobody keeps the kernel gives to the "
+                        "initial one, which this is not"))
+            return False
         if wrong is None and nic.physical(lease["link"]):
             warn(f"{name} is not there any more")
         for words in wrong or ():
             warn(f"{name} is home, but {words} are not as they were")
         self.drop(lease["key"])
+        return True
 
-    def _bring(self, lease: Lease, space: int | None) -> list[str] | None:
-        wrong = steps.bring_home(self.kernel, lease, space)
-        if wrong is not None or space is not None:
-            return wrong
-        # Others than its container may keep its namespace, or the kernel has not cleared it away yet.
-        end = monotonic() + steps.PATIENCE * nic.physical(lease["link"])
+    def recall(self, lease: Lease) -> bool:
+        """Bring a link home that somebody took elsewhere; its lease stays. Returns whether it is there."""
+        return self._bring(lease, None, True) is not None
+
+    def _bring(self, lease: Lease, space: int | None, patient: bool) -> list[str] | None:
+        wrong, link = steps.bring_home(self.kernel, lease, space), lease["link"]
+        # Others than its container may keep its namespace, somebody in there may have taken it to one of their own,
+        # or the kernel has not cleared that away yet.
+        end, pause = monotonic() + steps.PATIENCE * patient, 0.02
         while wrong is None:
-            held = self._holder(lease["space"])
-            try:
-                wrong = steps.bring_home(self.kernel, lease, held)
-            finally:
-                if held is not None:
-                    self.kernel.close(held)
-            if monotonic() > end or not self._plugged(lease["link"]):
+            for path in self._spaces(lease):
+                if (wrong := self._fetch(lease, path)) is not None:
+                    return wrong
+            if monotonic() > end or not self._plugged(link):
                 break
-            if wrong is None:
-                sleep(0.02)
+            sleep(pause)
+            pause = min(2 * pause, 0.5)
+            wrong = steps.bring_home(self.kernel, lease, None)
         return wrong
 
-    def _holder(self, space: int) -> int | None:
-        """A descriptor of a network namespace that some process still has."""
-        for word in self.kernel.list_dir("/proc"):
-            if word.isdecimal() and space and self.kernel.network_of(int(word)) == space:
-                try:
-                    return self.kernel.open(f"/proc/{word}/ns/net")
-                except SyscallError:
-                    continue
-        return None
+    def _fetch(self, lease: Lease, path: str) -> list[str] | None:
+        try:
+            space = self.kernel.open(path)
+        except SyscallError:
+            return None         # it has ended
+        try:
+            return steps.bring_home(self.kernel, lease, space)
+        finally:
+            self.kernel.close(space)
+
+    def _spaces(self, lease: Lease) -> list[str]:
+        """Files of the network namespaces that it may be in, that which it went to first; others for hardware only."""
+        found: dict[int, str] = {}
+        pids = [word for word in self.kernel.list_dir("/proc") if word.isdecimal()]
+        for pid in pids:
+            found.setdefault(self.kernel.network_of(int(pid)), f"/proc/{pid}/ns/net")
+        for pid in pids:
+            try:
+                files = [f"/proc/{pid}/fd/{word}" for word in self.kernel.list_dir(f"/proc/{pid}/fd")]
+                held = [(file, self.kernel.read_link(file) or "") for file in files]
+            except SyscallError:
+                continue        # it has ended
+            for file, text in held:
+                if text.startswith("net:["):
+                    found.setdefault(int(text[5:-1]), file)
+        for line in (self.kernel.try_read("/proc/self/mountinfo") or b"").decode("utf-8", "replace").splitlines():
+            if (words := line.split())[3].startswith("net:["):
+                found.setdefault(int(words[3][5:-1]), words[4])
+        first = [path for space, path in found.items() if space == lease["space"]]
+        others = [path for space, path in found.items() if space not in (0, lease["space"], lease["home"])]
+        return first + others * nic.physical(lease["link"])
 
     def _plugged(self, link: Portrait) -> bool:
-        return self.kernel.exists(f"/sys/bus/{link['bus']}/devices/{link['device']}")
+        """Whether its hardware is there."""
+        return nic.physical(link) and self.kernel.exists(f"/sys/bus/{link['bus']}/devices/{link['device']}")
+
+    def _is(self, link: Portrait) -> bool:
+        """Whether there is such a link, as far as can be told of one that is away."""
+        return self._plugged(link) or not nic.physical(link)
 
     # -- what the dead left --
 
@@ -205,7 +268,7 @@ class Leases:
                 continue
             with locks:
                 if self.find(one["key"]) == one and not self._lives(one["container"]):
-                    self.end(one, None, lambda words: warnings.append(f"warning: {words}"))
+                    self.try_end(one, None, lambda words: warnings.append(f"warning: {words}"))
         self._void()
         return warnings
 
@@ -222,7 +285,7 @@ class Leases:
 
     def known(self) -> list[Portrait]:
         """The links of the host as they are, and those that are lent as they were."""
-        lent = {one["key"]: one["link"] for one in self.all()}
+        lent = {one["key"]: one["link"] for one in self.all() if self._is(one["link"])}
         found = {nic.key(one): one for one in self.kernel.portraits(*steps.requests())}
         return [*found.values(), *(one for word, one in lent.items() if word not in found)]
 
@@ -233,7 +296,7 @@ class Leases:
     def meant(self, container: str, word: str, known: list[Portrait]) -> list[Portrait]:
         """The links that a `parent` may mean: first of all what the container has under that word."""
         own = self.of(container, word)
-        if own is not None:
+        if own is not None and self._is(own["link"]):
             return [one for one in known if nic.key(one) == own["key"]]
         found = nic.find(word, known)
         return found if len(found) < 2 else [one for one in found if self.find(nic.key(one)) is None] or found
@@ -250,15 +313,37 @@ class Leases:
                 out[word] = link["name"], nic.key(link), link["mac"], link["mtu"]
         return out
 
+    def names(self, words: Iterable[str]) -> dict[str, str]:
+        """The words of `parent` -> name at home of the link that each means, where it means one."""
+        known, out = self.known(), {}
+        for word in words:
+            found = nic.find(word, known) or [one for one in known if word in one["altnames"]]
+            if len(found) == 1:
+                out[word] = found[0]["name"]
+        return out
+
+    def _rows(self, what: str, request: bytes) -> list[int]:
+        try:
+            return list(self.kernel.rows(what, request))
+        except SyscallError:
+            return []           # the kernel has none of these
+
     def refusals(self, spec: Spec) -> list[Refusal]:
         """(path, what, why, fix) for each physical interface that cannot be had."""
         asked = steps.physical(spec)
         if not asked:
             return []
         known, out, seen = self.known(), [], set()
+        hops = self._rows("nexthops", rtnetlink_host.dump_nexthops())
         for i, one in asked:
             at, found = f"interfaces[{i}].parent", self.meant(spec.name, one.parent or "", known)
             here = sorted(nic.called(each) for each in known if nic.physical(each))
+            own = self.of(spec.name, one.parent or "")
+            if not found and own is not None:
+                out.append((at, f"{own['link']['name']} is not there any more", f"its hardware, {own['link']['bus']} "
+                            f"device {own['link']['device']}, was unplugged while it was lent", "plug it in again, or "
+                            "take the interface out of the file"))
+                continue
             if not found:
                 out.append((at, f"there is no physical interface {one.parent}", "a network interface of the host's is "
                             "lent to the container", f"those here are {', '.join(here)}" if here else
@@ -278,7 +363,7 @@ class Leases:
             if lease is not None and self._lives(lease["container"]):
                 out.append((at, f"{link['name']} is lent to {lease['container']}", "it can be in one container only",
                             "lend another one, or take it from there first"))
-            elif lease is None and (bad := nic.fault(link, self.wireless(link))):
+            elif lease is None and (bad := nic.fault(link, self.wireless(link), link["index"] in hops)):
                 out.append((at, *bad))
         return out
 

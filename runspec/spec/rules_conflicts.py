@@ -121,7 +121,7 @@ def _stations(specs: Sequence[Spec], networks: Sequence[Network]) -> list[Findin
 
 
 def _parents(specs: Sequence[Spec]) -> list[Finding]:
-    """Links of two containers that cannot be on one link of the host."""
+    """Links that cannot be on one link of the host; what one file says by one word was judged before."""
     users: dict[str, list[tuple[Spec, int]]] = {}
     for one in specs:
         for index, link in enumerate(one.interfaces):
@@ -130,24 +130,32 @@ def _parents(specs: Sequence[Spec]) -> list[Finding]:
     out = []
     for one in specs:
         for device in one.linux.net_devices:
-            out += [Finding(what=f"{device.host} goes into one container and is a parent in another",
+            out += [Finding(what=there(device.host) if other is one else
+                            f"{device.host} goes into one container and is a parent in another",
                             why="an interface moves into its container, config-linux.md \"Network Devices\"",
                             fix="name another link", parties=(
                                 Party(kind="container", name=one.name, path=f"linux.netDevices.{device.host}"),
                                 Party(kind="container", name=other.name, path=f"interfaces[{at}].parent")))
-                    for other, at in users.get(device.host, ()) if other is not one]
+                    for other, at in users.get(device.host, ())]
     for parent, those in users.items():
         for number, (one, index) in enumerate(those):
-            for other, there in those[:number]:
-                bad = None if other is one else clash(parent, other.interfaces[there], one.interfaces[index])
+            for other, before in those[:number]:
+                bad = clash(parent, other.interfaces[before], one.interfaces[index])
                 if bad is None:
                     continue
                 key, what, why, fix = bad
+                if key == ".parent" and other is one:
+                    what = there(parent)
                 out.append(Finding(what=what, why=why, fix=fix, parties=tuple(
                     Party(kind="container", name=each.name, path=f"interfaces[{at}]{key}", asks=asks(each, at))
-                    for each, at in ((other, there), (one, index)))))
+                    for each, at in ((other, before), (one, index)))))
                 break       # the next one would say the same of a third
     return out
+
+
+def there(link: str) -> str:
+    """What is wrong with two uses in one file."""
+    return f"{link} goes into the container and is another interface's parent"
 
 
 def asks(spec: Spec, index: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from runspec.spec.model import Spec
+from runspec.spec.model_net import ON_PARENT
 from runspec.spec.rules_links import link_fault
 from runspec.spec.rules_mounts import Faults
 from runspec.spec.units import shown
@@ -25,5 +26,12 @@ def check_nics(faults: Faults, spec: Spec) -> None:
             faults.add(f"{at}.parent", *bad)
         elif word in seen:
             faults.add(f"{at}.parent", f"{shown(word)} is given twice", "it can be in one place only", "remove one")
+        elif found := next((link for link in spec.interfaces if link.type in ON_PARENT and link.parent == word), None):
+            faults.add(f"{at}.parent", f"{shown(word)} is the parent of {found.name} as well",
+                       "it moves into the container, and what it carries would stay behind, ip-link(8)",
+                       "name another link")
+        elif any(device.host == word for device in spec.linux.net_devices):
+            faults.add(f"{at}.parent", f"{shown(word)} is in linux.netDevices as well", "it can be in one place only",
+                       "remove one")
         if word is not None:
             seen[word] = index

@@ -57,6 +57,16 @@ def test_move() -> None:
     assert has["IFLA_ADDRESS"] == "02:00:00:00:00:01" and has["IFLA_MTU"] == 1400
 
 
+def test_all_other_names_go() -> None:
+    """As many as a link can have, none of them longer than any; in messages that the kernel takes."""
+    names = [f"{number:0127}" for number in range(496)]
+    made = [decode(message) for message in nic.drop_altnames({**NIC, "altnames": names})]
+    assert {(one["event"], one["index"]) for one in made} == {("RTM_DELLINKPROP", 3)}
+    told = [value for one in made for _, value in values(one)["IFLA_PROP_LIST"]["attrs"]]
+    assert told == names and nic.drop_altnames(NIC) == []
+    assert max(one["header"]["length"] for one in made) < 1 << 14
+
+
 def test_key() -> None:
     """Hardware is named by what it is; a virtual link has only its name."""
     assert nic.physical(NIC) and nic.key(NIC) == "virtio virtio4 52:54:00:12:34:57"
@@ -143,3 +153,9 @@ def test_who_may_go(keys: dict[str, Any], said: str) -> None:
 def test_wireless_stays() -> None:
     found = nic.fault(NIC, True)
     assert found is not None and found[0] == "eth1 is a wireless interface"
+
+
+def test_who_carries_nexthop_objects_stays() -> None:
+    found = nic.fault(NIC, False, hops=True)
+    assert found is not None and found[0] == "nexthop objects lead through eth1"
+    assert found[2] == "remove them first: ip nexthop flush dev eth1"

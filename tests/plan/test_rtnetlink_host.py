@@ -127,10 +127,26 @@ def test_the_kernel_obeys(netns: Netns) -> None:
     assert "02:00:00:00:00:07" not in netns.run("bridge", "fdb", "show", "dev", "p0").stdout
 
 
+@requires("root", "veth", "ip")
+def test_nexthops(netns: Netns) -> None:
+    """Those that lead through a link, by its index; blackholes and groups lead through none."""
+    for words in ("link add p0 index 77 type veth peer name p1", "addr add 10.9.0.1/24 dev p0", "link set p0 up",
+                  "link set p1 up", "nexthop add id 1 via 10.9.0.2 dev p0", "nexthop add id 2 dev p0",
+                  "nexthop add id 3 blackhole", "nexthop add id 4 group 1"):
+        assert netns.run("ip", *words.split()).returncode == 0, words
+    program = """
+from runspec.kernel import Kernel
+from runspec.plan import rtnetlink_host
+print(Kernel().rows("nexthops", rtnetlink_host.dump_nexthops()))
+"""
+    assert netns.run(sys.executable, "-P", "-c", program).stdout == "[77, 77]\n"
+
+
 # What reads an answer -> the message that it is made of.
 READERS: dict[Any, int] = {
     netlink_host.parse_neighbours: abi.RTM_NEWNEIGH, netlink_host.parse_flags: abi.RTM_NEWLINK,
-    netlink_host.parse_ways: abi.RTM_NEWROUTE, traffic.parse_filters: abi.RTM_NEWTFILTER,
+    netlink_host.parse_ways: abi.RTM_NEWROUTE, netlink_host.parse_nexthops: abi.RTM_NEWNEXTHOP,
+    traffic.parse_filters: abi.RTM_NEWTFILTER,
     traffic.parse_qdiscs: abi.RTM_NEWQDISC, traffic.parse_classes: abi.RTM_NEWTCLASS}
 
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import requires
 
+from runspec.errors import SyscallError
 from runspec.kernel import Kernel
 from runspec.run import store as stores
 from runspec.run.leases import Leases, parse_lease
+from runspec.spec.model import Interface, Process, Root, Spec
 
 LINK: dict[str, Any] = {
     "index": 3, "name": "eth1", "layer": 1, "kind": "", "mac": "52:54:00:12:34:57", "broadcast": "ff:ff:ff:ff:ff:ff",
@@ -74,7 +79,11 @@ DAMAGE = {
     "a number as text": broken(inside="11"), "a truth as number": broken(inside=True), "unknown in the link": broken(
         link={**LINK, "more": 1}), "short address": broken(link={**LINK, "addresses": ["0218"]}),
     "no hexadecimal": broken(link={**LINK, "routes": ["zz" * 12]}), "a number among names": broken(
-        link={**LINK, "altnames": [1]}), "a number as setting": broken(link={**LINK, "settings": {"a": 1}}),
+        link={**LINK, "altnames": [1]}), "no MAC": broken(link={**LINK, "mac": "52:54:zz"}), "cut attribute": broken(
+        link={**LINK, "addresses": ["021880000300000008000800"]}), "short lifetime": broken(
+        link={**LINK, "addresses": ["02188000030000000800060000000000"]}), "cut next hop": broken(
+        link={**LINK, "routes": ["0218000000000001000000000c0009006300000003000000"]}), "short token": broken(
+        link={**LINK, "token": "f"}), "a number as setting": broken(link={**LINK, "settings": {"a": 1}}),
     **{f"no {key}": json.dumps({name: value for name, value in {**LEASE, "version": 1, "boot_id": "b"}.items()
                                 if name != key}).encode() for key in LEASE}}
 
@@ -93,3 +102,93 @@ def test_damaged(case: str, leases: Leases) -> None:
 
 def test_whole() -> None:
     assert parse_lease(broken())["link"] == LINK
+
+
+@requires("root")
+def test_what_resists_keeps_nobody_from_anything(leases: Leases, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One link that cannot be brought home is told of, and the next one comes."""
+    def bring_home(kernel: Kernel, lease: dict[str, Any], space: int | None) -> list[str]:
+        if lease["key"] == "a":
+            raise SyscallError("netlink", "link eth1", errno.EPERM)
+        if lease["key"] == "b":
+            raise ValueError("an attribute is cut short")
+        return []
+
+    monkeypatch.setattr("runspec.plan.steps.lease.bring_home", bring_home)
+    here = leases.kernel.network_of(leases.kernel.own_pid())
+    for key in "abc":
+        leases.save({**LEASE, "key": key, "asked": key, "home": here})
+    first, second = leases.settle()
+    assert "eth1 did not come home" in first and "not permitted; its lease is " in first and leases.path("a") in first
+    assert "an attribute is cut short" in second
+    assert [one["key"] for one in leases.all()] == ["a", "b"]
+
+
+@requires("root")
+def test_who_keeps_a_namespace(leases: Leases, tmp_path: Path) -> None:
+    """A process, or a descriptor or a mount alone; hardware may be in any, a virtual link in its container's only."""
+    def spaces(**keys: Any) -> list[str]:
+        return leases._spaces({**LEASE, "home": here, **keys})
+
+    here = leases.kernel.network_of(leases.kernel.own_pid())
+    with subprocess.Popen(["unshare", "-n", "sh", "-c", "echo; exec sleep 100"], stdout=subprocess.PIPE) as one:
+        assert one.stdout is not None and one.stdout.readline()
+        path = f"/proc/{one.pid}/ns/net"
+        space = os.stat(path).st_ino
+        virtual = {"space": space, "link": {**LINK, "kind": "dummy", "bus": "", "device": ""}}
+        assert spaces(space=space)[0] == path and path in spaces() and spaces(**virtual) == [path]
+        assert not [path for path in spaces() if os.stat(path).st_ino in (0, here)]
+        fd = os.open(path, os.O_RDONLY)
+        one.kill()
+    try:
+        assert spaces(**virtual) == [f"/proc/{os.getpid()}/fd/{fd}"] and spaces(**virtual)[0] in spaces()
+        file = tmp_path / "space"
+        file.touch()
+        subprocess.run(["mount", "--bind", f"/proc/{os.getpid()}/fd/{fd}", file], check=True)
+    finally:
+        os.close(fd)
+    assert spaces(**virtual) == [str(file)]
+    subprocess.run(["umount", file], check=True)
+    assert spaces(**virtual) == []
+
+
+def test_one_word_has_one_lease(leases: Leases, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What hardware that was unplugged left goes when something else under its name is lent."""
+    monkeypatch.setattr(Kernel, "portraits", lambda *_: [])
+    monkeypatch.setattr(Leases, "_plugged", lambda *_: False)
+    leases.save(LEASE)
+    assert leases.meant("lessee", "eth1", leases.known()) == []
+    monkeypatch.setattr(Leases, "_plugged", lambda *_: True)
+    assert leases.meant("lessee", "eth1", leases.known()) == [LINK]
+    other = {**LEASE, "key": "virtio virtio9 52:54:00:12:34:57", "asked": "mac:52:54:00:12:34:57"}
+    leases.save(other)
+    assert len(leases.all()) == 2
+    leases.save({**other, "asked": "eth1"})
+    assert [one["key"] for one in leases.all()] == [other["key"]]
+
+
+def test_words_for_one_link(leases: Leases, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its name, its addresses, another name of its; one that is lent is still known by them."""
+    two = {**LINK, "index": 2, "name": "eth0", "mac": "52:54:00:12:34:56", "perm": "52:54:00:12:34:56",
+           "device": "virtio3", "pci": "0000:00:05.0", "altnames": ["first"]}
+    monkeypatch.setattr(Kernel, "portraits", lambda *_: [two])
+    monkeypatch.setattr(Leases, "_plugged", lambda *_: True)
+    leases.save(LEASE)
+    words = {"eth0": "eth0", "mac:52:54:00:12:34:56": "eth0", "pci:0000:00:05.0": "eth0", "first": "eth0",
+             "eth1": "eth1", "mac:52:54:00:12:34:57": "eth1", "pci:0000:00:06.0": "eth1", "up": "eth1"}
+    assert leases.names([*words, "eth7", "mac:02:00:00:00:00:01"]) == words
+
+
+@requires("root")
+def test_refused_where_it_was_unplugged(leases: Leases, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = Spec(name="lessee", root=Root(image="busybox"), process=Process(args=("sh",)),
+                interfaces=(Interface(name="lan0", type="physical", parent="eth1"),))
+    monkeypatch.setattr(Kernel, "portraits", lambda *_: [])
+    monkeypatch.setattr(Leases, "_plugged", lambda *_: False)
+    leases.save(LEASE)
+    assert leases.refusals(spec) == [(
+        "interfaces[0].parent", "eth1 is not there any more",
+        "its hardware, virtio device virtio4, was unplugged while it was lent",
+        "plug it in again, or take the interface out of the file")]
+    leases.drop(LEASE["key"])
+    assert leases.refusals(spec)[0][1] == "there is no physical interface eth1"

@@ -28,7 +28,8 @@ from verbs import Verbs
 
 pytestmark = requires("nic", "root", "busybox", "ip", "nsenter")
 SEED = int(os.environ.get("RUNSPEC_SEED", "20260"))
-ADDRESS, MAC, PERM = "10.96.0.1", "52:54:00:aa:bb:01", "52:54:00:12:34:57"
+ADDRESS, MAC, PERM, PCI = "10.96.0.1", "52:54:00:aa:bb:01", "52:54:00:12:34:57", "pci:0000:00:06.0"
+WIRE = "52:54:00:12:34:56"
 BASE: dict[str, Any] = {"apiVersion": "runspec/v1", "name": "lessee", "root": {"image": "busybox"},
                         "process": {"args": ["/bin/sleep", "100000"]}}
 # All that a NIC can have: what was set by hand, what the kernel made, of both families, in several tables.
@@ -65,8 +66,8 @@ for nic in eth0 eth1; do
     tc qdisc del dev $nic root
     ip neigh flush dev $nic nud permanent
 done
-ip link set eth1 mtu 1500 txqueuelen 1000 group default allmulticast off alias "" address 52:54:00:12:34:57
 ip link property del dev eth1 altname lab-uplink-with-a-name-longer-than-fifteen-bytes
+ip link set eth1 mtu 1500 txqueuelen 1000 group default allmulticast off alias "" address 52:54:00:12:34:57
 """
 
 
@@ -181,10 +182,9 @@ def nic(**keys: Any) -> dict[str, Any]:
     return {key: value for key, value in one.items() if value is not None}
 
 
-@pytest.mark.parametrize("parent", ["eth1", f"mac:{PERM}", "pci:0000:00:06.0"])
-def test_there_and_back(parent: str, lab: Host) -> None:
+def test_there_and_back(lab: Host) -> None:
     """It is inside under its name at its place, works, and comes home as it was."""
-    file = lab.write(nic(parent=parent, mac="52:54:00:cc:dd:01", mtu=1450))
+    file = lab.write(nic(mac="52:54:00:cc:dd:01", mtu=1450))
     assert "move link eth1" in lab.verbs("plan", file)
     lab.verbs("apply", file)
     assert lab.verbs("diff", file) == "" and "up to date" in lab.verbs("plan", file)
@@ -192,8 +192,11 @@ def test_there_and_back(parent: str, lab: Host) -> None:
     assert one["ifindex"] == 11 and one["mtu"] == 1450 and one["address"] == "52:54:00:cc:dd:01"
     assert one["own"] == ["10.95.0.2/24", "fd95::2/64"] and one["via"] == ["10.95.0.1"] and "UP" in one["flags"]
     assert "eth1" not in {link["ifname"] for link in tell("ip", "-j", "link")}
-    if parent == "eth1":
-        lab.verbs("exec", "lessee", "/bin/ping", "-c", "1", "-w", str(5 * SLOWER), "10.95.0.1")
+    lab.verbs("exec", "lessee", "/bin/ping", "-c", "1", "-w", str(5 * SLOWER), "10.95.0.1")
+    # Another word for it: it goes home and comes again.
+    init = lab.state()["pid"]
+    lab.verbs("apply", lab.write(nic(parent=f"mac:{PERM}")))
+    assert lab.state()["pid"] == init and lab.inside()["address"] == MAC and lab.verbs("diff", lab.file()) == ""
     lab.verbs("destroy", "--yes", "lessee")
     lab.home()
 
@@ -226,28 +229,83 @@ def test_in_place(lab: Host) -> None:
 
 
 def test_restart_and_recreate(lab: Host) -> None:
-    """A new init has it still, a new container again."""
-    lab.verbs("apply", lab.write(nic()))
+    """A new init has it still, a new container again; an init that fails leaves it at home."""
+    lan = nic(parent=PCI)
+    lab.verbs("apply", lab.write(lan))
     init, namespace = lab.state()["pid"], os.readlink(f"/proc/{lab.state()['pid']}/ns/net")
-    file = lab.write(nic(), process={"args": ["/bin/sleep", "100001"]})
+    file = lab.write(lan, process={"args": ["/bin/sleep", "100001"]})
     assert "move link" not in lab.verbs("plan", file)
     lab.verbs("apply", "--yes", file)
     assert lab.state()["pid"] != init and os.readlink(f"/proc/{lab.state()['pid']}/ns/net") == namespace
     assert lab.inside()["own"] == ["10.95.0.2/24", "fd95::2/64"]
-    lab.verbs("apply", "--yes", lab.write(nic(), linux={
+    lab.verbs("apply", "--yes", lab.write(lan, linux={
         "namespaces": [{"type": kind} for kind in ("pid", "mount", "uts", "ipc", "network", "cgroup", "user")],
         "uidMappings": [{"containerID": 0, "hostID": 100000, "size": 65536}],
         "gidMappings": [{"containerID": 0, "hostID": 100000, "size": 65536}]}))
     assert os.readlink(f"/proc/{lab.state()['pid']}/ns/net") != namespace
     assert lab.inside()["own"] == ["10.95.0.2/24", "fd95::2/64"] and lab.inside()["via"] == ["10.95.0.1"]
     lab.verbs("exec", "lessee", "/bin/true")
+    status, said = lab.verbs.run("apply", "--yes", lab.write(lan, process={"args": ["/no/such"]}))
+    assert status == 2 and "while undoing" not in said, said
+    lab.home(gone=False)
+    lab.verbs("destroy", "--yes", "lessee")
+    lab.home()
+    status, said = lab.verbs.run("apply", lab.write(nic(mtu=1450), process={"args": ["/no/such"]}))
+    assert status == 2 and "while undoing" not in said, said
+    lab.home()
+
+
+def test_who_resists(lab: Host) -> None:
+    """What root does inside keeps it from nothing: a name of the host's, and as many as fit."""
+    names = ["eth0", *(f"{number:0127}" for number in range(495))]
+    for killed in (True, False):
+        lab.verbs("apply", "--yes", lab.write(nic()))
+        for at in range(0, len(names), 99):
+            lab.enter("ip", "link", "property", "add", "dev", "lan0", *(
+                word for name in names[at:at + 99] for word in ("altname", name)))
+        assert lab.verbs("diff", lab.file()) == ""
+        if killed:
+            os.kill(lab.state()["pid"], signal.SIGKILL)
     lab.verbs("destroy", "--yes", "lessee")
     lab.home()
 
 
-def test_a_failed_apply(lab: Host) -> None:
-    status, said = lab.verbs.run("apply", lab.write(nic(mtu=1450), process={"args": ["/no/such"]}))
-    assert status == 2 and "while undoing" not in said, said
+# Its root makes a network namespace below the container's, which a process keeps, or a mount alone.
+BELOW = """touch /tmp/net
+unshare -n sh -c 'mount --bind /proc/self/ns/net /tmp/net; touch /tmp/made; exec sleep 100000' &
+while [ ! -e /tmp/made ]; do sleep 0.1; done
+exec sleep 100000"""
+MIGHTY = {"bounding": (mighty := ["CAP_SYS_ADMIN", "CAP_NET_ADMIN", "CAP_DAC_OVERRIDE"]), "effective": mighty,
+          "permitted": mighty}
+
+
+def test_taken_below(lab: Host) -> None:
+    """It is fetched from wherever somebody has it, and else when that ends."""
+    def below() -> int:
+        init = lab.state()["pid"]
+        end = time.monotonic() + 5 * SLOWER
+        while True:
+            for word in Path(f"/proc/{init}/task/{init}/children").read_text().split():
+                if os.readlink(f"/proc/{word}/ns/net") != os.readlink(f"/proc/{init}/ns/net"):
+                    return int(word)
+            assert time.monotonic() < end
+            time.sleep(0.1)
+
+    lab.verbs("apply", lab.write(nic(), mounts=[{"destination": "/tmp", "type": "tmpfs", "source": "tmpfs"}],
+                                 process={"args": ["/bin/sh", "-c", BELOW], "capabilities": MIGHTY}))
+    init, child = lab.state()["pid"], below()
+    lab.enter("ip", "link", "set", "lan0", "netns", str(child))
+    status, said = lab.verbs.run("diff", lab.file())
+    assert status == 1 and "interfaces[0]:" in said and "in place" in said, said
+    lab.verbs("apply", lab.file())
+    assert lab.state()["pid"] == init and lab.inside()["own"] == ["10.95.0.2/24", "fd95::2/64"]
+    # Nobody is in there any more, and the mount is the container's.
+    lab.enter("ip", "link", "set", "lan0", "netns", str(child))
+    os.kill(child, signal.SIGKILL)
+    status, said = lab.verbs.run("apply", lab.file())
+    assert status == 2 and "the link eth1 is in no network namespace in reach" in said, said
+    assert "destroy the container: then it comes home" in said and lab.state()["pid"] == init
+    lab.verbs("destroy", "--yes", "lessee")
     lab.home()
 
 
@@ -278,63 +336,114 @@ def test_everybody_is_killed(kept: bool, lab: Host) -> None:
     lab.home()
 
 
-DRIFTS = {
-    "name": ("ip link set lan0 down; ip link set lan0 name mine", "interfaces[0]"),
-    "mac": ("ip link set lan0 address 52:54:00:00:00:77", "interfaces[0].mac"),
-    "mtu": ("ip link set lan0 mtu 1300", "interfaces[0].mtu"),
-    "addresses": ("ip addr del 10.95.0.2/24 dev lan0", "interfaces[0].addresses"),
-    "down": ("ip link set lan0 down", "interfaces[0].up"),
-    "gone": ("ip link set lan0 netns 1", "interfaces[0]")}
+DRIFTS = (
+    ("ip link set lan0 address 52:54:00:00:00:77 mtu 1300; ip addr del 10.95.0.2/24 dev lan0",
+     ("interfaces[0].mac", "interfaces[0].mtu", "interfaces[0].addresses")),
+    ("ip link set lan0 down", ("interfaces[0].up",)),
+    ("ip link set lan0 down; ip link set lan0 name mine", ("interfaces[0]",)),
+    ("ip link set lan0 netns 1", ("interfaces[0]",)))
 
 
 def test_drift(lab: Host) -> None:
     """What somebody does to it is named, and put right in place."""
     lab.verbs("apply", lab.write(nic()))
     init = lab.state()["pid"]
-    for words, path in DRIFTS.values():
+    for words, paths in DRIFTS:
         lab.enter("sh", "-ec", words)
         status, said = lab.verbs.run("diff", lab.file())
-        assert status == 1 and f"{path}:" in said and "drifted" in said and "in place" in said, (words, said)
+        assert status == 1 and all(f"{path}:" in said for path in paths), (words, said)
+        assert "drifted" in said and "in place" in said and "restart" not in said, (words, said)
         lab.verbs("apply", lab.file())
         one = lab.inside()
         assert (one["address"], one["mtu"], one["own"], one["via"]) == (
             MAC, 1400, ["10.95.0.2/24", "fd95::2/64"], ["10.95.0.1"]), words
-        assert lab.state()["pid"] == init and lab.verbs("diff", lab.file()) == ""
+    assert lab.state()["pid"] == init and lab.verbs("diff", lab.file()) == ""
     lab.verbs("destroy", "--yes", "lessee")
     lab.home()
 
 
-# What is done to the host before, what is asked, what is said of it, what undoes it.
+# What is done to the host before, what is said of eth0 and of eth1, what undoes it.
 WRONG = (
-    ("", {"parent": "eth7"}, "there is no physical interface eth7", ""),
-    ("", {"parent": "pci:0000:00:1f.7"}, "there is no physical interface pci:0000:00:1f.7", ""),
-    ("", {"parent": "lo"}, "is reserved", ""),
-    ("ip link add wire0 type veth peer name wire1", {"parent": "wire0"}, "wire0 is no physical interface but veth",
-     "ip link del wire0"),
-    ("ip link add br9 type bridge; ip link set eth0 master br9", {"parent": "eth0"}, "eth0 is a port of br9",
-     "ip link set eth0 nomaster; ip link del br9"),
-    ("ip link add mv0 link eth0 type macvlan", {"parent": "eth0"}, "mv0 stands on eth0", "ip link del mv0"),
-    ("tc qdisc replace dev eth0 root handle 6: htb", {"parent": "eth0"}, "eth0 has a qdisc htb",
-     "tc qdisc replace dev eth0 root handle 5: fq maxrate 10mbit"),
-    ("ip route add default via 10.95.0.9", {"parent": "eth0"}, "the host's default route goes through eth0",
-     "ip route del default"))
+    ("ip link add br9 type bridge; ip link set eth0 master br9; tc qdisc add dev eth1 clsact", "eth0 is a port of br9",
+     "eth1 has a qdisc clsact", "ip link set eth0 nomaster; ip link del br9; tc qdisc del dev eth1 clsact"),
+    ("ip link add mv0 link eth0 type macvlan; ip nexthop add id 5 via 10.96.0.254 dev eth1", "mv0 stands on eth0",
+     "nexthop objects lead through eth1", "ip link del mv0; ip nexthop del id 5"),
+    ("tc qdisc replace dev eth0 root handle 6: htb; ip nexthop add id 5 dev eth1; ip route add 192.0.3.0/24 nhid 5",
+     "eth0 has a qdisc htb", "routes through eth1 use nexthop objects",
+     "ip nexthop del id 5; tc qdisc replace dev eth0 root handle 5: fq maxrate 10mbit"),
+    ("ip link add bond9 type bond; ip link set eth0 down; ip link set eth0 master bond9; "
+     "ip link add mv1 link eth1 type macvlan", "eth0 is a port of bond9", "mv1 stands on eth1",
+     "ip link set eth0 nomaster; ip link del bond9; ip link set eth0 up; ip link del mv1"))
+# The same of links that there are not, or that are no hardware.
+NO_NIC = (("eth7", "there is no physical interface eth7"),
+          ("pci:0000:00:1f.7", "there is no physical interface pci:0000:00:1f.7"),
+          ("wire0", "wire0 is no physical interface but veth"), ("bond9", "bond9 is no physical interface but bond"))
 
 
 def test_what_is_refused(lab: Host) -> None:
     """Before any step, with its place; nothing is touched."""
-    for before, keys, said, after in WRONG:
+    def refused(*interfaces: dict[str, Any], name: str = "lessee", more: tuple[Path, ...] = ()) -> str:
+        status, text = lab.verbs.run("apply", *more, lab.write(*interfaces, name=name))
+        assert status == 2 and "Traceback" not in text, text
+        return text
+
+    def two(first: str, second: str) -> tuple[dict[str, Any], ...]:
+        return nic(parent=first, name="a", addresses=["10.95.0.2/24"]), {
+            "name": "b", "type": "physical", "parent": second}
+
+    subprocess.run(["sh", "-ec", "ip link add wire0 type veth peer name wire1; ip link add bond9 type bond"],
+                   check=True)
+    text = refused(*({"name": f"n{i}", "type": "physical", "parent": word} for i, (word, _) in enumerate(NO_NIC)))
+    for i, (_, said) in enumerate(NO_NIC):
+        assert f"interfaces[{i}].parent: {said}" in text, (said, text)
+    subprocess.run(["sh", "-ec", "ip link del wire0; ip link del bond9"], check=True)
+    for before, first, second, after in WRONG:
         subprocess.run(["sh", "-ec", before], check=True)
-        links = host()
-        status, text = lab.verbs.run("apply", lab.write(nic(**keys)))
-        assert status == 2 and said in text and "Traceback" not in text, (said, text)
-        assert "default route" in said or ("lessee.yaml:" in text and "interfaces[0].parent" in text), text
-        assert host() == links
+        text = refused(*two("eth0", "eth1"))
+        assert f"interfaces[0].parent: {first}" in text and f"interfaces[1].parent: {second}" in text, text
         subprocess.run(["sh", "-ec", after], check=True)
     lab.home()
-    lab.verbs("apply", lab.write(nic()))
+    subprocess.run("ip route add default via 10.95.0.9", shell=True, check=True)
+    assert "the host's default route goes through eth0" in refused(nic(parent="eth0"))
+    subprocess.run("ip route del default", shell=True, check=True)
+    # Two words for one, in one file and in two; where it is lent, too.
+    assert "interfaces[1].parent: eth1 is lent twice" in refused(*two("eth1", PCI))
+    wire = {"name": "eth0", "type": "macvlan", "parent": f"mac:{PERM}"}
+    assert "eth1 goes into the container and is another interface's parent" in refused(nic(), wire)
+    lessee = lab.write(nic())
+    for one, said in ((nic(parent=PCI), "eth1 can be in one container only"),
+                      (wire, "eth1 goes into one container and carries links of another")):
+        text = refused(one, name="other", more=(lessee,))
+        at = f"lessee ({lessee}:{place(lessee)}) physical, other ({lab.file('other')}:{place(lab.file('other'))})"
+        assert f"interfaces[0].parent: {said}" in text and at in text, (at, text)
+    lab.home()
+    lab.verbs("apply", lessee)
     for parent in ("eth1", f"mac:{PERM}"):
-        status, text = lab.verbs.run("apply", lab.write(nic(parent=parent), name="other"))
-        assert status == 2 and "other.yaml:" in text and "eth1 is lent to lessee" in text, text
+        text = refused(nic(parent=parent), name="other")
+        assert "other.yaml:" in text and "eth1 is lent to lessee" in text, text
+    lab.verbs("destroy", "--yes", "lessee")
+    lab.home()
+
+
+def place(file: Path) -> str:
+    """Line and column of what a file has as its first parent."""
+    for number, line in enumerate(file.read_text().splitlines(), 1):
+        if "parent: " in line:
+            return f"{number}:{line.index('parent: ') + 9}"
+    raise AssertionError(file)
+
+
+def test_parents_by_their_hardware(lab: Host) -> None:
+    """A macvlan on a NIC that is named by what it is, inside under its own address, heard by the wire."""
+    words = {"mv0": f"mac:{WIRE}", "mv1": "pci:0000:00:05.0"}
+    lab.verbs("apply", lab.write(*({"name": name, "type": "macvlan", "parent": word, "mac": f"52:54:00:cc:ee:0{i}",
+                                    "addresses": [f"10.94.{i}.2/24"]} for i, (name, word) in enumerate(words.items()))))
+    (wire,) = tell("ip", "-j", "link", "show", "dev", "eth0")
+    for i, name in enumerate(words):
+        (one,) = json.loads(lab.enter("ip", "-d", "-j", "link", "show", "dev", name))
+        assert one["link_index"] == wire["ifindex"] and one["address"] == f"52:54:00:cc:ee:0{i}"
+        assert one["linkinfo"]["info_kind"] == "macvlan" and "UP" in one["flags"]
+    assert lab.verbs("diff", lab.file()) == ""
     lab.verbs("destroy", "--yes", "lessee")
     lab.home()
 
@@ -372,8 +481,10 @@ def test_held_and_marked(lab: Host) -> None:
                 lab.verbs("apply", held(rate))
                 time.sleep(1)
                 # Who sends may get no turn on an emulated machine, and nothing arrives of what was not sent.
-                found = max(passing(sees_it, link) for _ in range(2))
-                assert near(found, rate * MBIT), (link, rate, found)
+                found = [passing(sees_it, link)]
+                if not near(found[0], rate * MBIT):
+                    found.append(passing(sees_it, link))
+                assert near(max(found), rate * MBIT), (link, rate, found)
     lab.verbs("apply", held(4))
     with Server(inside):
         for words in (TCP, udp(6 * MBIT)):
@@ -419,3 +530,43 @@ def test_killed_at_any_act(case: str, lab: Host) -> None:
             lab.home()
         except AssertionError as error:
             raise AssertionError(f"{case} killed before act {n} of {len(acts)}, {acts[n - 1]}: {error}") from error
+
+
+def test_unplugged(lab: Host) -> None:
+    """Hardware that goes while it is lent is missed in plain words, and comes home when it is back. Where it is gone
+    for good nothing of it stays: the last of all, since the next one's hardware is new."""
+    def pull() -> None:
+        Path("/sys/bus/pci/devices", PCI.removeprefix("pci:"), "remove").write_text("1")
+
+    def plug() -> None:
+        Path("/sys/bus/pci/rescan").write_text("1")
+        end = time.monotonic() + 5 * SLOWER
+        while not any(one.get("address") == PERM for one in tell("ip", "-j", "link")):
+            assert time.monotonic() < end
+            time.sleep(0.1)
+
+    file = lab.write(nic())
+    lab.verbs("apply", file)
+    init = lab.state()["pid"]
+    pull()
+    try:
+        for verb in ("diff", "apply"):
+            status, said = lab.verbs.run(verb, file)
+            assert status == 2 and "lessee.yaml:" in said, said
+            assert "interfaces[0].parent: eth1 is not there any more" in said and "was unplugged" in said, said
+    finally:
+        plug()
+    lab.verbs("apply", file)
+    one = lab.inside()
+    assert lab.state()["pid"] == init and (one["address"], one["mtu"]) == (MAC, 1400)
+    lab.verbs("destroy", "--yes", "lessee")
+    lab.home()
+    lab.verbs("apply", file)
+    pull()
+    try:
+        status, said = lab.verbs.run("destroy", "--yes", "lessee")
+        assert status == 0 and "warning: eth1 is not there any more" in said, said
+        assert {one["ifname"] for one in tell("ip", "-j", "link")} == {"lo", "eth0"}
+        assert_nothing_leaked(lab.before, lab.picture)
+    finally:
+        plug()

@@ -15,7 +15,7 @@
 #define TABLE_FD 4
 #define FIRST_SLOT_FD 10
 #define HOST_CWD (-100)
-#define BUFFER_BYTES 65536
+#define BUFFER_BYTES 131072     /* a link's names alone may be 64 KiB */
 #define IN_ROOT (RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
 
 typedef long run_op(const struct op *op);

@@ -215,11 +215,16 @@ class AttachDeviceProgram(HostStep):
 
 
 class KillContainer(HostStep):
-    """Ends every process of the container's groups; there is no way back, so it comes late."""
+    """Ends every process of the container's groups; there is no way back, so it comes late.
+
+    Args:
+        lent: links of the host's that a process may have kept from their way back, see ReturnLink.
+    """
 
     PHASE = STOP
     groups: tuple[str, ...]
     forever: bool = True        # the groups go as well
+    lent: tuple[str, ...] = ()
 
     def apply(self, kernel: Any, run: Any) -> Any:
         """cgroup.kill where the kernel has it, else SIGKILL by pidfd until the group is empty.
@@ -230,6 +235,9 @@ class KillContainer(HostStep):
         if left:
             run.trouble(self, f"processes {', '.join(map(str, left))} do not end")
         run.end_init(self.target)
+        if self.lent:
+            from runspec.plan.steps import lease  # it builds on this module
+            lease.fetch(self.target, self.lent, kernel, run)
 
     def __str__(self) -> str:
         return f"kill all processes of {self.target}"

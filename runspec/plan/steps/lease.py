@@ -9,11 +9,11 @@ See: config-linux.md "Network Devices", network_namespaces(7), ip-link(8).
 
 from __future__ import annotations
 
-from errno import EBUSY, EEXIST, EINVAL
+from errno import EBUSY, EEXIST, EINVAL, ENODEV, ENOENT
 from time import monotonic, sleep
 
 from runspec import abi
-from runspec.errors import HostError, SyscallError
+from runspec.errors import HostError, RunspecError, SyscallError
 from runspec.plan import nic, rtnetlink, rtnetlink_host, tc
 from runspec.plan.steps.base import ATTACH, LIVE, STOP, HostStep, Step, Table
 from runspec.plan.steps.host_links import MARK
@@ -35,6 +35,7 @@ PATIENCE = 5.0          # seconds in which the kernel clears a namespace away th
 INITIAL = "/proc/sys/net/core/netdev_budget"       # only the initial network namespace shows it
 # Made by the link's own messages, or a secret that cannot be read.
 _NO_SETTING = ("addr_gen_mode", "stable_secret")
+AT_ONCE = 64            # messages
 _MEANWHILE = 0x0FFFFFFF     # an index that nobody has
 
 
@@ -67,6 +68,10 @@ class LendLink(HostStep):
         """
         found = [one for one in kernel.portraits(*requests())
                  if (nic.key(one) == self.key if self.key else one["name"] == self.host)]
+        before = run.leases.find(nic.key(found[0])) if found else run.leases.of(self.target, self.asked)
+        if len(found) < 2 and before is not None and before["container"] == self.target:
+            # It went home, or elsewhere, past us: what it is now was not asked by anybody.
+            return {**before, "asked": self.asked, "inside": self.index}
         if len(found) != 1:
             raise HostError(f"there is no link {self.host}" if not found else f"two links are {self.key}",
                             "it is the host's and moves into the container, config-linux.md, Network Devices",
@@ -75,10 +80,6 @@ class LendLink(HostStep):
         if one["alias"].startswith(MARK):
             raise HostError(f"the link {one['name']} is runspec's own", f"its alias is {one['alias']}",
                             "list it in `interfaces`, or lend another one")
-        before = run.leases.find(nic.key(one))
-        if before is not None and before["container"] == self.target:
-            # It came home past us: what it is now was not asked by anybody.
-            return {**before, "asked": self.asked, "inside": self.index}
         if before is not None:
             raise HostError(f"the link {one['name']} is lent to {before['container']}",
                             "it can be in one container only", "lend another one")
@@ -93,10 +94,12 @@ class LendLink(HostStep):
         if not hold(self.target, kernel, run):
             raise HostError(f"init of {self.target} has ended")
         memo["space"] = kernel.network_of(run.pid(self.target))
+        if run.leases.find(memo["key"]) is not None:
+            run.leases.recall(memo)     # it may be anywhere, and bare
         run.leases.save(memo)
         one = at_home(kernel, memo)
         if one is None:
-            raise HostError(f"the link {self.host} went away", "it was there when the plan was made", "apply again")
+            raise out_of_reach(self.host)
         try:
             kernel.netlink(nic.move(one["index"], run.pid(self.target), self.name, self.index, self.mac, self.mtu),
                            f"link {one['name']}")
@@ -120,9 +123,11 @@ class LendLink(HostStep):
         return error
 
     def undo(self, kernel: Any, run: Any, memo: Any) -> None:
-        """Everything as it was, from wherever the move was interrupted."""
-        if memo:
-            run.leases.end(memo, run.held(self.target, HELD) if hold(self.target, kernel, run) else None, run.warn)
+        """Everything as it was, from wherever the move was interrupted; one that never began has no lease."""
+        if memo and run.leases.find(memo["key"]) is None:
+            run.leases.drop(memo["key"])        # what was written of one
+        elif memo:
+            run.leases.try_end(memo, run.held(self.target, HELD) if hold(self.target, kernel, run) else None, run.warn)
 
     def __str__(self) -> str:
         word = f" ({self.asked})" if self.asked != self.host else ""
@@ -155,15 +160,25 @@ class ReturnLink(HostStep):
     def apply(self, kernel: Any, run: Any) -> Any:
         """A virtual link that went with its namespace needs nothing."""
         memo = self.look(kernel, run)
-        if memo is not None:
-            run.leases.end(memo, run.held(self.target, HELD) if hold(self.target, kernel, run) else None, run.warn)
-        if run.holds(self.target, HELD):
-            run.drop(self.target, HELD)     # or a follower would be handed it
+        if memo is None:
+            return None
+        try:
+            space = run.held(self.target, HELD) if hold(self.target, kernel, run) else None
+            home = run.leases.end(memo, space, run.warn, patient=False)
+        except RunspecError:
+            if self.phase == LIVE:
+                raise
+            return memo     # whoever resists in there ends now, and KillContainer fetches it
+        if self.phase == LIVE:
+            if run.holds(self.target, HELD):
+                run.drop(self.target, HELD)     # or a follower would be handed it
+            if not home:
+                raise out_of_reach(memo["link"]["name"])
         return memo
 
     def undo(self, kernel: Any, run: Any, memo: Any) -> None:
-        """Inside again, where the container still runs."""
-        if not memo or not run.pid(self.target):
+        """Inside again, where the container still runs and it had come home."""
+        if not memo or not run.pid(self.target) or at_home(kernel, memo) is None:
             return
         if self.device is not None:
             device_step(self.target, self.path, self.device).apply(kernel, run)
@@ -184,6 +199,13 @@ class ReturnLinkLive(ReturnLink):
 
 
 # -- home -------------------------------------------------------------------------------------------------
+
+def out_of_reach(name: str) -> HostError:
+    """What to say of a link that is nowhere."""
+    return HostError(f"the link {name} is in no network namespace in reach", "it was unplugged just now, or something "
+                     "inside took it to a namespace of its own, which no process is in, network_namespaces(7)",
+                     "end that, or destroy the container: then it comes home")
+
 
 def requests() -> tuple[bytes, ...]:
     """What kernel.portraits asks for a whole portrait."""
@@ -241,25 +263,39 @@ def bring_home(kernel: Any, lease: Lease, space: int | None) -> list[str] | None
 
 
 def _fetch(kernel: Any, lease: Lease, space: int) -> bool:
-    """Move a link home out of a namespace that is held, whatever is done with it there."""
-    one = next((one for one in _inside(kernel, space) if belongs(one, lease)), None)
-    if one is None:
-        return False
+    """Move a link home out of a namespace that is held, whatever is done with it there; False: it is not in that.
+
+    Raises:
+        HostError: the host's namespace takes it under no name.
+    """
     home = lease["link"]
-    spare = f"dev{home['index']}"
+    spare, failed = f"dev{home['index']}", None
     for name, index in ((home["name"], home["index"]), (home["name"], 0), (spare, home["index"]), (spare, 0)):
+        one = next((one for one in _inside(kernel, space) if belongs(one, lease)), None)
+        if one is None:
+            return False
         try:
+            # Other names that it got inside may be a link's on the host.
+            _send(kernel, space, nic.drop_altnames(one), ENOENT)
             _send(kernel, space, [nic.move(one["index"], kernel.own_pid(), name, index)])
             break
         except SyscallError as error:
+            if error.errno == ENODEV:
+                return False    # it went elsewhere meanwhile
             if error.errno not in (EEXIST, EBUSY):
                 raise
+            failed = error
+    else:
+        assert failed is not None
+        raise HostError(f"{home['name']} cannot be moved home: {failed.why or failed.what}", "the host's network "
+                        f"namespace takes it neither under its name nor as {spare}, ip-link(8)",
+                        "end what keeps giving it other names inside")
     # Whoever made a link on it inside could use it from there ever after.
     found = at_home(kernel, lease)
     stacked = [each["index"] for each in _inside(kernel, space, stacked=True)
                if found is not None and each["lower"] == found["index"] and each["kind"] in nic.STACKED]
     if stacked:
-        _send(kernel, space, [rtnetlink.delete_link(index) for index in stacked])
+        _send(kernel, space, [rtnetlink.delete_link(index) for index in stacked], ENODEV)
     return True
 
 
@@ -270,11 +306,12 @@ def _inside(kernel: Any, space: int, stacked: bool = False) -> list[Portrait]:
     return list(kernel.read_portraits([one.data for one in reports if one.data], stacked))
 
 
-def _send(kernel: Any, space: int, messages: list[bytes]) -> None:
+def _send(kernel: Any, space: int, messages: list[bytes], ignore: int = 0) -> None:
     table = entered()
     for message in messages:
-        table.add(abi.OP_NETLINK, s1=message)
-    kernel.run_table(table.ops, (space,))
+        table.add(abi.OP_NETLINK, s1=message, c=ignore)
+    if messages:
+        kernel.run_table(table.ops, (space,))
 
 
 def _reindex(kernel: Any, one: Portrait, index: int) -> None:
@@ -315,11 +352,12 @@ def dress(kernel: Any, lease: Lease, now: Portrait) -> list[str]:
     what, elapsed = f"link {home['name']}", max(0, kernel.uptime() - lease["uptime"])
 
     def send(*messages: bytes) -> None:
-        try:
-            if messages:
-                kernel.netlink(b"".join(messages), what)
-        except SyscallError as error:
-            wrong.append(error.why or error.what)
+        # All answers to one call wait in the socket, which holds some hundreds.
+        for at in range(0, len(messages), AT_ONCE):
+            try:
+                kernel.netlink(b"".join(messages[at:at + AT_ONCE]), what)
+            except SyscallError as error:
+                wrong.append(error.why or error.what)
 
     inet6 = home["generated"] >= 0
     # First of all it may neither speak nor be spoken to.
@@ -350,10 +388,9 @@ def dress(kernel: Any, lease: Lease, now: Portrait) -> list[str]:
                if body not in have and not nic.by_kernel(body)]
         if not drop + put:
             break
-        try:
-            kernel.netlink(b"".join((*drop, *put)), what)
-        except SyscallError:
-            continue
+        known = len(wrong)
+        send(*drop, *put)
+        del wrong[known:]       # what is missing in the end is told
     send(*nic.settle_addresses(home, index, elapsed), *[nic.put_token(index, home["token"])] * bool(
         home["token"].strip("0")), *[nic.generate(index, home["generated"])] * inet6)
     left = nic.differences(home, at_home(kernel, lease) or now)
@@ -381,6 +418,22 @@ def entered() -> Table:
     table.add(abi.OP_PRCTL, a=abi.PR_SET_DUMPABLE, b=0)
     table.add(abi.OP_SETNS, slot=table.slot(HELD), a=abi.CLONE_NEWNET)
     return table
+
+
+def fetch(target: str, asked: tuple[str, ...], kernel: Any, run: Any) -> None:
+    """Bring home what hid from its way back, now that all of the container's processes are dead."""
+    for word in asked:
+        lease = run.leases.of(target, word)
+        if lease is not None:
+            run.leases.try_end(lease, run.held(target, HELD) if run.holds(target, HELD) else None, run.warn)
+    if run.holds(target, HELD):
+        run.drop(target, HELD)      # or a follower would be handed it
+
+
+def lent(spec: Spec, devices_only: bool = False) -> tuple[str, ...]:
+    """The words by which a spec asks for links of the host."""
+    return (*(one.host for one in spec.linux.net_devices),
+            *(one.parent or "" for _, one in physical(spec) if not devices_only))
 
 
 def device_step(name: str, path: str, one: NetDevice) -> LendLink:

@@ -46,8 +46,8 @@ def change(spec: Spec, last: Spec | None, facts: Facts, changes: tuple[Change, .
         index = free_index(taken, FIRST_INDEX + 4096)
         taken.add(index)
         other = next((each for each in facts.links if each.name == one.name), None)
-        if other is not None:
-            # Whatever bears the name inside makes room; a veth takes its host end along.
+        if other is not None and other.index not in facts.leases.values():
+            # Whatever bears the name inside makes room, and what was lent has gone; a veth takes its host end along.
             steps.append(inside(spec.name, mine[0], [rtnetlink.delete_link(other.index)], f"remove {one.name}"))
         steps += [interface_step(spec, i, one, index, facts.nics, live=True),
                   configured(spec.name, mine[0], one, index, f"configure {one.name}")]

@@ -242,6 +242,13 @@ class KeepNamespaces(HostStep):
         """A descriptor keeps a namespace alive; the root comes as a detached clone, open_tree(2)."""
         run.keep(self)
 
+    def undo(self, kernel: Any, run: Any, memo: Any) -> None:
+        """Where no init is left, its namespace ends with the run: what is lent comes home from it before."""
+        if not run.pid(self.target) and run.holds(self.target, "net"):
+            for one in run.leases.all():
+                if one["container"] == self.target:
+                    run.leases.try_end(one, run.held(self.target, "net"), run.warn)
+
     def __str__(self) -> str:
         return f"keep the {' and '.join(self.kept)} of init of {self.target}"
 

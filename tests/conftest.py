@@ -128,9 +128,9 @@ class Cli:
         """Start runspec."""
         return self.netns.popen(*self.argv, *words, env={**os.environ, **(env or {})}, **options)
 
-    def picture(self) -> Picture:
+    def picture(self, but: str = "") -> Picture:
         """The machine as it is now, see machine.py."""
-        return photograph(self.netns.pid, self.root)
+        return photograph(self.netns.pid, self.root, but)
 
     def sweep(self) -> None:
         """After a test, whatever its end: destroy what its state directory still names."""

@@ -67,6 +67,10 @@ def test_of_another_boot(leases: Leases) -> None:
 def test_of_another_network_namespace(leases: Leases) -> None:
     leases.save(LEASE)
     assert leases.settle() == ["a lease of eth1 is another network namespace's"] and file(leases).exists()
+    said: list[str] = []
+    leases.try_end(LEASE, None, said.append)
+    assert said == ["eth1 did not come home: a lease of eth1 is another network namespace's: there it has to come home "
+                    f"to; its lease is {file(leases)}"] and file(leases).exists()
 
 
 def broken(**keys: Any) -> bytes:

@@ -22,6 +22,7 @@ class Contender:
     """
 
     name = ""
+    execs: str | None = None        # its command for a further program, the container's name next; None: it has none
 
     def __init__(self, scene: Scene) -> None:
         self.scene = scene

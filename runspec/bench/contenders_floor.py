@@ -33,17 +33,18 @@ Act = tuple[str, ...]
 
 
 class Floor(Front):
-    """clone3(2), mounts, pivot_root(2), execve(2), with the same groups and limits set: what cannot be saved."""
+    """clone3(2), mounts, pivot_root(2), execve(2), with the same groups and limits set: what cannot be saved.
 
-    name = "floor"
+    Links are iproute2's, in network namespaces that the children join.
+    """
+
+    name, execs = "floor", "floor exec"
 
     def missing(self, spec: Spec | None = None) -> str:
         if not os.access(PROGRAM, os.X_OK):
             return "its program was not built"
         if spec is None:
             return ""
-        if spec.interfaces:
-            return "it makes no link but lo"
         if spec.linux.seccomp is not None:
             return "it loads no filter of system calls"
         words = (*spec.process.args, *spec.process.env, *(one.source or "" for one in spec.mounts))
@@ -60,20 +61,29 @@ class Floor(Front):
         above = [("d", os.path.dirname(top), "0755") for top in tops] + [("d", top, "0755") for top in tops]
         above += [("w", file, value) for file, value in (
             *limits.delegated(self.groups(specs[0]), self.host), *self.cpusets())]
-        acts = [acts_of(one, self.root(one), self.groups(one), self.host) for one in specs]
+        acts = [acts_of(one, self.root(one), self.groups(one), self.host,
+                        f"/run/netns/{self.netns(one.name)}" if one.interfaces else "") for one in specs]
         self.file = self.scene.write(f"{self.place}/acts", lines([*above, *(one for each in acts for one in each)]))
+        self.links, self.unlinked = "\n".join(self.link()), "\n".join(self.finish())
+
+    def words(self, verb: str) -> tuple[str, ...]:
+        """The command line, after iproute2's where there are links."""
+        words = (PROGRAM, verb, self.file)
+        return ("sh", "-ec", f'{self.links}\nexec "$@"', "sh", *words) if self.links else words
 
     def start(self) -> None:
-        self.scene.run(PROGRAM, "start", self.file)
+        self.scene.run(*self.words("start"))
 
     def run(self, name: str) -> str:
         try:
-            return self.scene.run(PROGRAM, "run", self.file)
+            return self.scene.run(*self.words("run"))
         finally:
             self.delete()
 
     def delete(self) -> None:
         self.kill()
+        if self.unlinked:
+            self.scene.run("sh", "-c", self.unlinked)
 
     def exec(self, name: str, args: Sequence[str]) -> str:
         pid = self.first(name)
@@ -90,22 +100,24 @@ def lines(acts: Sequence[Act]) -> str:
     return "".join("\t".join(one) + "\n" for one in acts)
 
 
-def acts_of(spec: Spec, root: str, groups: limits.Groups, host: Host) -> list[Act]:
+def acts_of(spec: Spec, root: str, groups: limits.Groups, host: Host, netns: str = "") -> list[Act]:
     """Everything that makes one container, in order.
 
     Args:
         root: the directory of its root.
+        netns: the file of a network namespace that is there already; "" for a new one.
     """
     process, linux = spec.process, spec.linux
     kinds = {one.type for one in linux.namespaces}
     acts: list[Act] = [("d", folder, "0755") for folder in groups.folders]
     acts += [("w", file, value) for file, value in groups.lines]
-    acts.append(("c", hex(sum(flag for kind, flag in NAMESPACES.items() if kind in kinds))))
+    acts.append(("c", hex(sum(flag for kind, flag in NAMESPACES.items()
+                              if kind in kinds and not (netns and kind == "network")))))
     # 0 is whoever writes it.
     acts += [("w", f"{folder}/cgroup.procs", "0") for folder in groups.folders]
     if "cgroup" in kinds:
         acts.append(("u", hex(abi.CLONE_NEWCGROUP)))
-    acts += [("l",), ("h", spec.hostname or spec.name),
+    acts += [("j", netns) if netns else ("l",), ("h", spec.hostname or spec.name),
              mount("none", "/", "", abi.MS_REC | abi.MS_PRIVATE), mount(root, root, "", abi.MS_BIND | abi.MS_REC)]
     for one in spec.mounts:
         acts += mounted(one, root, host)

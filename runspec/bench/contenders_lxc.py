@@ -26,7 +26,7 @@ class Lxc(Peer):
     """lxc-start and its monitor, a process beside each container. `run` has no status: lxc-start ends with 0."""
 
     name, program, package = "lxc", "lxc-start", "lxc"
-    own_links = True
+    own_links, execs = True, "lxc-attach -n"
 
     def lacks(self, spec: Spec) -> str:
         if spec.linux.seccomp is not None:

@@ -61,12 +61,14 @@ class Runc(Oci):
     """The reference runtime, in Go."""
 
     name = program = package = "runc"
+    execs = "runc exec"
 
 
 class Crun(Oci):
     """The one in C. It takes a machine with both versions of control groups for an error."""
 
     name = program = package = "crun"
+    execs = "crun exec"
 
     def prepare(self, specs: Sequence[Spec], networks: Sequence[Network] = ()) -> None:
         """Where the machine has both, a mount namespace without cgroup2, entered by nsenter(1) for each command."""

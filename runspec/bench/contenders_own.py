@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class Native(Contender):
     """The programs themselves, as children of the measuring process, on the cores that their Specs name."""
 
-    name = "native"
+    name, execs = "native", ""
 
     def missing(self, spec: Spec | None = None) -> str:
         """It has no links of its own; apart from that nothing is asked of it."""
@@ -82,7 +82,7 @@ class Native(Contender):
 class Runspec(Contender):
     """runspec: one file of all containers and their networks, applied and destroyed."""
 
-    name = "runspec"
+    name, execs = "runspec", "runspec exec"
 
     def missing(self, spec: Spec | None = None) -> str:
         return ""
@@ -136,7 +136,7 @@ class Runspec(Contender):
 class RunspecOci(Oci):
     """runspec as engines call it, with the same bundles as the other runtimes of the OCI command line."""
 
-    name = "runspec-oci"
+    name, execs = "runspec-oci", "runspec exec"
     alone = False       # two commands a container
 
     def missing(self, spec: Spec | None = None) -> str:

@@ -20,7 +20,7 @@ class Podman(Peer):
     """podman(1) with `--rootfs`, so that it has the same root as all others and no image of its own."""
 
     name, program, package = "podman", "podman", "podman"
-    own_links = True
+    own_links, execs = True, "podman exec"
 
     def lacks(self, spec: Spec) -> str:
         if spec.landlock is not None:

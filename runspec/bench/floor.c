@@ -122,7 +122,13 @@ static int act(char **words, int count, char **program)
         if (unshare(number(one)))
             fail('u', one);
         break;
-    case 'l':
+    case 'j': {                                 /* j FILE: into a network namespace that is there */
+        int fd = open(one, O_RDONLY | O_CLOEXEC);
+        if (fd < 0 || setns(fd, CLONE_NEWNET) || close(fd))
+            fail('j', one);
+        break;
+    }
+    case 'l':                                   /* l: lo is up */
         lo_up();
         break;
     case 'h':                                   /* h NAME */
@@ -259,7 +265,7 @@ static int exec(char *text, const char *beside, char **program)
         fail('c', "nothing");
     spaces = number(words[1]);
     while ((count = next(&text, words)) && words[0][0] != 'p') {
-        if (words[0][0] == 'w')
+        if (words[0][0] == 'w' || words[0][0] == 'j')
             act(words, count, NULL);
         else if (words[0][0] == 'u')
             spaces |= number(words[1]);

@@ -89,7 +89,11 @@ class Peer(Contender):
     # -- links --
 
     def begin(self) -> list[str]:
-        """Lines before the first start: links, where it does not make them itself."""
+        """Lines before the first start."""
+        return self.link()
+
+    def link(self) -> list[str]:
+        """Lines that make links, where it does not make them itself."""
         if not self.linked:
             return []
         outside = wires.bridges([one for one in self.networks if not one.external])

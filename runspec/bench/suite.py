@@ -21,6 +21,7 @@ SUITES = {
     "memory": ("suite_memory", "Memory"),
     "network": ("suite_network", "Network"),
     "start": ("suite_start", "Start"),
+    "exec": ("suite_exec", "Exec"),
 }
 PACES = ("quick", "default", "full")
 SPECS = "specs"

@@ -131,6 +131,8 @@ def difference(scene: Scene, before: dict[str, list[str]]) -> dict[str, list[str
 
 
 def parent(one: str, key: str) -> bool:
-    """What all containers of one contender share stays until the run ends: the group above theirs, and monitors'."""
+    """What containers of one contender share stays until the run ends: the group above theirs, monitors, a store."""
+    if key == "mounts":
+        return one.startswith("/run/podman/root/")
     below = one.split("/runspec-bench-", 1)[-1].split("/")[2:]
     return key == "groups" and (not below or below[0] in ("pivot", "conmon"))

@@ -13,7 +13,7 @@ from runspec.bench import world
 from runspec.bench.contender import CONTENDERS
 
 NAMES = [name for name in CONTENDERS if name != "native"]
-WITHOUT_LINKS = ("bubblewrap", "systemd-nspawn", "floor")
+WITHOUT_LINKS = ("bubblewrap", "systemd-nspawn")
 WITHOUT_EXEC = ("bubblewrap", "systemd-nspawn")
 KILL, SYS_ADMIN = 1 << 5, 1 << 21
 

@@ -181,6 +181,18 @@ def summary(ratios: Iterable[Ratio]) -> str:
     return f"{sum(asked)} of {len(asked)} figures are reached" if asked else ""
 
 
+def busy(results: Results) -> str:
+    """A warning where the machine had something else to do before the run; "" where it had not, or nobody knows."""
+    try:
+        load, cores = float(results.machine["load before"].split()[0]), int(results.machine["cores"])
+    except (KeyError, IndexError, ValueError):
+        return ""
+    if load < cores / 4:
+        return ""
+    return (f"The machine was not idle: its load was {load:g} before the run, on {cores} "
+            f"core{'' if cores == 1 else 's'}. What differs little may differ by that.")
+
+
 def commands(results: Results, suite: str) -> tuple[tuple[str, str], ...]:
     """(contender, command line) of a suite, each command line once."""
     return tuple(dict.fromkeys((one.contender, one.command) for one in results.of(suite) if one.command))

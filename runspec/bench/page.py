@@ -61,6 +61,8 @@ class Page:
                        "</section>\n" for key, title, inner in sections)
         summary = groups.summary(self.results.ratios)
         verdict = f'<p class="verdict">{summary}.</p>' if summary else ""
+        busy = groups.busy(self.results)
+        verdict += f'<p class="note">{esc(busy)}</p>' if busy else ""
         return (f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">\n'
                 f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
                 f'<meta name="viewport" content="width=device-width,initial-scale=1">\n'
@@ -194,16 +196,13 @@ class Page:
         up = plots.span([value for _, *values in found.values() for value in values])
         across = min(at for *_, at in found), max(at for *_, at in found)
         across = (across[0], max(across[1], across[0] * 2))
-        # What has but one case is what all the others are held against.
-        alone = {name: next(iter(cases)) for name in ("native",) if len(group.cases) > 1
-                 and len(cases := {case for case, one, _ in found if one == name}) == 1}
-        legend = "".join(f"<li>{plots.swatch(self.styles[name], self.places[name])}{esc(name)}"
-                         f"{f' ({esc(alone[name])})' if alone.get(name) else ''}</li>" for name in group.contenders)
+        legend = "".join(f"<li>{plots.swatch(self.styles[name], self.places[name])}{esc(name)}</li>"
+                         for name in group.contenders)
         figures = []
         for case in group.cases:
             curves = []
             for name in group.contenders:
-                points = sorted(point for (*where, _), point in found.items() if where == [alone.get(name, case), name])
+                points = sorted(point for (*where, _), point in found.items() if where == [case, name])
                 if points:
                     curves.append(Curve(name=name, style=self.styles[name], place=self.places[name],
                                         points=tuple(points)))
@@ -230,7 +229,7 @@ class Page:
             corner = esc(groups.counted(group.along))
             tables.append(scrolled(f'<table>{caption}<thead><tr><th scope="col">{corner}</th>{head}</tr>'
                                    f"</thead><tbody>{rows}</tbody></table>", f"{group.figure}, {case}, {group.unit}"))
-        note = '<p class="note">The table has the time of all containers together.</p>' if group.each else ""
+        note = '<p class="note first">The table has the time of all containers together.</p>' if group.each else ""
         return f'{note}<div class="tables">{"".join(tables)}</div>'
 
     # -- where ----------------------------------------------------------------------------------------

@@ -43,6 +43,7 @@ h4{font-size:13px;line-height:1.4;margin:0 0 6px;font-weight:650}
 p{margin:0 0 10px;max-width:72ch}
 .muted,.note{color:var(--muted)}
 .note{font-size:14px}
+.first{margin-top:14px}
 .machine{max-width:none}
 .verdict{font-size:18px;margin:14px 0 4px}
 a{color:var(--link)}

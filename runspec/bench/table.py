@@ -29,6 +29,8 @@ def text(results: Results, width: int = 80, colour: bool = False) -> str:
         colour: whether the terminal shows it.
     """
     parts = [ratios(results, width, colour)] if results.ratios else []
+    busy = groups.busy(results)
+    parts += ["\n".join(wrapped(busy, width))] if busy else []
     parts += [suite(results, name, width, colour) for name in groups.suites(results)]
     parts.append(place(results, width, colour))
     return "\n\n".join(parts)

@@ -73,6 +73,15 @@ def test_part_of_another() -> None:
     assert groups.part(one.replace(unit="%"), one) == ""
 
 
+@pytest.mark.parametrize(("load", "cores", "told"), [
+    ("0.12 0.5 3", "2", False), ("0.5 0 0", "2", True), ("9 9 9", "64", False), ("9", "1", True), ("", "2", False),
+    ("much", "2", False), ("1", "some", False)])
+def test_a_machine_that_is_busy_is_told(load: str, cores: str, told: bool) -> None:
+    run = RESULTS.replace(machine={"load before": load, "cores": cores})
+    assert bool(groups.busy(run)) == told and (not told or f"{float(load.split()[0]):g} before" in groups.busy(run))
+    assert not groups.busy(RESULTS.replace(machine={}))
+
+
 def test_commands_are_told_once() -> None:
     found = groups.commands(RESULTS, "memory")
     assert len(found) == len(set(found)) == 4 and found[0] == ("native", "hpcc")

@@ -60,8 +60,6 @@ def test_every_series_is_drawn(suite: str) -> None:
     assert {name: drawn[name] for name in wanted} == wanted
     lines = Counter(name for name, *_ in {(one.contender, one.figure, one.case) for one in RESULTS.of(suite)
                                           if one.at is not None})
-    if suite == "network":      # loopback is drawn beside all others
-        lines["native"] = 2 * len({one.case for one in RESULTS.of(suite)})
     assert curves == lines
 
 
@@ -114,6 +112,12 @@ def test_machine_versions_settings_and_command_lines_are_there() -> None:
         assert name in text and value in text
     codes = [one.own for one in TREE.all("code")]
     assert set(codes) == {one.command for one in RESULTS.series if one.command}
+
+
+def test_a_busy_machine_is_told() -> None:
+    busy = RESULTS.replace(machine={**RESULTS.machine, "load before": "1.5 1 1"})
+    assert "its load was 1.5 before the run, on 2 cores" in parse(page.page(busy)).all("header")[0].text
+    assert "not idle" not in TREE.all("header")[0].text
 
 
 def test_each_contender_has_one_look_throughout() -> None:

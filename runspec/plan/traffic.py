@@ -11,15 +11,14 @@ from __future__ import annotations
 
 from errno import EEXIST, ENODEV, ENOENT
 
-from runspec.plan import bpf, rtnetlink, tc, tc_bpf
-from runspec.plan.steps.host_links import digest, host_name
+from runspec.plan import bpf, rtnetlink, tc, tc_bpf, view_kinds
+from runspec.plan.steps import host_links
 from runspec.plan.values import ABSENT
-from runspec.plan.view_kinds import mtu_of
 from runspec.plan.view_links import SHAPERS
 from runspec.plan.view_nic import as_lent
+from runspec.spec import rules_traffic
 from runspec.spec.frozen import Frozen
 from runspec.spec.model import Interface, Qos, Spec, Traffic
-from runspec.spec.rules_traffic import HEADER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,7 +61,7 @@ def bucket(one: Traffic | None, mtu: int | None) -> Bucket | None:
     """
     if one is None or one.rate is None:
         return None
-    rate, frame = (one.ceil or one.rate) // 8, (mtu or 1500) + HEADER
+    rate, frame = (one.ceil or one.rate) // 8, (mtu or 1500) + rules_traffic.HEADER
     burst = one.burst or max(rate * BUCKET_MS // 1000, BUCKET_PACKETS * frame)
     return Bucket(rate=rate, burst=burst, frame=frame,
                   limit=burst + max(rate * QUEUE_MS // 1000, QUEUE_PACKETS * frame))
@@ -82,7 +81,7 @@ def outside(one: Interface) -> bool:
 
 def shaper(owner: str, interface: str) -> str:
     """The name of the ifb on the host through which goes what leaves a container."""
-    return f"ri{digest(f'{owner}.{interface}'):013x}"
+    return f"ri{host_links.digest(f'{owner}.{interface}'):013x}"
 
 
 def way(qos: Qos | None, word: str) -> Traffic | None:
@@ -183,7 +182,7 @@ def _arriving(index: int, held: Bucket | None, part: str, ifb: Shaper) -> list[A
 
 def mtu_asked(one: Interface, facts: Any) -> int | None:
     """Of a link, as its file asks for it, or as what carries it has it."""
-    return as_lent(one, facts).mtu if one.type == "physical" else mtu_of(one, facts)
+    return as_lent(one, facts).mtu if one.type == "physical" else view_kinds.mtu_of(one, facts)
 
 
 def expect_traffic(spec: Spec, facts: Any, view: dict[str, Any]) -> None:
@@ -317,7 +316,7 @@ def see_traffic(spec: Spec, last: Spec | None, facts: Any, view: dict[str, Any])
 def look(owner: str, one: Interface, index: int, facts: Any) -> Sight | None:
     """What was read about the end at which an interface is held, None where it is not there."""
     if outside(one):
-        end, ifb = facts.outside.get(host_name(owner, one.name)), facts.outside.get(shaper(owner, one.name))
+        end, ifb = facts.outside.get(host_links.host_name(owner, one.name)), facts.outside.get(shaper(owner, one.name))
         if end is None:
             return None
         return Sight(end.index, ifb.index if ifb is not None else 0, facts.host_traffic,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from runspec.plan.cgroup.knob import cpu_list
-from runspec.plan.steps.limits import budget_of, giver, own_parents
+from runspec.plan.steps import limits
 from runspec.spec.frozen import key
 
 TYPE_CHECKING = False
@@ -168,9 +168,9 @@ def _realtime(kernel: Kernel, host: Host, spec: Spec, where: str) -> list[Refusa
         return [("process.scheduler.policy", f"{scheduler_.policy} needs a real-time budget here",
                  "this kernel gives new groups none, sched-rt-group.rst",
                  "write linux.resources.cpu.realtimeRuntime, 100ms say")]
-    above = giver(f"{mount}{where}")
+    above = limits.giver(f"{mount}{where}")
     # A group that is not there yet will have no budget.
-    has = budget_of(kernel, above) or [0, RT_PERIOD]
+    has = limits.budget_of(kernel, above) or [0, RT_PERIOD]
     runtime, period = cpu.realtime_runtime or 0, cpu.realtime_period or RT_PERIOD
     if has[0] < 0 or runtime * has[1] <= has[0] * period:
         return []
@@ -188,9 +188,9 @@ def _partition(kernel: Kernel, host: Host, resources: Resources, where: str) -> 
         return [(at, f"{kind} would take every core", f"the host must keep one of {host.cpus}, cgroup-v2.rst",
                  "write fewer cpus")]
     directory = f"{host.unified}{where}"
-    above = giver(directory)
+    above = limits.giver(directory)
     if above == host.unified:
-        if own_parents(directory) and not _hands_down(kernel, host):
+        if limits.own_parents(directory) and not _hands_down(kernel, host):
             return [(at, "this kernel takes cores only for groups at the top",
                      "it has no cpuset.cpus.exclusive, which came with Linux 6.7, cgroup-v2.rst",
                      f"write linux.cgroupsPath: /{where.rpartition('/')[2]}")]

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from runspec.plan import diff
 from runspec.plan.planner import Item
-from runspec.plan.steps import network as steps
+from runspec.plan.steps import host_links, network as steps
 from runspec.plan.steps.base import Change
-from runspec.plan.steps.host_links import alias
 from runspec.plan.values import ABSENT
 from runspec.spec import fields, from_yaml, networks, source
 from runspec.spec.model import Network, Spec
@@ -96,7 +95,7 @@ def _item(store: Store, wanted: Network, facts: Facts) -> Item:
 def foreign(wanted: Network, facts: Facts) -> tuple[str, str, str, str] | None:
     """What is wrong with a network's link being there, or not: (path, what, why, fix)."""
     link = facts.links[0] if facts.links else None
-    mine = link is not None and link.alias == alias(wanted.name)
+    mine = link is not None and link.alias == host_links.alias(wanted.name)
     if not wanted.external:
         return None if link is None or mine else (
             "name", f"a link {wanted.name} is there already and is not runspec's",

@@ -11,12 +11,10 @@ from errno import ENODEV, ENOENT
 
 from runspec import abi
 from runspec.errors import HostError, SyscallError
-from runspec.kernel.conntrack import UDP
+from runspec.kernel import conntrack, netlink_bridge
 from runspec.kernel.netlink import parse_links
-from runspec.kernel.netlink_bridge import parse_ports
 from runspec.kernel.nft import parse_table
-from runspec.plan import nft, rtnetlink
-from runspec.plan.rtnetlink_bridge import set_hairpin
+from runspec.plan import nft, rtnetlink, rtnetlink_bridge
 from runspec.plan.view_nft import Wall
 from runspec.run import forwarding
 from runspec.run.store import boot_id
@@ -105,7 +103,7 @@ class Firewall:
                 flags: dict[int, bool] = {}
                 names: dict[int, str] = {}
                 for data in self.kernel.dump(rtnetlink.dump_links()):
-                    flags.update(parse_ports(data, abi.IFLA_BRPORT_MODE))
+                    flags.update(netlink_bridge.parse_ports(data, abi.IFLA_BRPORT_MODE))
                     names.update((one.index, one.name) for one in parse_links(data))
                 self._ports = {names[index]: str(int(flag)) for index, flag in flags.items() if index in names}
             return self._ports.get(knob.removeprefix(nft.PORT))
@@ -116,7 +114,7 @@ class Firewall:
         if knob.startswith(nft.PORT):
             link = knob.removeprefix(nft.PORT)
             # A veth goes some time after its namespace: what is no more needs nothing.
-            self.kernel.netlink(set_hairpin(link, value == "1"), knob, ignore=ENODEV)
+            self.kernel.netlink(rtnetlink_bridge.set_hairpin(link, value == "1"), knob, ignore=ENODEV)
             if self._ports is not None:
                 self._ports[link] = value
             return
@@ -160,7 +158,7 @@ class Firewall:
         lost, led = nft.led_anew(table, wanted)
         if lost or led:
             # Who sends without a pause would be led as before for ever.
-            self.kernel.forget_flows(lambda flow: flow.protocol == UDP and (flow.answers in lost or any(
+            self.kernel.forget_flows(lambda flow: flow.protocol == conntrack.UDP and (flow.answers in lost or any(
                 nft.takes(one, flow.target, flow.port) and flow.answers != one[2].partition(" . ")[0]
                 for one in led)))
 

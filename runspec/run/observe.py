@@ -7,18 +7,15 @@ from errno import ESRCH
 
 from runspec import abi
 from runspec.errors import HostError, SyscallError
-from runspec.kernel import cgroupfs, netlink, netlink_bridge, netlink_host, procfs
-from runspec.kernel.traffic import Qdisc, parse_classes, parse_filters, parse_qdiscs
-from runspec.plan import cgroup, rtnetlink, rtnetlink_bridge, rtnetlink_host, tc, traffic
+from runspec.kernel import cgroupfs, netlink, netlink_bridge, netlink_host, procfs, traffic as tc_rows
+from runspec.plan import cgroup, rtnetlink, rtnetlink_bridge, rtnetlink_host, tc, traffic, view_kinds
 from runspec.plan.facts import Facts
 from runspec.plan.host import Host
-from runspec.plan.steps import host_access, intel_rdt
+from runspec.plan.steps import host_access, host_links, intel_rdt
 from runspec.plan.steps.base import Table
 from runspec.plan.steps.cgroup import groups
-from runspec.plan.steps.host_links import deaf_files, forwarding_files, host_name, parent_index
 from runspec.plan.steps.namespaces import KINDS, inside, is_new
 from runspec.plan.steps.process import sysctl_path
-from runspec.plan.view_kinds import default_path, dropped, parameter_path, routed
 from runspec.plan.view_links import shapes
 from runspec.run import observe_host
 from runspec.run.store import status
@@ -31,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from runspec.kernel import Kernel
+    from runspec.kernel.traffic import Qdisc
     from runspec.plan.view_nft import Wall
     from runspec.run.store import Record, Store
 
@@ -121,10 +119,10 @@ class Observer:
             for one in (one for spec in specs for one in spec.interfaces):
                 if one.parent is not None and one.type in ON_PARENT and one.parent not in facts.parents:
                     try:
-                        facts.parents[one.parent] = parent_index(self.kernel, one.parent)
+                        facts.parents[one.parent] = host_links.parent_index(self.kernel, one.parent)
                     except HostError:
                         facts.parents[one.parent] = 0
-                if not routed(one):
+                if not view_kinds.routed(one):
                     continue
                 if addresses is None:
                     addresses = [row for data in self.kernel.dump(rtnetlink.dump_addresses())
@@ -132,9 +130,9 @@ class Observer:
                     routes = [row for data in self.kernel.dump(rtnetlink.dump_routes())
                               for row in netlink.parse_routes(data)]
                 facts.host_addresses, facts.host_routes = addresses, routes
-                end = host_name(specs[0].name, one.name)
+                end = host_links.host_name(specs[0].name, one.name)
                 v4, v6 = (all(text in (None, b"1\n") for text in map(self.kernel.try_read, paths))
-                          for paths in forwarding_files(end))
+                          for paths in host_links.forwarding_files(end))
                 facts.forwarding[end] = v4, v6, not self._hears(end)
 
     def network(self, network: Network) -> Facts:
@@ -153,7 +151,7 @@ class Observer:
 
     def _hears(self, link: str) -> bool:
         """Whether the host takes routes or addresses from what comes in by a link."""
-        return any(self.kernel.try_read(file) not in (None, b"0\n") for file in deaf_files(link))
+        return any(self.kernel.try_read(file) not in (None, b"0\n") for file in host_links.deaf_files(link))
 
     def host_links(self) -> list[netlink.Link]:
         """Links of the host's network namespace, read once."""
@@ -399,9 +397,10 @@ class Observer:
             takers[len(table.ops)] = (facts, "names")
             table.add(abi.OP_UNAME)
         keys = {key for spec in specs for key, _ in spec.linux.sysctl}
-        keys.update(parameter_path(one, key) for spec in specs for one in spec.interfaces for key, _ in one.sysctl)
-        keys.update(default_path(key) for one in specs[0].interfaces
-                    for key in dropped(one, facts.former.get(one.name)))
+        keys.update(view_kinds.parameter_path(one, key)
+                    for spec in specs for one in spec.interfaces for key, _ in one.sysctl)
+        keys.update(view_kinds.default_path(key) for one in specs[0].interfaces
+                    for key in view_kinds.dropped(one, facts.former.get(one.name)))
         for key in sorted(keys):
             takers[len(table.ops)] = (facts, key)
             table.add(abi.OP_READ, s1="/proc/" + sysctl_path(key), a=4096)
@@ -420,21 +419,22 @@ class Observer:
     def _traffic(self, facts: Facts, specs: list[Spec]) -> None:
         """Those held at their ends on the host."""
         for name in dict.fromkeys(one.name for spec in specs for one in held_links(spec, True)):
-            end = facts.outside.get(host_name(specs[0].name, name))
+            end = facts.outside.get(host_links.host_name(specs[0].name, name))
             if end is not None:
                 ifb = facts.outside.get(traffic.shaper(specs[0].name, name))
                 facts.host_traffic += [*self._host_qdiscs(end.index), *self._host_qdiscs(ifb.index if ifb else 0), *(
                     row for hook in (tc.INGRESS_HOOK, tc.EGRESS_HOOK)
-                    for data in self.kernel.dump(tc.dump_filters(end.index, hook)) for row in parse_filters(data)), *(
+                    for data in self.kernel.dump(tc.dump_filters(end.index, hook))
+                    for row in tc_rows.parse_filters(data)), *(
                     row for index in (end.index, ifb.index if ifb else 0) if index
-                    for data in self.kernel.dump(tc.dump_classes(index)) for row in parse_classes(data))]
+                    for data in self.kernel.dump(tc.dump_classes(index)) for row in tc_rows.parse_classes(data))]
 
     def _host_qdiscs(self, index: int) -> list[Qdisc]:
         """Of one link; those of all are read once."""
         if self._qdiscs is None:
             self._qdiscs = {}
             for data in self.kernel.dump(tc.dump_qdiscs()):
-                for one in parse_qdiscs(data):
+                for one in tc_rows.parse_qdiscs(data):
                     self._qdiscs.setdefault(one.index, []).append(one)
         return self._qdiscs.get(index, [])
 
@@ -476,10 +476,10 @@ def take(facts: Facts, what: str, data: bytes, error: int) -> None:
     elif what == "@routes":
         facts.routes += netlink.parse_routes(data, ordinary=True)
     elif what == "@qdiscs":
-        facts.traffic += parse_qdiscs(data)
+        facts.traffic += tc_rows.parse_qdiscs(data)
     elif what == "@classes":
-        facts.traffic += parse_classes(data)
+        facts.traffic += tc_rows.parse_classes(data)
     elif what == "@filters":
-        facts.traffic += parse_filters(data)
+        facts.traffic += tc_rows.parse_filters(data)
     elif not error:
         facts.sysctl[what] = data.decode("utf-8", "replace").strip()

@@ -15,9 +15,8 @@ from time import monotonic, sleep
 from runspec import abi
 from runspec.errors import HostError, RunspecError, SyscallError
 from runspec.plan import nic, rtnetlink, rtnetlink_host, tc
+from runspec.plan.steps import host_links, links
 from runspec.plan.steps.base import ATTACH, LIVE, STOP, HostStep, Step, Table
-from runspec.plan.steps.host_links import MARK
-from runspec.plan.steps.links import configured
 from runspec.plan.view_links import FIRST_INDEX, device_index
 from runspec.spec.model import Interface, NetDevice, Spec
 
@@ -77,7 +76,7 @@ class LendLink(HostStep):
                             "it is the host's and moves into the container, config-linux.md, Network Devices",
                             "`ip link` lists those that are there")
         one = found[0]
-        if one["alias"].startswith(MARK):
+        if one["alias"].startswith(host_links.MARK):
             raise HostError(f"the link {one['name']} is runspec's own", f"its alias is {one['alias']}",
                             "list it in `interfaces`, or lend another one")
         if before is not None:
@@ -186,7 +185,7 @@ class ReturnLink(HostStep):
             one, index = self.interface, memo["inside"]
             LendLinkLive(target=self.target, asked=self.asked, host=memo["link"]["name"], key=memo["key"],
                          name=one.name, index=index, mac=one.mac, mtu=one.mtu).apply(kernel, run)
-            configured(self.target, self.path, one, index, "").apply(kernel, run)
+            links.configured(self.target, self.path, one, index, "").apply(kernel, run)
 
     def __str__(self) -> str:
         return f"move link {self.asked} back"

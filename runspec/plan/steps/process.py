@@ -16,10 +16,7 @@ from runspec.plan.steps.base import (
     own_procfs,
     words,
 )
-from runspec.plan.steps.landlock import rule_ops
 from runspec.plan.steps.namespaces import BARRIER_START, WaitForHost, inside, is_new
-from runspec.plan.steps.seccomp import Filter, filter_ops
-from runspec.plan.steps.terminal import take_ops
 from runspec.spec.model import Capabilities, Landlock, Process, Rlimit, Spec
 
 TYPE_CHECKING = False
@@ -27,6 +24,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from runspec.plan.facts import Facts
+    from runspec.plan.steps.seccomp import Filter
 
 INFINITY = 2**64 - 1
 
@@ -113,8 +111,12 @@ def credential_ops(table: Table, process: Process, capabilities: Capabilities, l
 
     See: capabilities(7), setresuid(2), PR_SET_NO_NEW_PRIVS, landlock_restrict_self(2), seccomp(2).
     """
+    from runspec.plan.steps.seccomp import filter_ops
+
     add, user = table.add, process.user
     if landlock is not None:
+        from runspec.plan.steps.landlock import rule_ops
+
         rule_ops(table, landlock, version)
         if not process.no_new_privileges:
             add(abi.OP_LANDLOCK_RESTRICT, slot=table.slot("landlock"))
@@ -151,6 +153,8 @@ class SetIdentity(ChildStep):
     def ops(self, table: Table) -> None:
         """The working directory is checked to be inside after the change, CVE-2024-21626."""
         if self.terminal:
+            from runspec.plan.steps.terminal import take_ops
+
             take_ops(table)
         elif self.detach:
             table.add(abi.OP_OPEN, slot=table.slot("stdio"), s1="/dev/null", a=abi.O_RDWR | abi.O_CLOEXEC,

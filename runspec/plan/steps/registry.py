@@ -22,6 +22,7 @@ from runspec.plan.steps import (
     nft,
     process,
     rootfs,
+    seccomp,
     tagged,
     terminal,
     traffic,
@@ -30,7 +31,7 @@ from runspec.spec import model
 from runspec.spec.frozen import Frozen
 
 MODULES = (attributes, cgroup, gate, hooks, host_access, host_links, intel_rdt, lease, limits, links, links_live, live,
-           mounts, names, namespaces, network, nft, process, rootfs, tagged, terminal, traffic)
+           mounts, names, namespaces, network, nft, process, rootfs, seccomp, tagged, terminal, traffic)
 
 
 def classes() -> dict[str, type]:

@@ -210,10 +210,15 @@ def _quoted(types: tuple[str, ...], text: str) -> str:
 # -- what a container and a network are in it -------------------------------------------------------------
 
 def owner(model: Spec | Network) -> str:
-    """By what name elements are known as a model's; a comment has at most 128 bytes."""
-    if isinstance(model, Network):
-        return f"network {model.name}"
-    return model.name if len(model.name) <= 100 else f"{model.name[:80]}~{crc32(model.name.encode()):08x}"
+    """By what name elements are known as a model's."""
+    return named("network" if isinstance(model, Network) else "container", model.name)
+
+
+def named(kind: str, name: str) -> str:
+    """The same of what is only known by its name; a comment has at most 128 bytes."""
+    if kind == "network":
+        return f"network {name}"
+    return name if len(name) <= 100 else f"{name[:80]}~{crc32(name.encode()):08x}"
 
 
 def uses(model: Spec | Network | None) -> bool:

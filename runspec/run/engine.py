@@ -6,7 +6,7 @@ from time import monotonic
 
 from runspec import abi
 from runspec.errors import HostError, Mark, RunspecError, StepError, SyscallError
-from runspec.plan import rtnetlink
+from runspec.plan import nft, rtnetlink
 from runspec.plan.steps.base import ATTACH, CHILD, HOOKS, LIVE, START, ChildStep, HostStep, Plan, Step, Table
 from runspec.plan.steps.hooks import failure, patience
 from runspec.plan.steps.namespaces import BARRIER_ATTACH, BARRIER_HOOKS, BARRIER_START, KINDS, SpawnInit, inside
@@ -384,6 +384,11 @@ class Run:
     def remove_record(self, step: Any) -> None:
         """Forget a target."""
         self.store.remove(step.kind, step.target)
+
+    def forget_forgotten(self, step: Any) -> None:
+        """Take from the firewall what it has of a target that has no Record any more."""
+        if self.store.text(step.kind, step.target) is None:
+            self.firewall.forget(nft.named(step.kind, step.target))
 
     def finish(self) -> None:
         """Close what is still open."""

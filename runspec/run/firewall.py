@@ -170,11 +170,11 @@ class Firewall:
         taken.update((name, key) for those in wanted.values() for name, key, _ in those)
         return tuple(one for one in forwarding.elements(self.kernel, closed) if one[:2] not in taken)
 
-    def forget(self, name: str) -> None:
-        """Whatever a container of this name has goes: nobody knows what that was."""
-        self.hold({name: {}})
+    def forget(self, owner: str) -> None:
+        """Whatever an owner of this name has goes: nobody knows what that was."""
+        self.hold({owner: {}})
         if self.kernel.nft_program() is not None and self.kernel.nft_list("table", nft.FAMILY, nft.NAME) is not None:
-            self.bring({name: ()})
+            self.bring({owner: ()})
 
     # -- kernel parameters --
 

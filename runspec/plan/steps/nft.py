@@ -55,7 +55,7 @@ class ForgetElements(HostStep):
 
     def apply(self, kernel: Any, run: Any) -> Any:
         """sysctl(8), nft(8)."""
-        run.firewall.forget(self.target)
+        run.firewall.forget(nft.named("container", self.target))
 
     def __str__(self) -> str:
         return f"nftables inet runspec: remove all of {self.target}"

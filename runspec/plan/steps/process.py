@@ -226,11 +226,16 @@ class RemoveRecord(HostStep):
     """Forgets a container or network; the very last of its steps."""
 
     PHASE = FINISH
+    UNDO_LAST = True
     kind: str = "container"
 
     def apply(self, kernel: Any, run: Any) -> Any:
         """After this, nothing of it is left."""
         run.remove_record(self)
+
+    def undo(self, kernel: Any, run: Any, memo: Any) -> None:
+        """What is forgotten stays so: what the firewall has of it, or got back just now, goes with it."""
+        run.forget_forgotten(self)
 
     def __str__(self) -> str:
         return f"remove record of {self.target}"

@@ -15,6 +15,7 @@ from runspec.plan.steps import (
     lease,
     lease_live,
     limits,
+    line,
     links,
     links_live,
     names,
@@ -139,7 +140,17 @@ def make_plan(networks: list[Item], containers: list[Item], host: Host, wall: Wa
         steps += by_turns(batch)
     # Their links are there by now, and those of networks that go still are; who ends can send nothing any more.
     steps += nft.plan((*networks, *containers), wall, {step.target for step in steps})[1]
+    leaving = {item.name for item in networks if item.wanted is None}
+    sharers = [item for item in containers if any(one.line.shared for spec in (item.wanted, item.last)
+                                                  if spec is not None for one in spec.interfaces)]
+    if sharers:
+        moved = {step.target for step in steps if isinstance(step, line.MOVES)}
+        mtus = {name: one.mtu for item in sharers for name, one in item.facts.networks.items()}
+        changed = [(item.wanted, item.last) for item in sharers if item.name in moved]
+        steps += [step for step in line.share(changed, mtus) if step.target not in leaving]
     for item in networks:
+        if item.last is not None and item.last.qos is not None:
+            steps += line.remove(item.last, item.wanted, item.facts.fair)
         if item.wanted is None:
             steps += network.remove(item.name, item.facts, item.last.external)
     changes = tuple(change for item in (*networks, *containers) for change in item.changes)
@@ -181,7 +192,7 @@ def network_steps(item: Item) -> list[Step]:
     """Create, change or leave alone one network."""
     wanted: Network = item.wanted
     if item.last is None or item.facts.status == "absent":
-        return network.create(wanted)
+        return network.create(wanted, item.facts.fair)
     if not item.changes and item.last == wanted:
         return []
     return network.change(wanted, item.last, item.facts, item.changes)

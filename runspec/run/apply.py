@@ -135,7 +135,7 @@ class Session:
         warnings += names.warnings()
         self.host = abilities_resources.complete(self.kernel, self.host, [
             one.linux.resources for one in (*specs, *lasts.values()) if one is not None])
-        observer = Observer(self.kernel, self.store, self.host)
+        observer = Observer(self.kernel, self.store, self.host, bridges.fair(self.probes, wanted, joined))
         warnings += self._conflicts(wanted, lasts, joined, observer)
         specs, lasts = bridges.inherit(specs, lasts, former, joined, observer)
         observer.wall = firewall.look(self.kernel, self.store, specs, wanted, lasts, gone)
@@ -151,7 +151,7 @@ class Session:
         for item, one in zip(containers, (one for one in wanted if isinstance(one.model, Spec)), strict=True):
             item.bundle, item.pid_file, item.console = one.bundle, one.pid_file, one.console
         self._filters(wanted, containers, records, images_too)
-        nets = bridges.items(self.store, wanted, observer)
+        nets = bridges.items(self.store, wanted, gone, observer)
         notes: list[str] = []
         leaving = {name for kind, name in gone if kind == "container"}
         for kind, name in gone:
@@ -159,9 +159,9 @@ class Session:
             if record is None:
                 continue
             if kind == "container":
-                last = spec_of(record)
+                last = bridges.known(self.store, spec_of(record), former)
                 facts_left = Facts(status(self.kernel, record))
-                facts_left.pid, facts_left.start_time = record.pid, record.start_time
+                facts_left.pid, facts_left.start_time, facts_left.networks = record.pid, record.start_time, former
                 containers.append(Item(None, last, facts_left,
                                        (Change(target=name, path="", before=facts_left.status, after=ABSENT,
                                                impact=fields.RECREATE, cause="removed"),),

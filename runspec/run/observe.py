@@ -8,7 +8,7 @@ from errno import ESRCH
 from runspec import abi
 from runspec.errors import HostError, SyscallError
 from runspec.kernel import cgroupfs, netlink, netlink_bridge, netlink_host, procfs, traffic as tc_rows
-from runspec.plan import cgroup, rtnetlink, rtnetlink_bridge, rtnetlink_host, tc, traffic, view_kinds
+from runspec.plan import cgroup, rtnetlink, rtnetlink_bridge, rtnetlink_host, traffic, view_kinds
 from runspec.plan.facts import Facts
 from runspec.plan.host import Host
 from runspec.plan.steps import host_access, host_links, intel_rdt
@@ -16,10 +16,10 @@ from runspec.plan.steps.base import Table
 from runspec.plan.steps.cgroup import groups
 from runspec.plan.steps.namespaces import KINDS, inside, is_new
 from runspec.plan.steps.process import sysctl_path
-from runspec.plan.view_links import shapes
 from runspec.run import observe_host
+from runspec.run.observe_traffic import Shaping, held_links
 from runspec.run.store import status
-from runspec.spec.model import Interface, Network, Spec
+from runspec.spec.model import Network, Spec
 from runspec.spec.model_net import ON_PARENT
 from runspec.spec.mount_options import parse
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from runspec.kernel import Kernel
-    from runspec.kernel.traffic import Qdisc
     from runspec.plan.view_nft import Wall
     from runspec.run.store import Record, Store
 
@@ -44,10 +43,10 @@ def read_host(kernel: Kernel) -> Host:
     return Host(**cgroupfs.host_facts(kernel))
 
 
-class Observer:
+class Observer(Shaping):
     """One look at the machine: what several containers share is read once."""
 
-    def __init__(self, kernel: Kernel, store: Store, host: Host) -> None:
+    def __init__(self, kernel: Kernel, store: Store, host: Host, fair: bool = False) -> None:
         self.kernel, self.store, self.host = kernel, store, host
         self.wall: Wall | None = None
         self._own: dict[str, str] | None = None
@@ -59,7 +58,7 @@ class Observer:
         self._filtering: set[int] = set()
         self._exists: dict[str, bool] = {}
         self._filters: int | None = None
-        self._qdiscs: dict[int, list[Qdisc]] | None = None
+        super().__init__(fair)
 
     def containers(self, wanted: list[tuple[Spec, Spec | None, Record | None]]) -> list[Facts]:
         """Facts about each (spec, spec applied last, Record), in order."""
@@ -138,9 +137,12 @@ class Observer:
     def network(self, network: Network) -> Facts:
         """Facts about one bridge: its link is the only one in `links`."""
         link = next((one for one in self.host_links() if one.name == network.name), None)
+        facts = Facts("running" if link is not None else "absent")
+        facts.fair = self.fair
         if link is None:
-            return Facts("absent")
-        facts = Facts("running")
+            return facts
+        for word in traffic.WAYS if network.qos is not None else ():
+            facts.lines[network.name, word] = self._line(network.name, word)
         facts.links, facts.wall = [link], self.wall
         facts.addresses = [one for one in self.host_addresses() if one.index == link.index]
         ports, filtering = self._bridges(link.index)
@@ -413,54 +415,6 @@ class Observer:
             if any(host_access.asks(one) for spec in specs for one in spec.interfaces):
                 takers[len(table.ops)] = (facts, "@neighbours")
                 table.add(abi.OP_DUMP, s1=rtnetlink_host.dump_neighbours())
-
-    # -- limits and marks of links: only where somebody asks for them --
-
-    def _traffic(self, facts: Facts, specs: list[Spec]) -> None:
-        """Those held at their ends on the host."""
-        for name in dict.fromkeys(one.name for spec in specs for one in held_links(spec, True)):
-            end = facts.outside.get(host_links.host_name(specs[0].name, name))
-            if end is not None:
-                ifb = facts.outside.get(traffic.shaper(specs[0].name, name))
-                facts.host_traffic += [*self._host_qdiscs(end.index), *self._host_qdiscs(ifb.index if ifb else 0), *(
-                    row for hook in (tc.INGRESS_HOOK, tc.EGRESS_HOOK)
-                    for data in self.kernel.dump(tc.dump_filters(end.index, hook))
-                    for row in tc_rows.parse_filters(data)), *(
-                    row for index in (end.index, ifb.index if ifb else 0) if index
-                    for data in self.kernel.dump(tc.dump_classes(index)) for row in tc_rows.parse_classes(data))]
-
-    def _host_qdiscs(self, index: int) -> list[Qdisc]:
-        """Of one link; those of all are read once."""
-        if self._qdiscs is None:
-            self._qdiscs = {}
-            for data in self.kernel.dump(tc.dump_qdiscs()):
-                for one in tc_rows.parse_qdiscs(data):
-                    self._qdiscs.setdefault(one.index, []).append(one)
-        return self._qdiscs.get(index, [])
-
-    def _visit_traffic(self, table: Table, i: int, facts: Facts, specs: list[Spec],
-                       takers: dict[int, tuple[Facts, str]]) -> None:
-        """Those held inside, whose indexes are known by now."""
-        if facts.namespaces["network"] == facts.own["network"]:
-            return
-        table.named["init"] = table.named[f"init{i}"]
-        inside(table, ("network",))
-        table.add(abi.OP_RESET_SOCKET)
-        takers[len(table.ops)] = (facts, "@qdiscs")
-        table.add(abi.OP_DUMP, s1=tc.dump_qdiscs())
-        names = {one.name for spec in specs for one in held_links(spec, False)}
-        for link in facts.links:
-            if link.name in names or shapes(link):
-                takers[len(table.ops)] = (facts, "@classes")
-                table.add(abi.OP_DUMP, s1=tc.dump_classes(link.index))
-            for hook in (tc.INGRESS_HOOK, tc.EGRESS_HOOK) if link.name in names else ():
-                takers[len(table.ops)] = (facts, "@filters")
-                table.add(abi.OP_DUMP, s1=tc.dump_filters(link.index, hook))
-
-
-def held_links(spec: Spec, outside: bool) -> list[Interface]:
-    """The interfaces whose traffic is held, at their ends on the host or inside."""
-    return [one for one in spec.interfaces if one.qos is not None and traffic.outside(one) == outside]
 
 
 def take(facts: Facts, what: str, data: bytes, error: int) -> None:

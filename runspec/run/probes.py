@@ -201,6 +201,7 @@ class Probes:
         acts = {"clsact": [tc.put_clsact(link)], "tbf": [tc.put_tbf(link, tc.ROOT, tc.handle(1), 125_000, 1514, 15140)],
                 "htb": [tc.put_htb(link, tc.handle(1), 1)], "ifb": [tc.create_ifb("probe0", peer)],
                 "redirect": [tc.put_clsact(link), tc.put_redirect(link, tc.INGRESS_HOOK, 1, link)],
+                "fq_codel": [tc.put_flows(link, tc.ROOT, tc.handle(1), 64, 5_000)],
                 "bpf": [tc.put_clsact(link)]}[word]
         table = Table(("program",))
         fd = -1

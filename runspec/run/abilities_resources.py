@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runspec.plan.cgroup.knob import cpu_list
+from runspec.plan.cgroup import knob
 from runspec.plan.steps import limits
 from runspec.spec.frozen import key
 
@@ -181,10 +181,10 @@ def _realtime(kernel: Kernel, host: Host, spec: Spec, where: str) -> list[Refusa
 
 def _partition(kernel: Kernel, host: Host, resources: Resources, where: str) -> list[Refusal]:
     at, kind, cpus = f"{CPU}.partition", resources.cpu.partition or "", resources.cpu.cpus or ""
-    if cpu_list(f"{cpus},{host.cpus}") != cpu_list(host.cpus):
+    if knob.cpu_list(f"{cpus},{host.cpus}") != knob.cpu_list(host.cpus):
         return [(f"{CPU}.cpus", f"this machine does not have all of the cores {cpus}", f"it has {host.cpus}, cpuset(7)",
                  "name cores that it has")]
-    if cpu_list(cpus) == cpu_list(host.cpus):
+    if knob.cpu_list(cpus) == knob.cpu_list(host.cpus):
         return [(at, f"{kind} would take every core", f"the host must keep one of {host.cpus}, cgroup-v2.rst",
                  "write fewer cpus")]
     directory = f"{host.unified}{where}"
@@ -196,7 +196,7 @@ def _partition(kernel: Kernel, host: Host, resources: Resources, where: str) -> 
                      f"write linux.cgroupsPath: /{where.rpartition('/')[2]}")]
         return []
     had = (kernel.try_read(f"{above}/cpuset.cpus.exclusive") or b"").decode().strip()
-    if cpu_list(f"{had},{cpus}") == cpu_list(had):
+    if knob.cpu_list(f"{had},{cpus}") == knob.cpu_list(had):
         return []
     return [(at, f"the group above holds no exclusive cores {cpus}",
              f"{above} is not runspec's to change, cgroup-v2.rst cpuset.cpus.exclusive",

@@ -11,11 +11,9 @@ from errno import ENODEV, ENOENT
 
 from runspec import abi
 from runspec.errors import HostError, SyscallError
-from runspec.kernel import conntrack, netlink_bridge
-from runspec.kernel.netlink import parse_links
+from runspec.kernel import conntrack, netlink, netlink_bridge
 from runspec.kernel.nft import parse_table
-from runspec.plan import nft, rtnetlink, rtnetlink_bridge
-from runspec.plan.view_nft import Wall
+from runspec.plan import nft, rtnetlink, rtnetlink_bridge, view_nft
 from runspec.run import forwarding
 from runspec.run.store import boot_id
 from runspec.spec import jsonlite
@@ -29,6 +27,7 @@ if TYPE_CHECKING:
 
     from runspec.kernel import Kernel
     from runspec.plan.nft import Element
+    from runspec.plan.view_nft import Wall
     from runspec.run.apply import Wanted
     from runspec.run.store import Store
 
@@ -79,7 +78,7 @@ class Firewall:
         bridged = any(self._value(f"net/bridge/bridge-nf-call-{word}") == "1" for word in ("iptables", "ip6tables"))
         names = dict.fromkeys(knob for one in those for knob in nft.knobs(one, bridged))
         table = self.table()
-        return Wall(table=table, held=self._holders(knobs), bridged=bridged, closed=bool(closed),
+        return view_nft.Wall(table=table, held=self._holders(knobs), bridged=bridged, closed=bool(closed),
                     knobs={name: self._value(name) for name in names}, closing=self._closing(knobs, table))
 
     def _closing(self, knobs: Knobs, table: nft.Table | None) -> dict[str, tuple[str, ...]]:
@@ -104,7 +103,7 @@ class Firewall:
                 names: dict[int, str] = {}
                 for data in self.kernel.dump(rtnetlink.dump_links()):
                     flags.update(netlink_bridge.parse_ports(data, abi.IFLA_BRPORT_MODE))
-                    names.update((one.index, one.name) for one in parse_links(data))
+                    names.update((one.index, one.name) for one in netlink.parse_links(data))
                 self._ports = {names[index]: str(int(flag)) for index, flag in flags.items() if index in names}
             return self._ports.get(knob.removeprefix(nft.PORT))
         text = self.kernel.try_read(f"/proc/sys/{knob}")

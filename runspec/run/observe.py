@@ -11,17 +11,16 @@ from runspec.kernel import cgroupfs, netlink, netlink_bridge, netlink_host, proc
 from runspec.plan import cgroup, rtnetlink, rtnetlink_bridge, rtnetlink_host, traffic, view_kinds
 from runspec.plan.facts import Facts
 from runspec.plan.host import Host
-from runspec.plan.steps import host_access, host_links, intel_rdt
+from runspec.plan.steps import host_access, host_links, intel_rdt, namespaces
 from runspec.plan.steps.base import Table
 from runspec.plan.steps.cgroup import groups
-from runspec.plan.steps.namespaces import KINDS, inside, is_new
 from runspec.plan.steps.process import sysctl_path
 from runspec.run import observe_host
 from runspec.run.observe_traffic import Shaping, held_links
 from runspec.run.store import status
+from runspec.spec import mount_options
 from runspec.spec.model import Network, Spec
 from runspec.spec.model_net import ON_PARENT
-from runspec.spec.mount_options import parse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -200,7 +199,7 @@ class Observer(Shaping):
 
     def _namespaces(self, pid: int) -> dict[str, str]:
         return {kind: self.kernel.read_link(f"/proc/{pid}/ns/{name}") or ""
-                for kind, (_, name) in KINDS.items()}
+                for kind, (_, name) in namespaces.KINDS.items()}
 
     # -- what only the machine can say about a wish --
 
@@ -208,7 +207,7 @@ class Observer(Shaping):
         if spec.landlock is not None:
             facts.landlock = self.kernel.landlock_version()
         for mount in spec.mounts:
-            if mount.source and parse(mount.options).bind and mount.source not in facts.sources:
+            if mount.source and mount_options.parse(mount.options).bind and mount.source not in facts.sources:
                 facts.sources[mount.source] = self.source(mount.source)
         if spec.root.path:
             facts.sources.setdefault(spec.root.path, self.source(spec.root.path))
@@ -218,12 +217,12 @@ class Observer(Shaping):
             elif one.container:
                 record = self.store.load("container", one.container)
                 if record is not None and status(self.kernel, record) == "running":
-                    path = f"/proc/{record.pid}/ns/{KINDS[one.type][1]}"
+                    path = f"/proc/{record.pid}/ns/{namespaces.KINDS[one.type][1]}"
                     facts.elsewhere[one.type, f"container:{one.container}"] = self._identity(path, one.type)
 
     def _identity(self, path: str, kind: str) -> str:
         found = self.kernel.stat(path)
-        return f"{KINDS[kind][1]}:[{found.st_ino}]" if found is not None else path
+        return f"{namespaces.KINDS[kind][1]}:[{found.st_ino}]" if found is not None else path
 
     def source(self, source: str) -> tuple[str, str, str]:
         """(kind, device, path on that file system) of a bind's source, as mountinfo will name it."""
@@ -394,7 +393,7 @@ class Observer(Shaping):
         if not apart:
             return
         table.named["init"] = table.named[f"init{i}"]
-        inside(table, tuple(sorted(apart)))
+        namespaces.inside(table, tuple(sorted(apart)))
         if "uts" in apart:
             takers[len(table.ops)] = (facts, "names")
             table.add(abi.OP_UNAME)
@@ -406,7 +405,7 @@ class Observer(Shaping):
         for key in sorted(keys):
             takers[len(table.ops)] = (facts, key)
             table.add(abi.OP_READ, s1="/proc/" + sysctl_path(key), a=4096)
-        if "network" in apart and any(is_new(spec, "network") for spec in specs):
+        if "network" in apart and any(namespaces.is_new(spec, "network") for spec in specs):
             table.add(abi.OP_RESET_SOCKET)
             for what, request in (("links", rtnetlink.dump_links()), ("addresses", rtnetlink.dump_addresses()),
                                   ("routes", rtnetlink.dump_routes())):

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from runspec import abi
 from runspec.kernel import netlink_bridge, traffic as tc_rows
-from runspec.plan import line, tc, traffic
+from runspec.plan import line, tc, traffic, view_links
 from runspec.plan.facts import Facts
 from runspec.plan.steps import host_links
 from runspec.plan.steps.namespaces import inside
-from runspec.plan.view_links import shapes
 from runspec.spec.model import Interface, Spec
 
 TYPE_CHECKING = False
@@ -109,7 +108,7 @@ class Shaping:
         table.add(abi.OP_DUMP, s1=tc.dump_qdiscs())
         names = {one.name for spec in specs for one in held_links(spec, False)}
         for link in facts.links:
-            if link.name in names or shapes(link):
+            if link.name in names or view_links.shapes(link):
                 takers[len(table.ops)] = (facts, "@classes")
                 table.add(abi.OP_DUMP, s1=tc.dump_classes(link.index))
             for hook in (tc.INGRESS_HOOK, tc.EGRESS_HOOK) if link.name in names else ():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from runspec import abi
-from runspec.plan.steps import attributes
+from runspec.plan.steps import attributes, namespaces
 from runspec.plan.steps.base import (
     FINISH,
     LIVE,
@@ -16,7 +16,6 @@ from runspec.plan.steps.base import (
     own_procfs,
     words,
 )
-from runspec.plan.steps.namespaces import BARRIER_START, WaitForHost, inside, is_new
 from runspec.spec.model import Capabilities, Landlock, Process, Rlimit, Spec
 
 TYPE_CHECKING = False
@@ -383,7 +382,7 @@ class ChangeInside(HostStep):
     def apply(self, kernel: Any, run: Any) -> Any:
         """setns(2) by pidfd, then the same operations that made the container."""
         table = Table(("init",))
-        inside(table, self.kinds)
+        namespaces.inside(table, self.kinds)
         if self.hostname is not None:
             table.add(abi.OP_SETHOSTNAME, s1=self.hostname)
         if self.domainname is not None:
@@ -419,7 +418,7 @@ def plan(spec: Spec, facts: Facts, bundle: str, seccomp: Filter | None = None, g
 
     name, process = spec.name, spec.process
     steps: list[ChildStep] = []
-    if is_new(spec, "uts") and (spec.hostname is not None or spec.domainname is not None):
+    if namespaces.is_new(spec, "uts") and (spec.hostname is not None or spec.domainname is not None):
         steps.append(SetNames(target=name, path="hostname", hostname=spec.hostname, domainname=spec.domainname))
     values = spec.linux.sysctl + unasked(facts)
     if values:
@@ -437,7 +436,7 @@ def plan(spec: Spec, facts: Facts, bundle: str, seccomp: Filter | None = None, g
         find = FindProgram(target=name, path="process.args", args=process.args, env=process.env, cwd=process.cwd)
         steps[place:place] = [*[find] * bool(process.args), WaitAtGate(target=name, terminal=process.terminal)]
     else:
-        steps.append(WaitForHost(target=name, number=BARRIER_START))
+        steps.append(namespaces.WaitForHost(target=name, number=namespaces.BARRIER_START))
     steps += hooks.start(spec, bundle)
     if process.args:
         steps.append(Exec(target=name, path="process.args", args=process.args, env=process.env))

@@ -7,6 +7,7 @@ import os
 from runspec.errors import RunspecError
 from runspec.plan import needs
 from runspec.run import abilities, admission, doctor_firewall, journal, listeners
+from runspec.run.firewall import Firewall
 from runspec.run.leases import Leases
 from runspec.run.observe import read_host
 from runspec.run.probes import BASE, Answer, Probes, bad
@@ -89,7 +90,7 @@ def examine(kernel: Kernel, store: Store | RunspecError, wanted: list[Wanted]) -
     if isinstance(store, RunspecError):
         found.base.append(Row("", "a state directory", "", bad(store.what, store.fix or "run it as root")))
     else:
-        found.warnings = [note(error) for error in journal.left(store)]
+        found.warnings = [*(note(error) for error in journal.left(store)), *Firewall(kernel, store).told()]
     if not wanted:
         found.host += [_row(probes, "", word) for word in HOST]
         return found

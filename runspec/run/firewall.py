@@ -71,7 +71,13 @@ class Firewall:
     def look(self, models: Iterable[Spec | Network | None]) -> Wall | None:
         """What is there, where one of these has to do with it."""
         given = [one for one in models if one is not None]
-        those, knobs = [one for one in given if nft.uses(one)], self._read()
+        those = [one for one in given if nft.uses(one)]
+        try:
+            knobs = self._read()
+        except HostError:
+            if those:
+                raise
+            return None         # damaged, which is nothing to who uses none of it
         closed = self._closed(knobs)
         if not those and not (closed and any(isinstance(one, Network) or nft.routed(one) for one in given)):
             return None
@@ -220,6 +226,12 @@ class Firewall:
             self._end(knobs)
         finally:
             self._unlock(lock)
+
+    def told(self) -> tuple[str, ...]:
+        """For who only looks: what `settle` would do."""
+        return tuple(f"warning: {knob.replace('/', '.')} was switched on by somebody else, and what runspec's networks "
+                     "did not ask for is still dropped; `runspec apply`, of anything, ends that"
+                     for knob, one in self._read().items() if self._taken_over(knob, one))
 
     def settle(self) -> tuple[str, ...]:
         """Where somebody else switched forwarding on since, his packets are dropped no more; returns what to tell."""

@@ -229,3 +229,30 @@ def test_who_stays_loses_his_last_port_after_its_parameter() -> None:
     item = Item(last.replace(ports=()), last, Facts("running"))
     first, late = plan([item], wall(last), set())
     assert first == [] and [type(step) for step in late] == [HoldKnobs, SetElements]
+
+
+def test_what_forwards_by_itself_is_let_through_when_it_comes_and_goes() -> None:
+    """Where the host forwards for us alone; elsewhere a routed link is no affair of the firewall's."""
+    one = box(network=None, mode="routed", addresses=("10.9.0.2/32",))
+    other = wall(lan(nat=True))
+    for seen, count in ((other, 0), (other.replace(closed=True), 1)):
+        for item in (new(one), gone(one)):
+            late = plan([item], seen, {"a"})[1]
+            assert [(step.anew, step.owners) for step in late if isinstance(step, HoldKnobs)] == [(True, ())] * count
+        assert plan([Item(one, one, Facts("running"))], seen, set()) == ([], [])
+    # So is a bridge, where packets within one pass the same rules.
+    for bridged in (False, True):
+        seen = other.replace(closed=True, bridged=bridged)
+        late = plan([new(lan().replace(name="lan1"))], seen, {"lan1"})[1]      # type: ignore[arg-type]
+        assert [step.anew for step in late if isinstance(step, HoldKnobs)] == [True] * bridged
+
+
+def test_what_keeps_others_out_is_repaired() -> None:
+    """By whoever holds forwarding, and said in the words of what is wrong."""
+    network = lan(nat=True)
+    seen = wall(network).replace(closed=True, closing={nft.FORWARD[4]: ("no element closed ipv4",)})
+    assert seen.lacks(network) == ("no element closed ipv4",) and seen.lacks(lan(isolated=True)) == ()
+    [step] = plan([Item(network, network, Facts("running"))], seen, set())[1]
+    assert isinstance(step, HoldKnobs) and step.anew and dict(step.owners)["network lan0"] == (
+        ("net/ipv4/ip_forward", "1"), ("net/ipv6/conf/all/forwarding", "1"))
+    assert str(step).endswith("; nftables inet runspec: forward for nobody else")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,8 @@ class Crossing(World):
 
     def through(self, patience: float = 0.5) -> list[str]:
         """What the one neighbour hears of the other: TCP and UDP of IPv4, then of IPv6."""
-        return self.ask(self.lan, *THROUGH, patience=patience)
+        with ThreadPoolExecutor(len(THROUGH)) as pool:
+            return [said for [said] in pool.map(lambda one: self.ask(self.lan, one, patience=patience), THROUGH)]
 
     def switches(self) -> list[str]:
         return self.sh(self.host, f"sysctl -n {' '.join(SWITCHES)}").split()
@@ -175,7 +177,9 @@ def test_somebody_switches_it_on_later(world: Crossing, verb: str) -> None:
     world.forward(1, 0)
     world.sh(world.host, f"sysctl -w {SWITCHES[1]}=1")
     assert world.changes(file) == {("lan0", "nat"), ("lan1", "nat")}
-    assert "net.ipv4.ip_forward was switched on by somebody else" in world.cli("diff", file, status=1).stdout
+    for words in (("diff", file), ("doctor",)):
+        said = world.cli(*words, status=None).stdout
+        assert "net.ipv4.ip_forward was switched on by somebody else" in said, said
     if verb == "apply":
         world.cli("apply", file)
         assert world.cli("diff", file).stdout == ""
@@ -243,6 +247,15 @@ def test_links_that_forward_by_themselves(world: Crossing) -> None:
         assert world.ask(world.pid(name), ("tcp", asked, 80))[0].split()[0] == {"3": "second", "2": "first"}[asked[-1]]
     assert world.ask(world.pid("first"), ("tcp", FAR, 7000)) == ["far 7000 10.99.0.2"]
     file = world.apply(routed("first", 2), bridge(nat=True))
+    # One that is made while the host forwards for nobody else, and one that is made anew.
+    world.apply(routed("third", 4))
+    assert world.ask(world.pid("third"), ("tcp", FAR, 7000)) == ["far 7000 10.99.0.4"]
+    world.sh(world.host, "ip link del third.eth0")
+    world.apply(routed("third", 4))
+    assert world.ask(world.pid("third"), ("tcp", "fd99::2", 80)) == ["first 80 fd99::4"]
+    world.cli("destroy", "--yes", "third")
+    assert "third" not in world.ruleset()
+    file = world.write(routed("first", 2), bridge(nat=True))
     own(0)
     assert ("lan0", "nat") in world.changes(file)
     world.cli("apply", file)
@@ -394,7 +407,7 @@ def test_isolated_siblings(world: Crossing, forwards: str) -> None:
         world.sh(world.host, "echo 1 >/proc/sys/net/bridge/bridge-nf-call-iptables")
 
 
-PAIRS = [("internal", "internal"), ("isolated", "isolated"), ("internal", "isolated"), ("isolated", "internal")]
+PAIRS = [("internal", "internal"), ("isolated", "isolated"), ("internal", "isolated")]
 
 
 @pytest.mark.parametrize(("first", "second"), PAIRS)

@@ -20,6 +20,7 @@ SUITES = {
     "cpu": ("suite_cpu", "Cpu"),
     "memory": ("suite_memory", "Memory"),
     "network": ("suite_network", "Network"),
+    "isolation": ("suite_isolation", "Isolation"),
     "start": ("suite_start", "Start"),
     "exec": ("suite_exec", "Exec"),
 }

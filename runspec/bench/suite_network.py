@@ -12,7 +12,7 @@ from runspec.bench import netpipe
 from runspec.bench.contenders_plain import Plain
 from runspec.bench.results import HIGHER, Aim, Missing
 from runspec.bench.suite import SPECS, Point, Suite, Turn
-from runspec.bench.work import Work, cores, package, pinned
+from runspec.bench.work import Work, cores, fitting, package, pinned
 from runspec.errors import HostError
 from runspec.spec.model import Namespace, Spec, Vlan
 
@@ -82,7 +82,8 @@ class Network(Suite):
             if name not in WHO.get(case, (name,)):
                 continue
             work = Work(os.path.join(self.scene.room, f"network-{name}-{case.replace(' ', '-')}"))
-            specs = [work.seen_by(on(one, case, place, often), name != "native") for place, one in enumerate(pair)]
+            specs = [fitting(name, work.seen_by(on(one, case, place, often), name != "native"))
+                     for place, one in enumerate(pair)]
             one = self.contending(name, specs, bridges if case == BRIDGE else [], case)
             if one is not None:
                 yield Turn(contender=name, label=case, take=self.turn(one, work, specs[1].name, case))

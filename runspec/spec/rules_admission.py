@@ -9,7 +9,6 @@ from runspec.spec import units
 from runspec.spec.frozen import Frozen
 from runspec.spec.model import Network, Spec
 from runspec.spec.rules_conflicts import Finding, Party, conflicts
-from runspec.spec.rules_lines import lines
 from runspec.spec.rules_ports_together import together
 
 TYPE_CHECKING = False
@@ -46,7 +45,7 @@ def check(models: Sequence[Model], capacity: Capacity) -> list[Finding]:
     networks = [one for one in models if isinstance(one, Network)]
     return [*quotas(specs, capacity), *_memory(specs, capacity), *_partitions(specs, capacity),
             *_realtime(specs, capacity), *_single(specs), *_groups(specs), *conflicts(specs, networks),
-            *together(specs, networks), *lines(specs, networks)]
+            *together(specs, networks)]
 
 
 # -- CPU ------------------------------------------------------------------------------------------------

@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 
 from runspec.bench import netpipe
-from runspec.bench.contenders_plain import commands
-from runspec.bench.suite_network import BRIDGE, CASES, LOOPBACK, MACVLAN, ROUTED, TAGGED, VLAN, changed, on
+from runspec.bench.suite_network import BRIDGE, CASES, LOOPBACK, MACVLAN, PARENTS, ROUTED, TAGGED, VLAN, changed, on
 from runspec.spec import rules, source
-from runspec.spec.model import Interface, Spec
+from runspec.spec.model import Spec
 
 HERE = Path(__file__).parent
 TEXT = (HERE / "np.out").read_text()
@@ -69,22 +68,10 @@ def test_the_pair_on_each_kind_of_link(case: str) -> None:
         assert link.addresses[0].split("/")[0] == "10.95.0.2"
 
 
-def words(link: Interface) -> list[str]:
-    return [" ".join(one) for one in commands(link, "one", "plain1")]
-
-
-def test_links_by_hand() -> None:
+def test_links_of_the_kinds() -> None:
     link, = pair()[0].interfaces
-    assert words(changed(link, BRIDGE, 0)) == [
-        "ip link add plain1 type veth peer name eth0 netns one",
-        "ip link set plain1 master wire0",
-        "ip link set plain1 up",
-        "ip -n one addr add 10.95.0.2/24 dev eth0",
-        "ip -n one link set eth0 up",
-        "ip -n one route add default via 10.95.0.1"]
-    assert words(changed(link, MACVLAN, 0))[0] == (
-        "ip link add link benchnic0 name eth0 netns one type macvlan mode bridge")
-    assert words(changed(link, VLAN, 1))[0] == (
-        "ip link add link benchnic1 name eth0 netns one type vlan protocol 802.1Q id 10")
-    assert changed(link, TAGGED, 0).fallback == "tc-bpf"
-    assert "ip route add 10.95.0.2/32 dev plain1" in words(changed(link, ROUTED, 0))
+    assert changed(link, BRIDGE, 0) == link
+    assert (changed(link, VLAN, 0).parent, changed(link, VLAN, 1).parent) == PARENTS
+    assert changed(link, VLAN, 0).fallback is None and changed(link, TAGGED, 0).fallback == "tc-bpf"
+    assert changed(link, MACVLAN, 0).parent == changed(link, MACVLAN, 1).parent
+    assert changed(link, ROUTED, 0).addresses == ("10.95.0.2/32",)

@@ -53,6 +53,20 @@ def test_netpipe_and_streams() -> None:
         assert sizes == [2 ** power for power in range(21)]
 
 
+@requires("hpcc", "stress-ng", "iperf3", "bridge", "veth", "two_cores")
+def test_isolation_and_bombs() -> None:
+    """Every line has its figures, and both bombs were held by the limits."""
+    results = bench("isolation")
+    assert not results.missing
+    for kind in ("cpu", "memory", "fork bomb"):
+        found = {one.contender: one.median for one in results.of("isolation", "LU, neighbour with limits", kind)}
+        assert set(found) == {"other core", "runspec"}
+        assert all(-100 < value < 100 for value in found.values())
+    bombs = {one.name: one for one in results.ratios if "bomb" in one.name and "core" not in one.name}
+    assert bombs["isolation: memory bomb"].good and bombs["isolation: fork bomb"].good
+    assert bombs["isolation: fork bomb"].value > 1 and bombs["isolation: memory bomb"].value > 32
+
+
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_files_are_good_and_can_be_planned(cli: Cli, tmp_path: Path, file: Path) -> None:
     """By hand, with a directory of one's own as /work."""

@@ -1,0 +1,146 @@
+"""What belongs to a stressor, what is allowed, and what it comes to; the pair of specs/bench."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from kernels import SLOWER
+
+from runspec.bench import suite_isolation as isolation
+from runspec.bench.results import Series, judge
+from runspec.bench.scene import Scene
+from runspec.bench.suite import Settings
+from runspec.spec import rules, source
+from runspec.spec.model import Spec
+
+FILE = Path(__file__).parents[2] / "specs/bench/isolation.yaml"
+
+
+def pair() -> dict[str, Spec]:
+    read, faults = rules.judge(*source.gather([str(FILE)]))
+    assert not faults
+    return {model.name: model for model, _ in read if isinstance(model, Spec)}
+
+
+def test_stat_of_a_process_with_a_hostile_name() -> None:
+    text = "42 (a) R 1 (b) S 7 42 42 0 -1 4194560 95 100 0 0 3 5 11 13 20 0 1 0 100 1000 10 18446744073709551615"
+    found = isolation.parse_stat(text)
+    assert (found.parent, found.ticks, found.resident) == (7, 3 + 5 + 11 + 13, 10 * os.sysconf("SC_PAGE_SIZE"))
+
+
+def test_time_of_children_counts_also_when_they_are_gone() -> None:
+    """A shell whose child has worked for half a second and ended, beside another that works elsewhere."""
+    busy = "import time\nwhile time.process_time() < 0.5: pass"
+    shell = subprocess.Popen(["sh", "-c", f"{sys.executable} -I -S -c '{busy}'; echo; sleep 60"],
+                             stdout=subprocess.PIPE, start_new_session=True)
+    other = subprocess.Popen([sys.executable, "-I", "-S", "-c", "while True: pass"])
+    try:
+        assert shell.stdout is not None
+        shell.stdout.readline()
+        assert 0.4 < isolation.cpu_seconds(shell.pid) < 0.5 + SLOWER
+        assert isolation.cpu_seconds(0) == 0
+    finally:
+        other.kill()
+        other.wait()
+        isolation.end(shell)
+    time.sleep(0.05)
+    assert isolation.cpu_seconds(shell.pid) == 0
+
+
+def test_what_is_beside_ends_whole() -> None:
+    """All that it started is ended with it."""
+    one = isolation.beside(("sh", "-c", "sleep 300 & sleep 300"), min(os.sched_getaffinity(0)))
+    end = time.monotonic() + 5 * SLOWER
+    while len(members(one.pid)) < 3 and time.monotonic() < end:
+        time.sleep(0.02)
+    mine = members(one.pid)
+    assert len(mine) >= 3
+    isolation.end(one)
+    end = time.monotonic() + 5 * SLOWER         # who reaps the orphans takes its time
+    while members(one.pid) and time.monotonic() < end:
+        time.sleep(0.02)
+    assert not members(one.pid)
+
+
+def members(session: int) -> list[int]:
+    """Processes of a session that run."""
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                fields = Path(f"/proc/{name}/stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if int(fields[3]) == session and fields[0] != "Z":
+                found.append(int(name))
+    return found
+
+
+@pytest.mark.parametrize("kind", isolation.STRESSORS)
+def test_every_stressor_is_bounded(kind: str) -> None:
+    """In seconds always; in bytes and processes where it takes any."""
+    words = isolation.stressor(kind)
+    text = " ".join(words)
+    assert re.search(rf"(--timeout|timeout|-t) {isolation.BOUND}\b", text)
+    for option, bound in (("--vm", "--vm-bytes"), ("--hdd", "--hdd-bytes"), ("--fork", "--fork-max")):
+        assert option not in words or bound in words
+    if "--fork" in words:
+        assert int(words[words.index("--fork") + 1]) * int(words[words.index("--fork-max") + 1]) < 2000
+
+
+def test_the_neighbour_with_and_without_limits() -> None:
+    neighbour = pair()["neighbour"]
+    assert neighbour.linux.resources.pids.limit == isolation.MOST_PROCESSES - 2
+    assert neighbour.linux.resources.memory.limit == (isolation.MOST_TAKEN - 64) << 20
+    assert neighbour.linux.resources.memory.swap == neighbour.linux.resources.memory.limit
+    free = isolation.unlimited(neighbour).linux.resources
+    assert (free.cpu.cpus, free.memory.limit, free.pids.limit) == (None, None, None)
+    # A stressor that a limit ends would be no stressor.
+    for kind, unit in (("memory", "m"),):
+        words = isolation.stressor(kind)
+        assert int(words[words.index("--vm-bytes") + 1].removesuffix(unit)) < 256
+
+
+def lost(contender: str, *values: float, case: str = "memory") -> Series:
+    return Series(suite="isolation", figure=isolation.LIMITED, case=case, contender=contender, unit="%", values=values)
+
+
+def compared(*series: Series) -> tuple[isolation.Isolation, dict[tuple[str, str], Series]]:
+    suite = isolation.Isolation(Scene("/nonexistent", (), print), Settings(suites=("isolation",), contenders=()))
+    for one in series:
+        suite.add(one)
+    suite.compare(["memory"])
+    return suite, {(one.figure, one.contender): one for one in suite.series()}
+
+
+def test_beyond_the_hardware_and_the_peers_round_by_round() -> None:
+    suite, found = compared(lost("other core", 10, 12, 11), lost("runspec", 10.5, 12, 12), lost("lxc", 10, 13, 13),
+                            lost("runc", 20, 20, 20))
+    assert found[isolation.BEYOND, "runspec"].values == (0.5, 0, 1)
+    assert found[isolation.WORSE, "runspec"].values == (0.5, -1, -1)
+    assert found[isolation.SPREAD, "other core"].values == (1.0,)
+    bounds = {one.figure: one.most for one in suite.aims}
+    assert bounds[isolation.BEYOND] == 1.0 and bounds[isolation.WORSE] == 1.0       # the spread, being larger than 0.9
+    verdicts = {one.name: one.good for one in judge(suite.series(), suite.aims)}
+    assert verdicts == {"isolation: beyond the other core, memory": True,
+                        "isolation: beyond the best peer, memory": True}
+
+
+def test_a_quiet_machine_allows_no_more_than_the_published() -> None:
+    suite, _ = compared(lost("other core", 10, 10, 10), lost("runspec", 11, 11, 11), lost("lxc", 10, 10, 10))
+    assert [one.good for one in judge(suite.series(), suite.aims)] == [False, False]
+    suite, _ = compared(lost("other core", 10, 10, 10), lost("runspec", 10.8, 10.8, 10.8), lost("lxc", 11, 11, 11))
+    assert [one.good for one in judge(suite.series(), suite.aims)] == [True, True]
+
+
+def test_what_the_kernel_tells_of_this_process() -> None:
+    assert isolation.oom_kills() >= 0
+    mine = isolation.below(os.getpid())
+    assert os.getpid() in mine and os.getppid() not in mine
+    assert mine[os.getpid()].resident > 1 << 20

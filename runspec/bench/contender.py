@@ -90,7 +90,7 @@ CONTENDERS = {
     "podman": ("contenders_podman", "Podman"),
 }
 # Those of a run without `--peers`: the race that anybody can repeat in a quarter of an hour.
-USUAL = ("native", "runspec", "runc", "lxc")
+USUAL = ("native", "runspec", "floor", "runc", "lxc")
 ALWAYS = ("native", "runspec")
 
 

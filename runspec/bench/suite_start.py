@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 ALONG = "containers"
 NETWORK = "network"
-MANY = 100              # from here on peers are asked fewer rounds, and not warmed up again
+FILTER = "filter"       # the default filter of system calls, where a contender takes one
+MANY = 100              # from here on nobody is warmed up again
+# Up to so many containers: rounds of a quick, a default and a full run.
+ROUNDS = ((1, (2, 9, 15)), (MANY - 1, (2, 5, 9)), (MANY, (1, 3, 5)), (1 << 30, (1, 3, 2)))
 OWN = ("native", "runspec", "floor")
 FEW, LOTS = 10, 500     # between these the cost of one container should hardly grow
 # Of /proc/meminfo, what namespaces, control groups, mounts and tasks are kept in.
@@ -44,15 +47,23 @@ class Start(Suite):
     )
 
     def measure(self) -> None:
-        """All counts without a link, then the larger ones with one, then the memory."""
+        """All counts, some of them with a link as well; then one to its end."""
         plain = self.read("start.yaml")
         linked = self.read("start-network.yaml")
-        for count in self.settings.counts or ((1, 10), (1, 10, 100, 500), (1, 10, 100, 500))[self.settings.at]:
+        asked, pace = self.settings.counts, self.settings.pace
+        counts = asked or ((1, FEW) if pace == "quick" else (1, FEW, MANY, LOTS))
+        most = max(count for count in counts if count <= MANY or count == counts[0])
+        for count in counts:
+            # Who takes minutes for so many is asked by name, or in a full run.
             names = [name for name in self.settings.contenders
-                     if count <= MANY or self.settings.pace == "full" or name in OWN[1:]]
-            self.starts(names, count, "", *plain)
-            if count in (FEW, MANY) or self.settings.counts:
+                     if count <= MANY or asked or pace == "full" or name in OWN[1:]]
+            self.starts(names, count, "", *plain, memory=count == most)
+            if count in (FEW, MANY) or asked:
                 self.starts(names, count, NETWORK, *linked)
+        if pace == "full":
+            spec, networks = plain
+            self.starts(self.settings.contenders, most, FILTER, spec.replace(
+                linux=spec.linux.replace(seccomp="default")), networks)
         self.finishes(plain[0])
         self.growth()
 
@@ -71,17 +82,21 @@ class Start(Suite):
         self.rounds([Turn(contender=one.name, label="to its end", take=life(one)) for one in made],
                     self.settings.pick(3, 9, 15))
 
-    def starts(self, names: Sequence[str], count: int, case: str, spec: Spec, networks: Sequence[Network]) -> None:
-        """Start so many of a container, look again where that is a verb, and remove them."""
+    def starts(self, names: Sequence[str], count: int, case: str, spec: Spec, networks: Sequence[Network],
+               memory: bool = False) -> None:
+        """Start so many of a container, look again where that is a verb, and remove them.
+
+        Args:
+            memory: whether what is held beside them is measured as well.
+        """
         specs = copies(spec, count)
         made = [one for name in names if (one := self.contender(name, specs, networks, case)) is not None]
         turns = [Turn(contender=one.name, label=f"{count} at once{f', {case}' if case else ''}",
-                      take=self.life(one, specs[0].name, count, case)) for one in made]
-        often = self.settings.pick(2, 9, 15) if count == 1 else self.settings.pick(2, 5, 9) if count < MANY else (
-            self.settings.pick(1, 3, 5))
+                      take=self.life(one, specs[0].name, count, case, memory)) for one in made]
+        often = self.settings.pick(*next(rounds for most, rounds in ROUNDS if count <= most))
         self.rounds(turns, often, warm=count < MANY)
 
-    def life(self, one: Contender, first: str, count: int, case: str) -> Callable[[], Iterator[Point]]:
+    def life(self, one: Contender, first: str, count: int, case: str, memory: bool) -> Callable[[], Iterator[Point]]:
         """One round of one contender."""
         def take() -> Iterator[Point]:
             def point(figure: str, seconds: float, command: str = "") -> Point:
@@ -94,12 +109,11 @@ class Start(Suite):
                 pids = one.pids()
                 if len(pids) != count:
                     raise HostError(f"bench: {len(pids)} of {count} containers run")
-                if count >= FEW and not case:
+                if memory:
                     beside = sum(pss(pid) for pid in processes() - others - set(pids.values()) if same_pids(pid))
-                    yield Point(figure="memory of its monitor", value=beside / count / 1024, unit="KiB", at=count,
-                                along=ALONG)
-                    yield Point(figure="memory beside a container", value=(kernel_memory() - kernel + beside)
-                                / count / 1024, unit="KiB", at=count, along=ALONG)
+                    yield Point(figure="memory of its monitor", value=beside / count / 1024, unit="KiB")
+                    yield Point(figure="memory beside a container",
+                                value=(kernel_memory() - kernel + beside) / count / 1024, unit="KiB")
                 for figure, verb in one.again().items():
                     yield point(figure, timed(verb))
             finally:
@@ -119,7 +133,7 @@ class Start(Suite):
         for (name, at), many in starts.items():
             few = starts.get((name, FEW))
             if at == LOTS and few is not None:
-                self.add(Series(suite=self.name, figure="growth", contender=name, unit="", at=LOTS, along=ALONG,
+                self.add(Series(suite=self.name, figure="growth", contender=name, unit="",
                                 values=tuple((value / LOTS) / (few.median / FEW) for value in many.values)))
 
 

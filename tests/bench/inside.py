@@ -88,15 +88,18 @@ def look(pid: int) -> dict[str, Any]:
 
 
 def limit(pid: int, controller: str, files: tuple[str, ...]) -> str:
-    """What a process's group says, whichever version has it."""
+    """What a process's group says, or the one above where it says nothing, whichever version has it."""
     with open(f"/proc/{pid}/cgroup", encoding="utf-8") as file:
         lines = [line.rstrip("\n").split(":", 2) for line in file]
     for _, names, path in lines:
         for top in ([f"/sys/fs/cgroup/{controller}"] if controller in names.split(",") else
                     ["/sys/fs/cgroup"] if not names else []):
-            for name in files:
-                with contextlib.suppress(OSError), open(f"{top}{path}/{name}", encoding="ascii") as found:
-                    return found.read().strip()
+            for place in (path, os.path.dirname(path)):
+                for name in files:
+                    with contextlib.suppress(OSError), open(f"{top}{place}/{name}", encoding="ascii") as found:
+                        text = found.read().strip()
+                        if text != "max":
+                            return text
     return "none"
 
 

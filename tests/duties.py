@@ -83,6 +83,13 @@ ROWS: dict[str, tuple[list[Edit], list[str]]] = {
     "Docker CVE-2020-13401: no container is the host's router": (
         [("plan/steps/host_links.py", '            kernel.write(file, "0")\n', "            pass\n")],
         ["system/test_networks.py::test_no_container_is_the_hosts_router"]),
+    "moby issue 14041: a host that forwards for containers is no router of its neighbours": (
+        [("plan/nft.py", '"meta nfproto @closed drop"', '"meta nfproto @closed accept"')],
+        ["system/test_forwarding.py::test_no_way_between_neighbours"]),
+    "who is isolated is so for the host, too": (
+        [("plan/nft.py", '"apart": "iifname @apart oifname @apart drop"',
+          '"apart": "iifname @apart oifname @apart accept"')],
+        ["system/test_forwarding.py::test_isolated_siblings"]),
     "an external bridge is somebody else's": (
         [("plan/steps/network.py", 'paths &= {"isolated"}', "pass")],
         ["system/test_networks.py::test_a_bridge_that_became_somebody_elses_is_left_as_it_is"]),

@@ -52,8 +52,8 @@ def measured(enter: list[str], address: str, *words: str, back: bool = False) ->
     told = {}
     for _ in range(6):
         run = subprocess.run([*enter, "iperf3", "-J", "-c", address, "-p", PORT, "-t", str(COUNTED), "-O", str(OMIT),
-                              *words, *["-R"] * back], capture_output=True, text=True, timeout=300)
-        told = json.loads(run.stdout)
+                              *words, *["-R"] * back], capture_output=True, text=True, timeout=60)
+        told, _ = json.JSONDecoder().raw_decode(run.stdout)     # it may tell an error behind all else
         sums = told.get("end", {}).get("sum_received") or told.get("end", {}).get("sum")
         if "error" not in told and sums:
             return float(sums["bits_per_second"])

@@ -93,14 +93,18 @@ def settings_of(tree: dict[str, Any]) -> Settings:
 
 def listing() -> tuple[list[tuple[str, str, str]], list[tuple[str, str]]]:
     """What `--list` shows: (suite, what it measures, what it lacks), (contender, its version or why it is missing)."""
-    scene = Scene("/nonexistent", (), say)
-    suites = []
-    for name in suite.SUITES:
-        one = suite_class(name)(scene, Settings(suites=(), contenders=()))
-        suites.append((name, one.what, one.lacks()))
-    contenders = []
-    for name in CONTENDERS:
-        made = load(name, scene)
-        why = made.missing()
-        contenders.append((name, f"missing: {why}" if why else made.version()))
+    import tempfile
+
+    # Where those write who are asked for their version.
+    with tempfile.TemporaryDirectory(prefix="runspec-bench-") as room:
+        scene = Scene(room, (), say)
+        suites = []
+        for name in suite.SUITES:
+            one = suite_class(name)(scene, Settings(suites=(), contenders=()))
+            suites.append((name, one.what, one.lacks()))
+        contenders = []
+        for name in CONTENDERS:
+            made = load(name, scene)
+            why = made.missing()
+            contenders.append((name, f"missing: {why}" if why else made.version()))
     return suites, contenders

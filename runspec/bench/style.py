@@ -116,13 +116,13 @@ dd{margin-bottom:6px}
 }
 """
 PRINT = """
-@page{margin:14mm}
+@page{margin:12mm}
 body{font-size:10.5pt}
 .page{max-width:none;padding:0}
 nav{display:none}
 h2{break-after:avoid;margin-top:28px}
-h3,h4,.tables{display:flex;flex-wrap:wrap;gap:0 48px;align-items:start}
-caption{break-after:avoid}
+h3,h4,caption,.legend,section>p{break-after:avoid}
+.panels{gap:20px}
 figure,tr,.absent{break-inside:avoid}
 .scroll{overflow:visible}
 details::details-content{content-visibility:visible;height:auto}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -32,6 +33,8 @@ def run(words: Words) -> int:
     """Measure, or read an older run; then print, write and compare."""
     settings = asked(words)
     outs = [(name, form_of(name)) for name in words.values("out")]
+    for name, _ in outs:
+        writable(name)
     before = (words.value("compare"), read(words.value("compare"))) if words.flag("compare") else None
     if words.flag("list"):
         print(listing())
@@ -111,6 +114,19 @@ def form_of(name: str) -> str:
     return ENDINGS[ending]
 
 
+def writable(name: str) -> None:
+    """Refuse what cannot be written, before a quarter of an hour is gone.
+
+    Raises:
+        UsageError: it is a directory, or in none that is ours to write in.
+    """
+    place = name if os.path.exists(name) else os.path.dirname(name) or "."
+    why = (errno.EISDIR if os.path.isdir(name) else errno.ENOENT if not os.path.exists(place)
+           else 0 if os.access(place, os.W_OK) else errno.EACCES)
+    if why:
+        raise UsageError(f"bench: --out {plain(name)}: {os.strerror(why)}")
+
+
 def read(name: str) -> Results:
     """The results of an older run.
 
@@ -160,9 +176,9 @@ def listing() -> str:
     """Suites with what they lack, contenders with their versions."""
     suites, contenders = measure.listing()
     lines = ["suites:"]
-    lines += [f"  {name:<12} {what}{f' ({lost})' if lost else ''}" for name, what, lost in suites]
+    lines += [f"  {name:<15} {what}{f' ({lost})' if lost else ''}" for name, what, lost in suites]
     lines.append("contenders:")
-    lines += [f"  {name:<12} {text}" for name, text in contenders]
+    lines += [f"  {name:<15} {text}" for name, text in contenders]
     return plain_lines(lines)
 
 

@@ -38,6 +38,8 @@ def judge(documents: list[Document], unread: list[SpecError] | None = None, host
     Raises:
         SpecError: every fault of every document, in file order.
     """
+    if not documents and not unread:
+        return []           # all were applied before, and judged then
     from runspec.spec import rules, source
 
     read, faults = rules.judge(documents, unread, host, machine)

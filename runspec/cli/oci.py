@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from runspec.cli import log
-from runspec.cli.people import find
+from runspec.cli import log, people
 from runspec.cli.words import plain
 from runspec.errors import HostError, Mark, SpecError, StateError, UsageError
 from runspec.kernel import Kernel
@@ -145,9 +144,9 @@ def tell(words: Words, notes: tuple[str, ...]) -> None:
 def start(words: Words, kernel: Kernel, store: Store, name: str) -> int:
     """Let the created container's program run; returns when it does."""
     ids = [("container", name)]
-    find(store, name)       # before a lock makes anything
+    people.find(store, name)       # before a lock makes anything
     with Session.lock(kernel, store, ids):
-        record = find(store, name)
+        record = people.find(store, name)
         now = status(kernel, record)
         if now != "created":
             what = ("cannot start an already running container" if now == "running"
@@ -174,7 +173,7 @@ def delete(words: Words, kernel: Kernel, store: Store, name: str) -> int:
         store.tidy()
         if force:
             return 0
-        find(store, name)
+        people.find(store, name)
     with Session.lock(kernel, store, ids, force, known) if whole else store.lock(ids):
         session = Session(kernel, store)
         try:

@@ -10,6 +10,7 @@ from runspec.kernel.netlink import attributes, messages
 _LINK = Struct("=BxHiII")
 _ATTR = Struct("=HH")
 _VLAN = Struct("=HH")
+_NUMBER = Struct("=H")
 
 
 def parse_ports(data: bytes, word: int = abi.IFLA_BRPORT_ISOLATED) -> dict[int, bool]:
@@ -26,6 +27,26 @@ def parse_ports(data: bytes, word: int = abi.IFLA_BRPORT_ISOLATED) -> dict[int, 
         flag = attributes(data, *port).get(word)
         out[index] = bool(flag and any(data[flag[0]:flag[1]]))
     return out
+
+
+def parse_numbers(data: bytes) -> dict[int, int]:
+    """Index -> number of every port of a bridge in an RTM_GETLINK answer: no two ports of one bridge have the same."""
+    found = ((index, _number(data, info)) for index, info in _infos(data))
+    return {index: number for index, number in found if number is not None}
+
+
+def parse_number(data: bytes, start: int) -> int | None:
+    """The same of one link, whose attributes begin at `start`; None where it is no port."""
+    info = attributes(data, start, len(data)).get(abi.IFLA_LINKINFO)
+    return _number(data, attributes(data, *info)) if info is not None else None
+
+
+def _number(data: bytes, info: dict[int, tuple[int, int]]) -> int | None:
+    kind, port = info.get(abi.IFLA_INFO_SLAVE_KIND), info.get(abi.IFLA_INFO_SLAVE_DATA)
+    if kind is None or port is None or data[kind[0]:kind[1]].rstrip(b"\0") != b"bridge":
+        return None
+    at, end = attributes(data, *port).get(abi.IFLA_BRPORT_NO, (0, 0))
+    return int(_NUMBER.unpack_from(data, at)[0]) if end - at == _NUMBER.size else None
 
 
 def parse_filtering(data: bytes) -> set[int]:

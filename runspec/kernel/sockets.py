@@ -271,6 +271,43 @@ class Sockets:
 
         Asked by netlink: /sys/class/net shows the namespace it was mounted in, which may not be ours.
         """
+        payload = self._ask_link(name)
+        if payload is None:
+            return None
+        at = 16
+        while at + 4 <= len(payload):
+            length, attribute_kind = _ATTRIBUTE.unpack_from(payload, at)
+            if length < 4:
+                break
+            if attribute_kind == abi.IFLA_IFALIAS:
+                return payload[at + 4:at + length].rstrip(b"\0").decode("utf-8", "replace")
+            at += (length + 3) & ~3
+        return ""
+
+    def port_number(self, name: str) -> int | None:
+        """The number that a link's bridge gave it as a port, None where it is no port or there is no link."""
+        from runspec.kernel import netlink_bridge
+
+        payload = self._ask_link(name)
+        return netlink_bridge.parse_number(payload, 16) if payload is not None else None
+
+    def port_numbers(self, links: bytes, bridge: int) -> dict[int, int]:
+        """Index -> such a number of every port of one bridge.
+
+        Args:
+            links: a dump request.
+            bridge: its index.
+        """
+        from runspec.kernel import netlink, netlink_bridge
+
+        out: dict[int, int] = {}
+        for data in self.dump(links):
+            mine = {one.index for one in netlink.parse_links(data) if one.master == bridge}
+            out |= {index: number for index, number in netlink_bridge.parse_numbers(data).items() if index in mine}
+        return out
+
+    def _ask_link(self, name: str) -> bytes | None:
+        """What an RTM_GETLINK by name is answered with: ifinfomsg and attributes; None where there is no link."""
         text = name.encode() + b"\0"
         attribute = _ATTRIBUTE.pack(4 + len(text), abi.IFLA_IFNAME) + text + bytes(-len(text) % 4)
         size = _HEADER.size + 16 + len(attribute)
@@ -286,12 +323,4 @@ class Sockets:
                     if number in (errno.ENODEV, errno.ERANGE):      # a name too long for any link
                         return None
                     raise SyscallError("netlink", f"link {name}", number or errno.EPROTO)
-                at = 16
-                while at + 4 <= len(payload):
-                    length, attribute_kind = _ATTRIBUTE.unpack_from(payload, at)
-                    if length < 4:
-                        break
-                    if attribute_kind == abi.IFLA_IFALIAS:
-                        return payload[at + 4:at + length].rstrip(b"\0").decode("utf-8", "replace")
-                    at += (length + 3) & ~3
-                return ""
+                return payload

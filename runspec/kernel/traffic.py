@@ -18,7 +18,7 @@ _MIRRED_LINK = 24               # of the link in struct tc_mirred
 
 
 class Qdisc(_Row):
-    """A queueing discipline, tc(8); limit: of a queue in bytes, of pfifo in packets."""
+    """A queueing discipline, tc(8); limit: of a queue in bytes, of pfifo and fq_codel in packets."""
 
     __slots__ = ()
     FIELDS = ("index", "handle", "parent", "kind", "limit")
@@ -75,6 +75,8 @@ def parse_qdiscs(data: bytes) -> list[Qdisc]:
         if word == "tbf" and to:
             at, to = attributes(data, at, to).get(abi.TCA_TBF_PARMS, (0, 0))
             limit = _number(data, _U32, at + _LIMIT_AT, to)
+        elif word == "fq_codel" and to:
+            limit = _number(data, _U32, *attributes(data, at, to).get(abi.TCA_FQ_CODEL_LIMIT, (0, 0)))
         out.append(Qdisc((index, handle, parent, word, limit)))
     return out
 

@@ -52,16 +52,18 @@ class Facts:
             there changes the host's routes.
         wall: what was seen of the firewall, None where nobody asked.
         traffic: queueing disciplines and filters inside, host_traffic: on the host; where limits or marks are asked.
+        numbers: index of a port on the host -> its number at its bridge, where a network has one line for all.
+        lines: (network, way) -> what was seen of its line; fair: whether flows that wait can take turns.
     """
 
     __slots__ = (
-        "addresses", "beside", "device_tag", "domainname", "elsewhere", "files", "filtering", "filters", "former",
-        "forwarding", "fresh", "gid_map", "groups", "hears", "host_addresses", "host_links", "host_routes",
-        "host_traffic", "hostname", "id_status", "io_priority", "label", "landlock", "leases", "limits", "links",
-        "membership", "memory_policy", "mounts", "named", "namespaces", "neighbours", "networks", "nics", "nodes",
-        "oom_score_adj", "outside", "own", "parents", "personality", "pid", "places", "port_vlans", "ports", "present",
-        "resctrl", "routes", "scheduler", "sources", "start_time", "status", "sysctl", "timens_offsets", "traffic",
-        "uid_map", "wall")
+        "addresses", "beside", "device_tag", "domainname", "elsewhere", "fair", "files", "filtering", "filters",
+        "former", "forwarding", "fresh", "gid_map", "groups", "hears", "host_addresses", "host_links",
+        "host_routes", "host_traffic", "hostname", "id_status", "io_priority", "label", "landlock", "leases",
+        "limits", "lines", "links", "membership", "memory_policy", "mounts", "named", "namespaces",
+        "neighbours", "networks", "nics", "nodes", "numbers", "oom_score_adj", "outside", "own", "parents",
+        "personality", "pid", "places", "port_vlans", "ports", "present", "resctrl", "routes", "scheduler",
+        "sources", "start_time", "status", "sysctl", "timens_offsets", "traffic", "uid_map", "wall")
 
     def __init__(self, status: str) -> None:
         self.status = status
@@ -114,3 +116,6 @@ class Facts:
         self.wall: Any = None
         self.traffic: list[Any] = []
         self.host_traffic: list[Any] = []
+        self.numbers: dict[int, int] = {}
+        self.lines: dict[tuple[str, str], Any] = {}
+        self.fair = False

@@ -7,10 +7,10 @@ come and go change what is in it, never where it is.
 
 from __future__ import annotations
 
-from runspec.plan.steps.namespaces import is_new, namespace
+from runspec.plan.steps import namespaces
+from runspec.spec import read_names
 from runspec.spec.frozen import Frozen
 from runspec.spec.model import Dns, Network, Spec
-from runspec.spec.read_names import GATEWAY
 from runspec.spec.rules_names import HOSTS, RESOLV, covers
 
 TYPE_CHECKING = False
@@ -45,8 +45,9 @@ class Member(Frozen):
 
 def member(spec: Spec, bundle: bool) -> Member:
     """What of this container concerns names."""
-    covered = tuple(path for path in (HOSTS, RESOLV) if not is_new(spec, "mount") or covers(spec, path) is not None)
-    shared = namespace(spec, "network")
+    covered = tuple(path for path in (HOSTS, RESOLV)
+                    if not namespaces.is_new(spec, "mount") or covers(spec, path) is not None)
+    shared = namespaces.namespace(spec, "network")
     return Member(
         name=spec.name, hostname=spec.hostname or "", covered=covered, listed=not bundle, extra=spec.extra_hosts,
         dns=spec.dns, shares=(shared.container or "") if shared is not None else "",
@@ -116,7 +117,8 @@ class World:
     def extra(self, one: Member, pair: tuple[str, str]) -> tuple[str, ...]:
         """The lines of one of its extraHosts."""
         name, address = pair
-        return tuple(f"{found} {name}" for found in (self.gateways(one) if address == GATEWAY else (address,)))
+        found = self.gateways(one) if address == read_names.GATEWAY else (address,)
+        return tuple(f"{each} {name}" for each in found)
 
     def hosts(self, one: Member) -> tuple[str, ...]:
         """The lines of its /etc/hosts."""

@@ -7,7 +7,7 @@ from runspec.plan.steps import landlock
 from runspec.spec.alike import kept
 from runspec.spec.fields import pattern
 from runspec.spec.frozen import Frozen, items, key
-from runspec.spec.model import IDMapping, Linux, Network, Qos, Spec
+from runspec.spec.model import IDMapping, Linux, Network, NetworkQos, Qos, Spec
 from runspec.spec.model_net import ON_PARENT
 from runspec.spec.mount_options import parse
 from runspec.spec.tree import PAIRS
@@ -76,6 +76,7 @@ OPTIONS = {
     "link:bridge": "CONFIG_BRIDGE", "link:veth": "CONFIG_VETH", "driver:vlan": "CONFIG_VLAN_8021Q",
     "driver:macvlan": "CONFIG_MACVLAN", "driver:ipvlan": "CONFIG_IPVLAN",
     "traffic:htb": "CONFIG_NET_SCH_HTB", "traffic:tbf": "CONFIG_NET_SCH_TBF",
+    "traffic:fq_codel": "CONFIG_NET_SCH_FQ_CODEL",
     "traffic:clsact": "CONFIG_NET_SCH_INGRESS", "traffic:ifb": "CONFIG_IFB",
     "traffic:redirect": "CONFIG_NET_CLS_U32 and CONFIG_NET_ACT_MIRRED", "traffic:bpf": "CONFIG_NET_CLS_BPF",
     "lsm:AppArmor": "CONFIG_SECURITY_APPARMOR", "lsm:SELinux": "CONFIG_SECURITY_SELINUX",
@@ -167,6 +168,10 @@ def _qos(value: Qos, spec: Spec) -> tuple[str, ...]:
     return tuple(dict.fromkeys(words))
 
 
+def _line(value: NetworkQos, network: Network) -> tuple[str, ...]:
+    return tuple(f"traffic:{word}" for word in ("htb", "tbf", "clsact", "ifb", "redirect", "bpf"))
+
+
 def _landlock(one: Any, spec: Spec) -> tuple[str, ...]:
     versions = [landlock.RIGHTS.get(word, 1) for rule in one.fs or () for word in rule.access]
     versions += [1, landlock.NET if one.net is not None else 1, landlock.SCOPED if one.scope else 1]
@@ -252,6 +257,7 @@ ROWS: dict[str, Words] = {
     # A Network's own.
     "type": lambda value, network: ("capability:CAP_NET_ADMIN", f"link:{value}"),
     "internal": ("nft:",),
+    "qos": _line,
     "nat": ("nft:",),
     "isolated": ("nft:",),
     "vlanFiltering": ("filtering:",),
@@ -272,7 +278,8 @@ NOTHING = frozenset((
     *(f"interfaces[].qos.{way}.{name}" for way in ("egress", "ingress")
       for name in ("rate", "ceil", "burst", "priority", "dscp")),
     "dns", "dns.nameservers", "dns.search", "dns.options", "extraHosts", "up", "addresses", "mtu",
-    "pool.range", "pool.exclude", "external"))
+    "pool.range", "pool.exclude", "external",
+    *(f"qos.{way}{name}" for way in ("egress", "ingress") for name in ("", ".rate", ".burst"))))
 
 
 def used(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:

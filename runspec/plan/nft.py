@@ -10,12 +10,10 @@ from __future__ import annotations
 
 from zlib import crc32
 
-from runspec.plan.steps.host_links import host_name
-from runspec.spec import units
+from runspec.plan.steps import host_links
+from runspec.spec import read_ports, rules_ports, units
 from runspec.spec.frozen import Frozen
 from runspec.spec.model import Network, Port, Spec
-from runspec.spec.read_ports import span
-from runspec.spec.rules_ports import ANY, family, is_local, way_in
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -189,7 +187,7 @@ def led_anew(table: Table | None, wanted: Mapping[str, Iterable[Element]]) -> tu
 def takes(element: Element, target: str, port: int) -> bool:
     """Whether what is sent to an address and port is led by an element."""
     _, at, ports = element[1].split(" . ")
-    first, last = span(ports)
+    first, last = read_ports.span(ports)
     return first <= port <= last and (at == target or (at.endswith("/0") and (":" in at) == (":" in target)))
 
 
@@ -212,10 +210,15 @@ def _quoted(types: tuple[str, ...], text: str) -> str:
 # -- what a container and a network are in it -------------------------------------------------------------
 
 def owner(model: Spec | Network) -> str:
-    """By what name elements are known as a model's; a comment has at most 128 bytes."""
-    if isinstance(model, Network):
-        return f"network {model.name}"
-    return model.name if len(model.name) <= 100 else f"{model.name[:80]}~{crc32(model.name.encode()):08x}"
+    """By what name elements are known as a model's."""
+    return named("network" if isinstance(model, Network) else "container", model.name)
+
+
+def named(kind: str, name: str) -> str:
+    """The same of what is only known by its name; a comment has at most 128 bytes."""
+    if kind == "network":
+        return f"network {name}"
+    return name if len(name) <= 100 else f"{name[:80]}~{crc32(name.encode()):08x}"
 
 
 def uses(model: Spec | Network | None) -> bool:
@@ -241,25 +244,25 @@ def elements(model: Spec | Network, bridged: bool = False) -> tuple[Element, ...
     found: dict[Element, None] = {}
     for one in model.ports:
         found.update(dict.fromkeys(port_elements(model, one)))
-    for kind in sorted({family(one) for one in model.ports}):
-        inner = way_in(model, kind)
+    for kind in sorted({rules_ports.family(one) for one in model.ports}):
+        inner = rules_ports.way_in(model, kind)
         if inner is None:
             continue
         found[f"hairpin{kind}", f"{_net(inner[1])} . {_plain(inner[1])}", ""] = None
-        if any(family(one) == kind and not is_local(one) for one in model.ports):
-            found[f"open{kind}", f"{_plain(inner[1])} . {inner[0].network or host_name(model.name, inner[0].name)}",
-                  ""] = None
+        if any(rules_ports.family(one) == kind and not rules_ports.is_local(one) for one in model.ports):
+            link = inner[0].network or host_links.host_name(model.name, inner[0].name)
+            found[f"open{kind}", f"{_plain(inner[1])} . {link}", ""] = None
     return tuple(found)
 
 
 def port_elements(spec: Spec, port: Port) -> tuple[Element, ...]:
     """The map entries of one published port or range: one for all of it where the ports are the same inside."""
-    kind = family(port)
-    inner = way_in(spec, kind)
+    kind = rules_ports.family(port)
+    inner = rules_ports.way_in(spec, kind)
     if inner is None:
         return ()
-    to, (first, last), (begin, _) = _plain(inner[1]), span(port.host), span(port.container)
-    at = f"{port.host_ip}/0" if port.host_ip == ANY[kind] else port.host_ip
+    to, (first, last), (begin, _) = _plain(inner[1]), read_ports.span(port.host), read_ports.span(port.container)
+    at = f"{port.host_ip}/0" if port.host_ip == rules_ports.ANY[kind] else port.host_ip
     if first == begin and last > first:
         return ((f"ranges{kind}", f"{port.protocol} . {at} . {first}-{last}", to),)
     return tuple((f"ports{kind}", f"{port.protocol} . {at} . {first + i}", f"{to} . {begin + i}")
@@ -307,18 +310,18 @@ def knobs(model: Spec | Network, bridged: bool) -> dict[str, str]:
             out[FORWARD[units.family(address)]] = "1"
         return out
     for port in model.ports:
-        kind = family(port)
-        inner = way_in(model, kind)
+        kind = rules_ports.family(port)
+        inner = rules_ports.way_in(model, kind)
         if inner is None:
             continue
-        if not is_local(port):
+        if not rules_ports.is_local(port):
             out[FORWARD[kind]] = "1"
-        if is_local(port) or port.host_ip == ANY[4]:
+        if rules_ports.is_local(port) or port.host_ip == rules_ports.ANY[4]:
             # Else the kernel sends nothing from 127.0.0.1 over it, ip-sysctl.rst route_localnet.
-            link = inner[0].network or host_name(model.name, inner[0].name)
+            link = inner[0].network or host_links.host_name(model.name, inner[0].name)
             out[f"net/ipv4/conf/{link}/route_localnet"] = "1"
         if bridged and inner[0].network:
-            out[PORT + host_name(model.name, inner[0].name)] = "1"
+            out[PORT + host_links.host_name(model.name, inner[0].name)] = "1"
     return out
 
 

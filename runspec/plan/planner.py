@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from runspec.plan import cgroup, live
-from runspec.plan.facts import Facts
-from runspec.plan.host import Host
+from runspec.plan import cgroup, live, view_links
 from runspec.plan.steps import (
     attributes,
     cgroup as groups,
@@ -15,6 +13,7 @@ from runspec.plan.steps import (
     lease,
     lease_live,
     limits,
+    line,
     links,
     links_live,
     names,
@@ -27,8 +26,6 @@ from runspec.plan.steps import (
     traffic,
 )
 from runspec.plan.steps.base import PREPARE, SPAWN, Change, Plan, Step
-from runspec.plan.view_links import FIRST_INDEX
-from runspec.plan.view_nft import Wall
 from runspec.spec import fields
 from runspec.spec.model import IDMapping, Network, Spec
 
@@ -36,10 +33,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from runspec.plan.facts import Facts
+    from runspec.plan.host import Host
     from runspec.plan.steps.seccomp import Filter
+    from runspec.plan.view_nft import Wall
 
-# What of a container goes first, once its processes have ended.
-CLEARED = (limits.ReturnShares, groups.RemoveCgroup, rootfs.RemoveDirectory)
 # Children that wait at once: bounds the descriptors and the processes of one apply.
 WAVE = 48
 # Namespaces that a restart takes over from the former init.
@@ -113,8 +111,9 @@ def make_plan(networks: list[Item], containers: list[Item], host: Host, wall: Wa
                 isinstance(made[0], groups.KillContainer)):
             ends.append(groups.EndInit(target=item.name))
         # Meanwhile the kernel takes the namespaces apart, and the links with them.
-        cleared += [step for step in made if isinstance(step, CLEARED)]
-        steps += [step for step in made if not isinstance(step, CLEARED)]
+        first = (limits.ReturnShares, groups.RemoveCgroup, rootfs.RemoveDirectory)
+        cleared += [step for step in made if isinstance(step, first)]
+        steps += [step for step in made if not isinstance(step, first)]
     published, _ = nft.plan((*networks, *containers), wall, set())
     steps = by_phase([*steps[:count], *published, *ends, *cleared, *steps[count:]])
     renewed: dict[str, bool] = {}       # with a new init -> whether all of it is new
@@ -139,7 +138,17 @@ def make_plan(networks: list[Item], containers: list[Item], host: Host, wall: Wa
         steps += by_turns(batch)
     # Their links are there by now, and those of networks that go still are; who ends can send nothing any more.
     steps += nft.plan((*networks, *containers), wall, {step.target for step in steps})[1]
+    leaving = {item.name for item in networks if item.wanted is None}
+    sharers = [item for item in containers if any(one.line.shared for spec in (item.wanted, item.last)
+                                                  if spec is not None for one in spec.interfaces)]
+    if sharers:
+        moved = {step.target for step in steps if isinstance(step, line.MOVES)}
+        mtus = {name: one.mtu for item in sharers for name, one in item.facts.networks.items()}
+        changed = [(item.wanted, item.last) for item in sharers if item.name in moved]
+        steps += [step for step in line.share(changed, mtus) if step.target not in leaving]
     for item in networks:
+        if item.last is not None and item.last.qos is not None:
+            steps += line.remove(item.last, item.wanted, item.facts.fair)
         if item.wanted is None:
             steps += network.remove(item.name, item.facts, item.last.external)
     changes = tuple(change for item in (*networks, *containers) for change in item.changes)
@@ -181,7 +190,7 @@ def network_steps(item: Item) -> list[Step]:
     """Create, change or leave alone one network."""
     wanted: Network = item.wanted
     if item.last is None or item.facts.status == "absent":
-        return network.create(wanted)
+        return network.create(wanted, item.facts.fair)
     if not item.changes and item.last == wanted:
         return []
     return network.change(wanted, item.last, item.facts, item.changes)
@@ -205,12 +214,26 @@ def container_steps(item: Item, host: Host) -> list[Step]:
 def remains(item: Item) -> list[Step]:
     """What must go before a container is made anew: its processes, its links, its groups."""
     name, spec = item.name, item.last
-    steps: list[Step] = [*lease.back(spec), *links.take(spec), groups.KillContainer(
-        target=name, groups=item.groups, lent=lease.lent(spec)), *links.remove(spec), *traffic.remove(spec)]
+    steps = ended(item)
     steps += [*returned(item), groups.RemoveCgroup(target=name, groups=item.groups), *intel_rdt.leave(spec),
               *hooks.stopped(spec, bundle(item))]
     # All before anything new is prepared under the same names.
     return [step.replace(early=True) for step in steps]
+
+
+def ended(item: Item) -> list[Step]:
+    """Its processes end; its links go, and those that are lent go home."""
+    spec = item.last
+    if not has_links(spec):
+        return [groups.KillContainer(target=item.name, groups=item.groups)]
+    return [*lease.back(spec), *links.take(spec),
+            groups.KillContainer(target=item.name, groups=item.groups, lent=lease.lent(spec)),
+            *links.remove(spec), *traffic.remove(spec)]
+
+
+def has_links(spec: Spec) -> bool:
+    """Whether it has links beside lo: for one without, the modules that know them are not even loaded."""
+    return bool(spec.interfaces or spec.linux.net_devices)
 
 
 def returned(item: Item) -> list[Step]:
@@ -224,9 +247,7 @@ def returned(item: Item) -> list[Step]:
 def remove_container(item: Item) -> list[Step]:
     """Plans towards nothing."""
     spec = item.last
-    steps: list[Step] = [*lease.back(spec), *links.take(spec),
-                         groups.KillContainer(target=item.name, groups=item.groups, lent=lease.lent(spec)),
-                         *links.remove(spec), *traffic.remove(spec)]
+    steps = ended(item)
     steps += [*returned(item), groups.RemoveCgroup(target=item.name, groups=item.groups)]
     overlay = spec.root.overlay
     if overlay is not None and overlay.upper and item.data:
@@ -252,7 +273,8 @@ def create(item: Item, host: Host) -> list[Step]:
     steps.append(groups.make_step(name, host, path))
     steps += group_writes(item, host, {}, fresh=True)
     awaited = [*links.create_links(spec, item.facts.networks), *traffic.create_outside(spec),
-               *lease.lend(spec, item.facts.nics), *intel_rdt.join(spec)]
+               *lease.lend(spec, item.facts.nics)] if has_links(spec) else []
+    awaited += intel_rdt.join(spec)
     if item.bundle:
         steps.append(gate.MakeGate(target=name))
     steps += id_maps(spec)
@@ -264,10 +286,13 @@ def create(item: Item, host: Host) -> list[Step]:
     steps += [*rootfs.ready(spec, item.image), *names.ready(name, item.names)]
     steps += children
     steps += links.configure(spec)
-    steps += host_access.create(spec, FIRST_INDEX)
+    if has_links(spec):
+        steps += host_access.create(spec, view_links.FIRST_INDEX)
     steps += rootfs.plan(spec, host, item.image, kinds(item.facts), bundle(item), item.names)
     steps += process.plan(spec, item.facts, bundle(item), item.seccomp, bool(item.bundle))
-    steps += [*hooks.create(spec, bundle(item)), *terminal.send(spec, item.console), *traffic.create_inside(spec)]
+    steps += [*hooks.create(spec, bundle(item)), *terminal.send(spec, item.console)]
+    if has_links(spec):
+        steps += traffic.create_inside(spec)
     if item.bundle:
         steps.append(gate.HoldInit(target=name))
         if item.pid_file:

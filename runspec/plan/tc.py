@@ -154,13 +154,27 @@ def delete_class(index: int, number: int) -> bytes:
 
 
 def put_queue(index: int, parent: int, number: int, kind: str, limit: int | None = None) -> bytes:
-    """A simple queue: fq_codel, pfifo, bfifo.
+    """A simple queue: pfifo, bfifo.
 
     Args:
         limit: of pfifo in packets, of bfifo in bytes.
     """
     options = b"" if limit is None else attribute(abi.TCA_OPTIONS, _U32.pack(limit))
     return _tc(abi.RTM_NEWQDISC, _PUT, index, number, parent, 0, _kind(kind) + options)
+
+
+def put_flows(index: int, parent: int, number: int, limit: int, target: int) -> bytes:
+    """A queue in which flows take turns, and those that let packets wait too long lose some.
+
+    Args:
+        limit: packets.
+        target: microseconds that packets may wait; over so long as tc-fq_codel(8) proposes, and that longer.
+    """
+    values = ((abi.TCA_FQ_CODEL_TARGET, target), (abi.TCA_FQ_CODEL_LIMIT, limit),
+              (abi.TCA_FQ_CODEL_INTERVAL, 95_000 + target))
+    options = b"".join(attribute(word, _U32.pack(value)) for word, value in values)
+    return _tc(abi.RTM_NEWQDISC, _PUT, index, number, parent, 0,
+               _kind("fq_codel") + attribute(abi.TCA_OPTIONS, options))
 
 
 def delete_root(index: int) -> bytes:

@@ -182,6 +182,21 @@ def mark(dscp: int | None = None, priority: int | None = None, group: int | None
     return out.code()
 
 
+def place(major: int) -> bytes:
+    """A program that tells a packet's class by its tc_index, 0 of one without: a filter's that does not act directly.
+
+    Args:
+        major: of the classes' handles.
+    """
+    out = Assembler()
+    out.load(WORD, R0, R1, abi.SKB_TC_INDEX)
+    out.branch(abi.BPF_JEQ, R0, 0, "end")
+    out.alu(abi.BPF_OR, R0, major << 16)
+    out.label("end")
+    out.add(abi.BPF_JMP | abi.BPF_EXIT)
+    return out.code()
+
+
 def _rewrite(out: Assembler, keep: int, bits: int) -> None:
     """R8 = the first word of the IP header, R9 = what it becomes, in the network's order; at the end if equal."""
     out.read(HALF, R8, ETHERNET, "end")

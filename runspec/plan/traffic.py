@@ -3,7 +3,8 @@
 A limit on what leaves a link is a tree of token buckets at its root, with one class: HTB, since that lets a packet of
 many segments pass on credit, however small its bucket has become while it waited. What arrives passes a filter that
 sends it through a link of type ifb with such a tree, which gives it back behind the filter. Marks are a program asked
-before. A veth is held at its host's end, out of the container's reach, where all is the other way round: what leaves
+before. Where a network has one line for all, its ports send what they hold through the ifbs of that, see line.py. A
+veth is held at its host's end, out of the container's reach, where all is the other way round: what leaves
 the container arrives there. Every other kind has but its end inside.
 """
 
@@ -11,29 +12,35 @@ from __future__ import annotations
 
 from errno import EEXIST, ENODEV, ENOENT
 
-from runspec.plan import bpf, rtnetlink, tc, tc_bpf
-from runspec.plan.steps.host_links import digest, host_name
-from runspec.plan.values import ABSENT
-from runspec.plan.view_kinds import mtu_of
-from runspec.plan.view_links import SHAPERS
-from runspec.plan.view_nic import as_lent
+from runspec.plan import rtnetlink, tc, tc_bpf
+from runspec.plan.steps import host_links
+from runspec.spec import rules_traffic
 from runspec.spec.frozen import Frozen
-from runspec.spec.model import Interface, Qos, Spec, Traffic
-from runspec.spec.rules_traffic import HEADER
+from runspec.spec.model import Interface, Line, Qos, Traffic
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    pass
 
 WAYS = ("egress", "ingress")
+ALONE = Line()
+# What leaves the container leaves its own end of a link, and arrives at the other.
+STRAIGHT = {"egress": "leaves", "ingress": "arrives"}
+TURNED = {"egress": "arrives", "ingress": "leaves"}
 LEAVES = ("rate", "ceil", "burst", "queue", "priority", "dscp")
 MAJOR = 0x7273                  # of our trees, told by it from what the kernel gives links by itself
 ROOT, ONLY = tc.handle(MAJOR), tc.handle(MAJOR, 1)
-QUEUE, PARTS = tc.handle(MAJOR + 1), tc.handle(MAJOR + 2)     # of what waits: packets as they are, or taken apart
+LINE, REST = tc.handle(MAJOR, 0xFFFF), tc.handle(MAJOR, 0xFFFE)     # of a network's tree, see line.py
+# Of what waits: packets as they are, taken apart, and flow by flow.
+QUEUE, PARTS, FLOWS = (tc.handle(MAJOR + number) for number in (1, 2, 3))
 MARKS, REDIRECT = 1, 2          # the order of our filters at a hook
+# What leaves has a further one: of one discipline the kernel tells all of an order as if they were at either hook.
+AWAY = {tc.INGRESS_HOOK: REDIRECT, tc.EGRESS_HOOK: REDIRECT + 1}
 
-# What a class may send in its turn, in bytes: without others to take turns with, any number that is no cause to warn.
-QUANTUM = 1514
+# What a class may send in its turn, in bytes: without others to take turns with, any number that is no cause to warn;
+# with others so many milliseconds of what is guaranteed to it, a whole packet at least.
+QUANTUM, QUANTUM_MS, QUANTUM_MAX, SEGMENTS = 1514, 5, 200_000, 65_550
+LAST_PRIO = 7       # of a class, where 0 is served first and a packet's 7 is the highest
 # Below this many bytes/s packets of many segments are taken apart: by a bucket of one packet that is always full.
 APART, ENDLESS = 500_000_000 // 8, 125_000_000_000
 # How long a full bucket and a full queue take, in milliseconds; and the fewest packets they hold.
@@ -42,37 +49,86 @@ QUEUE_MS, QUEUE_PACKETS = 50, 10
 
 
 class Bucket(Frozen):
-    """What holds a direction: bytes/s, bytes of its bucket, that may wait, and of the largest packet."""
+    """What holds a direction.
+
+    Args:
+        rate, burst: bytes/s that are guaranteed, and bytes of their bucket.
+        ceil, ceil_burst: the same of what is allowed.
+        limit: bytes that may wait; frame: of the largest packet.
+        prio: its turn, where others are there.
+        fair: whether flows take turns.
+        whole: bytes/s of the line that it is a part of by no right of its own.
+    """
 
     rate: int
     burst: int
     limit: int
     frame: int
+    ceil: int
+    ceil_burst: int
+    prio: int = 0
+    fair: bool = False
+    whole: int = 0
 
     @property
     def apart(self) -> bool:
         """Whether packets of many segments are taken apart before they wait: at this rate one would hold up others."""
-        return self.rate < APART
+        return (self.whole or self.rate) < APART
+
+    @property
+    def packets(self) -> int:
+        """How many may wait where flows take turns: most wait less, and who sends too much loses its own."""
+        return max(4 * self.limit // self.frame, 64)
+
+    @property
+    def patience(self) -> int:
+        """Microseconds that a packet may wait there, one and a half of the largest at least."""
+        return max(5_000, self.frame * 1_500_000 // (self.whole or self.rate))
+
+    @property
+    def queue(self) -> int:
+        """What limits the queue below the class, in that one's own unit."""
+        return self.packets if self.fair and not self.apart else self.limit
+
+    @property
+    def quantum(self) -> int:
+        """Bytes that it may send in its turn beside others."""
+        return min(max(self.rate * QUANTUM_MS // 1000, self.frame if self.apart else SEGMENTS), QUANTUM_MAX)
 
 
-def bucket(one: Traffic | None, mtu: int | None) -> Bucket | None:
+def depth(rate: int, frame: int) -> int:
+    """Bytes of a bucket of which the file says nothing."""
+    return max(rate * BUCKET_MS // 1000, BUCKET_PACKETS * frame)
+
+
+def bucket(one: Traffic | None, mtu: int | None, line: Line = ALONE, word: str = "") -> Bucket | None:
     """The bucket that holds a direction to its limit, None without one.
 
     What is guaranteed below `ceil` needs no act where nobody shares the link.
+
+    Args:
+        line, word: of the interface, and which way this is.
     """
     if one is None or one.rate is None:
         return None
-    rate, frame = (one.ceil or one.rate) // 8, (mtu or 1500) + HEADER
-    burst = one.burst or max(rate * BUCKET_MS // 1000, BUCKET_PACKETS * frame)
-    return Bucket(rate=rate, burst=burst, frame=frame,
-                  limit=burst + max(rate * QUEUE_MS // 1000, QUEUE_PACKETS * frame))
+    most, frame, shared = (one.ceil or one.rate) // 8, (mtu or 1500) + rules_traffic.HEADER, word in line.shared
+    rate = one.rate // 8 if shared else most
+    burst = one.burst or depth(most, frame)
+    return Bucket(rate=rate, burst=one.burst or depth(rate, frame), frame=frame, ceil=most, ceil_burst=burst,
+                  limit=burst + max(most * QUEUE_MS // 1000, QUEUE_PACKETS * frame), fair=line.fair,
+                  prio=LAST_PRIO - (one.priority or 0) if shared else 0)
 
 
-def program(one: Traffic | None) -> bytes | None:
-    """The program that marks a direction's packets, None where nothing is asked."""
-    if one is None or (one.dscp is None and one.priority is None):
+def program(one: Traffic | None, number: int | None = None) -> bytes | None:
+    """The program that marks a direction's packets, None where nothing is asked.
+
+    Args:
+        number: of a port on a shared line, 0 of one that has no place of its own in it.
+    """
+    dscp, priority = (one.dscp, one.priority) if one is not None else (None, None)
+    if dscp is None and priority is None and number is None:
         return None
-    return tc_bpf.mark(dscp=one.dscp, priority=one.priority)
+    return tc_bpf.mark(dscp=dscp, priority=priority, group=number)
 
 
 def outside(one: Interface) -> bool:
@@ -82,7 +138,12 @@ def outside(one: Interface) -> bool:
 
 def shaper(owner: str, interface: str) -> str:
     """The name of the ifb on the host through which goes what leaves a container."""
-    return f"ri{digest(f'{owner}.{interface}'):013x}"
+    return f"ri{host_links.digest(f'{owner}.{interface}'):013x}"
+
+
+def line_link(network: str, word: str) -> str:
+    """The name of the ifb through which one way of a network's line goes, see line.py."""
+    return f"rl{host_links.digest(f'{network}.{word}'):013x}"
 
 
 def way(qos: Qos | None, word: str) -> Traffic | None:
@@ -96,6 +157,13 @@ if TYPE_CHECKING:
     Act = tuple[bytes, bytes | None, int]
 
 
+class Place(Frozen):
+    """Where a port's packets go on a shared line: through which ifb, and the port's number."""
+
+    link: int
+    number: int
+
+
 class Shaper(Frozen):
     """The ifb through which goes what arrives at a link."""
 
@@ -105,35 +173,63 @@ class Shaper(Frozen):
 
 
 def acts(index: int, leaves: Traffic | None, arrives: Traffic | None, mtu: int | None, parts: dict[str, str],
-         ifb: Shaper) -> list[Act]:
+         ifb: Shaper, line: Line = ALONE, places: dict[str, Place] | None = None) -> list[Act]:
     """What brings a link to its limits and marks.
 
     Args:
         leaves, arrives: what is asked of either direction of this end.
         parts: "leaves", "arrives" -> what of it: "rate", "mark", "both" as they differ; "new": on a link that has
             nothing yet; "anew": whatever is there.
+        line: of the interface.
+        places: "leaves", "arrives" -> where a direction goes that shares its network's line.
     """
     out: list[Act] = []
-    hooks = any(program(one) is not None for one in (leaves, arrives)) or bucket(arrives, mtu) is not None
+    places = places or {}
+    hooks = any(program(one) is not None for one in (leaves, arrives)) or bool(places) or (
+        bucket(arrives, mtu) is not None)
     anew = "anew" in parts.values()
     if anew or (hooks and "new" in parts.values()):
         out.append((tc.put_clsact(index), None, 0))
-    if "leaves" in parts:
-        out += _mark(index, tc.EGRESS_HOOK, leaves, parts["leaves"])
-        out += _leaving(index, bucket(leaves, mtu), parts["leaves"])
-    if "arrives" in parts:
-        out += _mark(index, tc.INGRESS_HOOK, arrives, parts["arrives"])
-        out += _arriving(index, bucket(arrives, mtu), parts["arrives"], ifb)
+    for end, hook, one in (("leaves", tc.EGRESS_HOOK, leaves), ("arrives", tc.INGRESS_HOOK, arrives)):
+        if end not in parts:
+            continue
+        part, place = parts[end], places.get(end)
+        out += _mark(index, hook, one, part, place)
+        # Of a way that is shared, it is what the container's own file calls it that counts.
+        word = next((word for word in line.shared if TURNED[word] == end), "") if place is not None else ""
+        held = bucket(one, mtu, line, word)
+        if end == "leaves":
+            out += _leaving(index, held if place is None else None, part)
+        else:
+            out += _arriving(index, held if place is None else None, part, ifb)
+        if part == "anew":
+            out.append((tc.delete_filters(index, hook, AWAY[hook]), None, ENOENT))
+        if place is not None:
+            out += _placed(index, hook, held, part, place)
+        elif end == "arrives" and held is not None and part in ("new", "anew"):
+            out.append((tc.put_redirect(index, hook, AWAY[hook], ifb.index), None, 0))
     if anew and not hooks:
         out.append((tc.delete_clsact(index), None, ENOENT))
     return out
 
 
-def _mark(index: int, hook: int, one: Traffic | None, part: str) -> list[Act]:
-    code = program(one)
+def _mark(index: int, hook: int, one: Traffic | None, part: str, place: Place | None) -> list[Act]:
+    code = program(one, None if place is None else place.number * (one is not None and one.rate is not None))
     out: list[Act] = [(tc.delete_filters(index, hook, MARKS), None, ENOENT)] * (part == "anew")
     if code is not None and part != "rate":
         out.append((tc.put_bpf(index, hook, MARKS, "runspec:mark"), code, 0))
+    return out
+
+
+def _placed(index: int, hook: int, held: Bucket | None, part: str, place: Place) -> list[Act]:
+    """A port's class in its network's tree, and the way there."""
+    out: list[Act] = []
+    if held is not None and part != "mark":
+        out += [(message, None, 0) for message in put(place.link, LINE, tc.handle(MAJOR, place.number), held)]
+    elif part == "anew":
+        out.append((tc.delete_class(place.link, tc.handle(MAJOR, place.number)), None, ENOENT))
+    if part in ("new", "anew"):
+        out.append((tc.put_redirect(index, hook, AWAY[hook], place.link), None, 0))
     return out
 
 
@@ -144,15 +240,30 @@ def _put(index: int, held: Bucket, part: str) -> list[Act]:
         out.append((tc.delete_root(index), None, ENOENT))
     if part in ("new", "anew"):
         out.append((tc.put_htb(index, ROOT, 1), None, 0))
-    return [*out, (tc.put_class(index, ROOT, ONLY, held.rate, held.rate, held.burst, held.burst, quantum=QUANTUM),
-                   None, 0), (_queue(index, ONLY, held), None, 0)]
+    return [*out, *((message, None, 0) for message in put(index, ROOT, ONLY, held))]
 
 
-def _queue(index: int, parent: int, held: Bucket) -> bytes:
-    """Where packets wait."""
+def queues(number: int) -> tuple[int, int, int]:
+    """The handles of what waits in a class, as QUEUE, PARTS, FLOWS: no two of one link are the same."""
+    if number == ONLY:
+        return QUEUE, PARTS, FLOWS
+    minor = 0 if number == REST else number & 0x3FF
+    return tc.handle(0x7400 + minor), tc.handle(0x7800 + minor), tc.handle(0x7C00 + minor)
+
+
+def put(index: int, parent: int, number: int, held: Bucket) -> list[bytes]:
+    """A class, and where its packets wait."""
+    queue, parts, flows = queues(number)
+    out = [tc.put_class(index, parent, number, held.rate, held.ceil, held.burst, held.ceil_burst, held.prio,
+                        QUANTUM if parent == ROOT else held.quantum)]
     if held.apart:
-        return tc.put_tbf(index, parent, PARTS, ENDLESS, held.frame, held.limit)
-    return tc.put_queue(index, parent, QUEUE, "bfifo", held.limit)
+        out.append(tc.put_tbf(index, number, parts, ENDLESS, held.frame, held.limit))
+        number = parts | 1
+    if held.fair:
+        out.append(tc.put_flows(index, number, flows, held.packets, held.patience))
+    elif not held.apart:
+        out.append(tc.put_queue(index, number, queue, "bfifo", held.limit))
+    return out
 
 
 def _leaving(index: int, held: Bucket | None, part: str) -> list[Act]:
@@ -170,158 +281,6 @@ def _arriving(index: int, held: Bucket | None, part: str, ifb: Shaper) -> list[A
         out += [(tc.create_ifb(ifb.name, ifb.index), None, EEXIST)] * fresh
         out += _put(ifb.index, held, part)
         out += [(rtnetlink.set_link(ifb.index, up=True, alias=ifb.alias), None, 0)] * fresh
-    if part == "anew":
-        out.append((tc.delete_filters(index, tc.INGRESS_HOOK, REDIRECT), None, ENOENT))
-    if held is not None and part in ("new", "anew"):
-        out.append((tc.put_redirect(index, tc.INGRESS_HOOK, REDIRECT, ifb.index), None, 0))
     if held is None and part == "anew" and ifb.index:
         out.append((rtnetlink.delete_link(ifb.index), None, ENODEV))
     return out
-
-
-# What is seen.
-
-def mtu_asked(one: Interface, facts: Any) -> int | None:
-    """Of a link, as its file asks for it, or as what carries it has it."""
-    return as_lent(one, facts).mtu if one.type == "physical" else mtu_of(one, facts)
-
-
-def expect_traffic(spec: Spec, facts: Any, view: dict[str, Any]) -> None:
-    """The limits and marks of a container's interfaces as path -> value."""
-    for i, one in enumerate(spec.interfaces):
-        for word in WAYS:
-            traffic = way(one.qos, word)
-            if traffic is not None:
-                view.update(_asked(traffic, mtu_asked(one, facts), f"interfaces[{i}].qos.{word}"))
-
-
-def _asked(one: Traffic, mtu: int | None, at: str) -> dict[str, Any]:
-    out: dict[str, Any] = {}
-    held = bucket(one, mtu)
-    if held is not None:
-        # The kernel counts bytes; what is guaranteed shows nowhere beside what is allowed.
-        out[f"{at}.rate"] = one.rate if one.ceil is not None else held.rate * 8
-        if one.ceil is not None:
-            out[f"{at}.ceil"] = held.rate * 8
-        out[f"{at}.burst"], out[f"{at}.queue"] = held.burst, held.limit
-    if one.priority is not None:
-        out[f"{at}.priority"] = one.priority
-    if one.dscp is not None:
-        out[f"{at}.dscp"] = one.dscp
-    return out
-
-
-class Sight:
-    """What the kernel shows of one link's traffic.
-
-    Args:
-        index: the link's.
-        number: the ifb's, 0 where there is none.
-        rows: queueing disciplines and filters, of other links as well.
-        ready: whether that ifb is up.
-    """
-
-    __slots__ = ("index", "number", "ready", "rows")
-
-    def __init__(self, index: int, number: int, rows: list[Any], ready: bool) -> None:
-        self.index, self.number, self.rows, self.ready = index, number, rows, ready
-
-    def bucket(self, leaves: bool) -> tuple[int, int, int] | None:
-        """(bytes/s, ticks, bytes) of the bucket that holds a direction, None where none does."""
-        index = self.index
-        if not leaves:
-            sent = [one.to for one in self.rows if one.index == index and type(one).__name__ == "Filter" and one.to
-                    and one.parent == tc.INGRESS_HOOK and one.order == REDIRECT]
-            if not self.ready or sent != [self.number]:
-                return None
-            index = self.number
-        mine = {(type(one).__name__, one.handle): one for one in self.rows if one.index == index
-                and type(one).__name__ in ("Qdisc", "Class")}
-        root, only = mine.get(("Qdisc", ROOT)), mine.get(("Class", ONLY))
-        kind, number = ("tbf", PARTS) if only is not None and only.ceil < APART else ("bfifo", QUEUE)
-        queue = mine.get(("Qdisc", number))
-        if root is None or only is None or root.kind != "htb" or root.parent != tc.ROOT:
-            return None
-        limit = queue.limit if queue is not None and queue.kind == kind and queue.parent == ONLY else 0
-        return only.ceil, only.cbuffer, limit
-
-    def tag(self, leaves: bool) -> str:
-        """The tag of the program that marks a direction, "" where there is none."""
-        hook = tc.EGRESS_HOOK if leaves else tc.INGRESS_HOOK
-        found = [one.tag for one in self.rows if one.index == self.index and type(one).__name__ == "Filter"
-                 and one.parent == hook and one.order == MARKS and one.tag]
-        return found[0] if len(found) == 1 else ""
-
-
-def _seen(sight: Sight, leaves: bool, asked: list[Traffic], mtu: int | None, at: str) -> dict[str, Any]:
-    """As _asked, of the kernel.
-
-    Args:
-        asked: what the file wants and what was applied last, where they say something.
-    """
-    out: dict[str, Any] = {}
-    wanted = [one for one in asked if one.rate is not None]
-    if wanted:
-        out.update(_held(wanted, sight.bucket(leaves), mtu, at))
-    marks = [one for one in asked if program(one) is not None]
-    if marks:
-        tag = sight.tag(leaves)
-        match = next((one for one in marks if tag and tag in bpf.tags(program(one) or b"")), None)
-        for word in ("priority", "dscp"):
-            if any(getattr(one, word) is not None for one in marks):
-                found = getattr(match, word) if match is not None else None
-                out[f"{at}.{word}"] = ABSENT if found is None else found
-    return out
-
-
-def _held(wanted: list[Traffic], held: tuple[int, int, int] | None, mtu: int | None, at: str) -> dict[str, Any]:
-    """As _asked of a bucket, of the one that is there."""
-    top = f"{at}.ceil" if any(one.ceil is not None for one in wanted) else f"{at}.rate"
-    if held is None:
-        return {f"{at}.rate": ABSENT, top: ABSENT,
-                **{f"{at}.burst": ABSENT for one in wanted if one.burst is not None}}
-    rate, buffer, limit = held
-    burst, asked = round(buffer * tc.TICK * rate / 1_000_000_000), bucket(wanted[0], mtu)
-    assert asked is not None
-    for one in wanted:
-        # What would be there at this rate. A tick is many bytes where the line is fast.
-        kept = bucket(one.replace(rate=rate * 8, ceil=None), mtu)
-        if kept is not None and abs(tc.ticks(rate, kept.burst) - buffer) <= 1:
-            # What follows from the rate is no difference of its own.
-            burst = kept.burst if one.burst is not None else asked.burst
-            if limit == kept.limit:
-                limit = asked.limit
-            break
-    return {top: rate * 8, f"{at}.burst": burst, f"{at}.queue": limit or ABSENT}
-
-
-def see_traffic(spec: Spec, last: Spec | None, facts: Any, view: dict[str, Any]) -> None:
-    """The same as path -> value, as the kernel shows it."""
-    former = {one.name: one for one in last.interfaces} if last is not None else {}
-    here = {link.name: link for link in facts.links}
-    for i, one in enumerate(spec.interfaces):
-        was, link = former.get(one.name), here.get(one.name)
-        if link is None or (one.qos is None and (was is None or was.qos is None)):
-            continue
-        sight = look(spec.name, one, link.index, facts)
-        if sight is None:
-            continue
-        for word in WAYS:
-            asked = [traffic for each in (one, was) if each is not None
-                     and (traffic := way(each.qos, word)) is not None]
-            if asked:
-                view.update(_seen(sight, (word == "egress") != outside(one), asked,
-                                  mtu_asked(one, facts), f"interfaces[{i}].qos.{word}"))
-
-
-def look(owner: str, one: Interface, index: int, facts: Any) -> Sight | None:
-    """What was read about the end at which an interface is held, None where it is not there."""
-    if outside(one):
-        end, ifb = facts.outside.get(host_name(owner, one.name)), facts.outside.get(shaper(owner, one.name))
-        if end is None:
-            return None
-        return Sight(end.index, ifb.index if ifb is not None else 0, facts.host_traffic,
-                     ifb is not None and ifb.up and ifb.kind == "ifb")
-    number = SHAPERS + index
-    return Sight(index, number, facts.traffic, any(link.index == number and link.up for link in facts.links))
-

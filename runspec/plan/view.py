@@ -7,7 +7,7 @@ A path that only `expect_` names cannot be told by the kernel; there the Record'
 
 from __future__ import annotations
 
-from runspec.plan import cgroup
+from runspec.plan import cgroup, view_traffic
 from runspec.plan.facts import Facts
 from runspec.plan.host import Host
 from runspec.plan.steps.hooks import KINDS, adds, listed
@@ -15,7 +15,6 @@ from runspec.plan.steps.intel_rdt import expect_class, see_class
 from runspec.plan.steps.namespaces import is_new
 from runspec.plan.steps.process import mask
 from runspec.plan.steps.rootfs import base_dir, layer_dir
-from runspec.plan.traffic import expect_traffic, see_traffic
 from runspec.plan.values import ABSENT, UNKNOWN
 from runspec.plan.view_attributes import RECORDED as ATTRIBUTES, expect_attributes, see_attributes
 from runspec.plan.view_links import interface_view, links_seen, see_devices
@@ -53,7 +52,8 @@ def expected(spec: Spec, host: Host, facts: Facts) -> View:
     view.update(cgroup.expected(spec.linux.resources, host))
     interface_view(spec, facts, view)
     expect_ports(spec, view)
-    expect_traffic(spec, facts, view)
+    if limited(spec):
+        view_traffic.expect_traffic(spec, facts, view)
     return view
 
 
@@ -75,7 +75,8 @@ def seen(spec: Spec, last: Spec | None, host: Host, facts: Facts, before: View) 
     see_seccomp(spec, facts, told, before)
     told.update(cgroup.seen(spec.linux.resources, last.linux.resources if last else None, host, facts))
     links_seen(spec, last, facts, told)
-    see_traffic(spec, last, facts, told)
+    if limited(spec) or (last is not None and limited(last)):
+        view_traffic.see_traffic(spec, last, facts, told)
     see_devices(spec, last, facts, told)
     see_ports(spec, last, facts.wall, told)
     if adds(spec):
@@ -83,6 +84,11 @@ def seen(spec: Spec, last: Spec | None, host: Host, facts: Facts, before: View) 
             if told.get(path):
                 told[path] = ()
     return told
+
+
+def limited(spec: Spec) -> bool:
+    """Whether the traffic of any interface is held or marked."""
+    return any(one.qos is not None or one.line.shared for one in spec.interfaces)
 
 
 def gone(spec: Spec, last: Spec) -> View:

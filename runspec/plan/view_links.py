@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from runspec import abi
-from runspec.plan import rtnetlink
+from runspec.plan import rtnetlink, view_host, view_kinds
 from runspec.plan.facts import Facts
 from runspec.plan.steps.namespaces import is_new
 from runspec.plan.values import ABSENT
-from runspec.plan.view_host import expect_host, see_host
-from runspec.plan.view_kinds import expect_kind, far_gateways, mtu_of, see_kind, whole
 from runspec.plan.view_nic import expect_nic, nic_inside, nics_inside, see_nic
 from runspec.spec.model import Route, Spec
 
@@ -44,11 +42,11 @@ def interface_view(spec: Spec, facts: Facts, view: dict[str, Any]) -> None:
     for i, one in enumerate(spec.interfaces):
         path = f"interfaces[{i}]"
         view[path], view[f"{path}.type"] = one.name, one.type
-        expect_kind(spec.name, one, facts, path, view)
-        expect_host(one, path, view)
+        view_kinds.expect_kind(spec.name, one, facts, path, view)
+        view_host.expect_host(one, path, view)
         if one.mac is not None:
             view[f"{path}.mac"] = one.mac
-        view[f"{path}.mtu"], view[f"{path}.up"] = mtu_of(one, facts), True
+        view[f"{path}.mtu"], view[f"{path}.up"] = view_kinds.mtu_of(one, facts), True
         if one.type == "physical":
             expect_nic(one, facts, path, view)
         view[f"{path}.addresses"] = tuple(sorted(one.addresses))
@@ -103,8 +101,8 @@ def links_seen(spec: Spec, last: Spec | None, facts: Facts, view: dict[str, Any]
             see_nic(one, link, facts, path, view)
         else:
             view[f"{path}.type"] = link.kind
-            see_kind(spec.name, one, link, facts, path, view)
-            see_host(spec.name, one, link, facts, path, view)
+            view_kinds.see_kind(spec.name, one, link, facts, path, view)
+            view_host.see_host(spec.name, one, link, facts, path, view)
             if one.mac is not None:
                 view[f"{path}.mac"] = link.mac
         view[f"{path}.mtu"], view[f"{path}.up"] = link.mtu, link.up
@@ -112,8 +110,9 @@ def links_seen(spec: Spec, last: Spec | None, facts: Facts, view: dict[str, Any]
         shown = routes_of(facts, link.index)
         asked = [plain(route) for route in one.routes]
         gateways = [r for r in shown if r[0] == "default" and r[1] and not r[2] and r not in asked]
-        far, near = far_gateways(one), onlink_of(facts, link.index)
-        view[f"{path}.gateway"] = tuple(sorted(r[1] for r in gateways if whole(r[1]) not in far or whole(r[1]) in near))
+        far, near = view_kinds.far_gateways(one), onlink_of(facts, link.index)
+        view[f"{path}.gateway"] = tuple(sorted(r[1] for r in gateways if view_kinds.whole(r[1]) not in far
+                                               or view_kinds.whole(r[1]) in near))
         view[f"{path}.routes"] = tuple(sorted(r for r in shown if r not in gateways))
 
 

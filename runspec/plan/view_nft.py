@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from runspec.plan import nft
 from runspec.plan.values import ABSENT
+from runspec.spec import rules_ports
 from runspec.spec.frozen import Frozen
 from runspec.spec.model import Network, Port, Spec
-from runspec.spec.rules_ports import text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def _shown(port: Port, values: list[str]) -> str:
     inner = dict.fromkeys(value.partition(" . ")[0] for value in values)
     numbers = [int(number) for value in values if (number := value.partition(" . ")[2])]
     ports = (port.host if not numbers else str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]}-{numbers[-1]}")
-    return f"{text(port)} to {', '.join(f'[{one}]' if ':' in one else one for one in inner)}:{ports}"
+    return f"{rules_ports.text(port)} to {', '.join(f'[{one}]' if ':' in one else one for one in inner)}:{ports}"
 
 
 def expect_network(network: Network, view: dict[str, Any]) -> None:

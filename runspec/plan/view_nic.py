@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from runspec.plan import view_kinds
 from runspec.plan.facts import Facts
 from runspec.plan.values import ABSENT
-from runspec.plan.view_kinds import dropped, parameter_path
 from runspec.spec.model import Interface, Spec
 
 TYPE_CHECKING = False
@@ -40,5 +40,6 @@ def expect_nic(one: Interface, facts: Facts, path: str, view: dict[str, Any]) ->
 def see_nic(one: Interface, link: Any, facts: Facts, path: str, view: dict[str, Any]) -> None:
     """What the kernel shows of it."""
     view[f"{path}.type"], view[f"{path}.parent"], view[f"{path}.mac"] = one.type, one.parent, link.mac
-    for key in (*dict(one.sysctl), *dropped(one, facts.former.get(one.name))):
-        view[f"{path}.sysctl.{key}"] = " ".join(facts.sysctl.get(parameter_path(one, key), "").split()) or ABSENT
+    for key in (*dict(one.sysctl), *view_kinds.dropped(one, facts.former.get(one.name))):
+        value = facts.sysctl.get(view_kinds.parameter_path(one, key), "")
+        view[f"{path}.sysctl.{key}"] = " ".join(value.split()) or ABSENT

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from runspec.plan.facts import Facts
-from runspec.plan.steps.seccomp import shown
+from runspec.plan.steps import seccomp
 from runspec.plan.values import ABSENT
 from runspec.spec.model import Seccomp, Spec
 
@@ -24,7 +24,7 @@ def expect_seccomp(spec: Spec, view: dict[str, Any]) -> None:
         return
     rows = (("defaultAction", one.default_action), ("defaultErrnoRet", one.default_errno_ret),
             ("architectures", one.architectures), ("flags", one.flags), ("listenerPath", one.listener_path),
-            ("listenerMetadata", one.listener_metadata), ("syscalls", tuple(map(shown, one.syscalls))))
+            ("listenerMetadata", one.listener_metadata), ("syscalls", tuple(map(seccomp.shown, one.syscalls))))
     view.update((f"{AT}.{name}", value) for name, value in rows if value not in (None, ()))
 
 

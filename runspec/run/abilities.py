@@ -5,12 +5,9 @@ from __future__ import annotations
 from runspec import abi
 from runspec.errors import HostError
 from runspec.kernel import netlink
-from runspec.plan import cgroup, needs, rtnetlink
-from runspec.plan.steps import landlock, seccomp
-from runspec.plan.steps.host_links import parent_index
+from runspec.plan import cgroup, needs, rtnetlink, view_kinds
+from runspec.plan.steps import host_links, landlock, seccomp, tagged
 from runspec.plan.steps.intel_rdt import ROOT as RESCTRL
-from runspec.plan.steps.tagged import emulated
-from runspec.plan.view_kinds import default_path
 from runspec.run import abilities_resources
 from runspec.run.probes import APPARMOR, SELINUX
 from runspec.spec import units
@@ -69,13 +66,13 @@ def parents(kernel: Kernel, spec: Spec, made: frozenset[str] = frozenset()) -> l
     for i, one in enumerate(spec.interfaces):
         at = f"interfaces[{i}]"
         out += [(f"{at}.sysctl.{key}", "this kernel has no such parameter",
-                 f"there is no /proc/sys/{default_path(key)}, ip-sysctl.rst", "remove it, or correct it")
-                for key, _ in one.sysctl if not kernel.exists(f"/proc/sys/{default_path(key)}")]
+                 f"there is no /proc/sys/{view_kinds.default_path(key)}, ip-sysctl.rst", "remove it, or correct it")
+                for key, _ in one.sysctl if not kernel.exists(f"/proc/sys/{view_kinds.default_path(key)}")]
         if one.parent is None or one.parent in made or one.type not in ON_PARENT:
             continue
         links = links or [link for data in kernel.dump(rtnetlink.dump_links()) for link in netlink.parse_links(data)]
         try:
-            index = parent_index(kernel, one.parent)
+            index = host_links.parent_index(kernel, one.parent)
         except HostError:
             out.append((f"{at}.parent", f"there is no link {one.parent} on this host",
                         f"a {one.type} is made on one, ip-link(8)", "`ip link` lists those that are there"))
@@ -93,7 +90,7 @@ def parents(kernel: Kernel, spec: Spec, made: frozenset[str] = frozenset()) -> l
         elif one.mtu is not None and one.mtu > link.mtu:
             out.append((f"{at}.mtu", f"{one.mtu} is more than the {link.mtu} of {link.name}",
                         "a link sends through its parent, ip-link(8)", f"write {link.mtu} or less"))
-        elif emulated(one) and kernel.drops_tags(link.name) and not dict(
+        elif tagged.emulated(one) and kernel.drops_tags(link.name) and not dict(
                 kernel.rows("flags", rtnetlink.dump_links()))[link.index] & abi.IFF_PROMISC:
             out.append((f"{at}.fallback", f"{link.name} drops frames of VLANs that no driver asks it for",
                         "its feature rx-vlan-filter is on, ethtool(8)",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from runspec.plan.cgroup.knob import cpu_list
-from runspec.plan.steps.limits import budget_of, giver, own_parents
+from runspec.plan.cgroup import knob
+from runspec.plan.steps import limits
 from runspec.spec.frozen import key
 
 TYPE_CHECKING = False
@@ -168,9 +168,9 @@ def _realtime(kernel: Kernel, host: Host, spec: Spec, where: str) -> list[Refusa
         return [("process.scheduler.policy", f"{scheduler_.policy} needs a real-time budget here",
                  "this kernel gives new groups none, sched-rt-group.rst",
                  "write linux.resources.cpu.realtimeRuntime, 100ms say")]
-    above = giver(f"{mount}{where}")
+    above = limits.giver(f"{mount}{where}")
     # A group that is not there yet will have no budget.
-    has = budget_of(kernel, above) or [0, RT_PERIOD]
+    has = limits.budget_of(kernel, above) or [0, RT_PERIOD]
     runtime, period = cpu.realtime_runtime or 0, cpu.realtime_period or RT_PERIOD
     if has[0] < 0 or runtime * has[1] <= has[0] * period:
         return []
@@ -181,22 +181,22 @@ def _realtime(kernel: Kernel, host: Host, spec: Spec, where: str) -> list[Refusa
 
 def _partition(kernel: Kernel, host: Host, resources: Resources, where: str) -> list[Refusal]:
     at, kind, cpus = f"{CPU}.partition", resources.cpu.partition or "", resources.cpu.cpus or ""
-    if cpu_list(f"{cpus},{host.cpus}") != cpu_list(host.cpus):
+    if knob.cpu_list(f"{cpus},{host.cpus}") != knob.cpu_list(host.cpus):
         return [(f"{CPU}.cpus", f"this machine does not have all of the cores {cpus}", f"it has {host.cpus}, cpuset(7)",
                  "name cores that it has")]
-    if cpu_list(cpus) == cpu_list(host.cpus):
+    if knob.cpu_list(cpus) == knob.cpu_list(host.cpus):
         return [(at, f"{kind} would take every core", f"the host must keep one of {host.cpus}, cgroup-v2.rst",
                  "write fewer cpus")]
     directory = f"{host.unified}{where}"
-    above = giver(directory)
+    above = limits.giver(directory)
     if above == host.unified:
-        if own_parents(directory) and not _hands_down(kernel, host):
+        if limits.own_parents(directory) and not _hands_down(kernel, host):
             return [(at, "this kernel takes cores only for groups at the top",
                      "it has no cpuset.cpus.exclusive, which came with Linux 6.7, cgroup-v2.rst",
                      f"write linux.cgroupsPath: /{where.rpartition('/')[2]}")]
         return []
     had = (kernel.try_read(f"{above}/cpuset.cpus.exclusive") or b"").decode().strip()
-    if cpu_list(f"{had},{cpus}") == cpu_list(had):
+    if knob.cpu_list(f"{had},{cpus}") == knob.cpu_list(had):
         return []
     return [(at, f"the group above holds no exclusive cores {cpus}",
              f"{above} is not runspec's to change, cgroup-v2.rst cpuset.cpus.exclusive",

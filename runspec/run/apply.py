@@ -12,8 +12,7 @@ from runspec.plan.planner import Item, make_plan, remnants, start as make_start
 from runspec.plan.steps.base import Change, Plan
 from runspec.plan.steps.cgroup import groups
 from runspec.plan.values import ABSENT
-from runspec.run import abilities, abilities_resources, admission, bridges, claims, conflicts, firewall, pool
-from runspec.run.engine import Run, perform
+from runspec.run import abilities, abilities_resources, admission, bridges, claims, conflicts, engine, firewall, pool
 from runspec.run.filters import Filters
 from runspec.run.images import Images
 from runspec.run.journal import Journal, begin, pending
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from runspec.kernel import Kernel
+    from runspec.run.engine import Run
     from runspec.run.recover import Stuck
 
 
@@ -135,7 +135,7 @@ class Session:
         warnings += names.warnings()
         self.host = abilities_resources.complete(self.kernel, self.host, [
             one.linux.resources for one in (*specs, *lasts.values()) if one is not None])
-        observer = Observer(self.kernel, self.store, self.host)
+        observer = Observer(self.kernel, self.store, self.host, bridges.fair(self.probes, wanted, joined))
         warnings += self._conflicts(wanted, lasts, joined, observer)
         specs, lasts = bridges.inherit(specs, lasts, former, joined, observer)
         observer.wall = firewall.look(self.kernel, self.store, specs, wanted, lasts, gone)
@@ -151,7 +151,7 @@ class Session:
         for item, one in zip(containers, (one for one in wanted if isinstance(one.model, Spec)), strict=True):
             item.bundle, item.pid_file, item.console = one.bundle, one.pid_file, one.console
         self._filters(wanted, containers, records, images_too)
-        nets = bridges.items(self.store, wanted, observer)
+        nets = bridges.items(self.store, wanted, gone, observer)
         notes: list[str] = []
         leaving = {name for kind, name in gone if kind == "container"}
         for kind, name in gone:
@@ -159,9 +159,9 @@ class Session:
             if record is None:
                 continue
             if kind == "container":
-                last = spec_of(record)
+                last = bridges.known(self.store, spec_of(record), former)
                 facts_left = Facts(status(self.kernel, record))
-                facts_left.pid, facts_left.start_time = record.pid, record.start_time
+                facts_left.pid, facts_left.start_time, facts_left.networks = record.pid, record.start_time, former
                 containers.append(Item(None, last, facts_left,
                                        (Change(target=name, path="", before=facts_left.status, after=ABSENT,
                                                impact=fields.RECREATE, cause="removed"),),
@@ -422,7 +422,7 @@ class Session:
         """Open the start gate of a created container; returns what the user should hear."""
         name = record.name
         plan = make_start(spec_of(record), record.bundle)
-        run = Run(self.kernel, self.store, plan, {("container", name): record.replace(status="running")},
+        run = engine.Run(self.kernel, self.store, plan, {("container", name): record.replace(status="running")},
                   {name: (record.pid, record.start_time)})
         journal = begin(self.store, [("container", name)])      # where that fails, it waits on
         try:
@@ -438,11 +438,11 @@ class Session:
         found = self.kernel.marked_groups([one for one in dict.fromkeys(mounts) if one], self.store.mark(name))
         plan = remnants(name, tuple(found), Leases(self.kernel, self.store).asked(name))
         journal = begin(self.store, [("container", name)])
-        return self._run(Run(self.kernel, self.store, plan, {}, {}), plan, journal, Places([]))
+        return self._run(engine.Run(self.kernel, self.store, plan, {}, {}), plan, journal, Places([]))
 
     @staticmethod
     def _run(run: Run, plan: Plan, journal: Journal, places: Places) -> tuple[str, ...]:
-        perform(run, plan, journal, places)
+        engine.perform(run, plan, journal, places)
         journal.close()
         return tuple(run.notes)
 
@@ -457,7 +457,7 @@ class Session:
         ids = [(kind, item.name) for kind, items in (("network", work.networks), ("container", work.containers))
                for item in items if item.name in names]
         ids += [("network", name) for name in work.held]
-        run = Run(self.kernel, self.store, work.plan, records, running)
+        run = engine.Run(self.kernel, self.store, work.plan, records, running)
         work.notes += self._run(run, work.plan, begin(self.store, ids), places)
         # A container at its start gate has not become what its bundle describes.
         again = self.look([one for one in wanted if one.model.name in names and not one.bundle], [])

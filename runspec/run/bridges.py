@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from runspec.plan import diff
 from runspec.plan.planner import Item
-from runspec.plan.steps import network as steps
+from runspec.plan.steps import host_links, network as steps
 from runspec.plan.steps.base import Change
-from runspec.plan.steps.host_links import alias
 from runspec.plan.values import ABSENT
 from runspec.spec import fields, from_yaml, networks, source
-from runspec.spec.model import Network, Spec
+from runspec.spec.model import Network, NetworkQos, Qos, Spec
 from runspec.spec.tree import from_tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from runspec.errors import SpecError
     from runspec.plan.facts import Facts
     from runspec.run.apply import Wanted
     from runspec.run.observe import Observer
+    from runspec.run.probes import Probes
     from runspec.run.store import Store
 
 
@@ -28,17 +29,23 @@ def inherit(specs: list[Spec], lasts: dict[str, Spec | None], former: dict[str, 
         former, joined: the networks as they were, and as they will be.
     """
     if not joined:
-        return specs, lasts
+        return ([networks.lined(one, {}, observer.fair) for one in specs],
+                {name: networks.lined(one, {}, observer.fair) if one is not None else None
+                 for name, one in lasts.items()})
     now = {name: measured(one, observer) for name, one in joined.items()}
     was = {name: measured(one, observer) for name, one in former.items()}
     out: list[Spec] = []
     before: dict[str, Spec | None] = {}
     for spec in specs:
-        last, given = lasts[spec.name], networks.inherit(spec, now)
+        last, given = lasts[spec.name], _met(spec, now, observer)
         out.append(given)
         before[spec.name] = given if last is spec and now == was else (
-            networks.inherit(last, was) if last is not None else None)
+            _met(last, was, observer) if last is not None else None)
     return out, before
+
+
+def _met(spec: Spec, known: dict[str, Network], observer: Observer) -> Spec:
+    return networks.lined(networks.inherit(spec, known), known, observer.fair)
 
 
 def tell(facts: list[Facts], known: dict[str, Network], observer: Observer) -> None:
@@ -59,13 +66,15 @@ def measured(network: Network, observer: Observer) -> Network:
     return network.replace(mtu=link.mtu) if link is not None else network
 
 
-def items(store: Store, wanted: list[Wanted], observer: Observer) -> list[Item]:
+def items(store: Store, wanted: list[Wanted], gone: list[tuple[str, str]], observer: Observer) -> list[Item]:
     """Each network of a request held against its bridge.
 
     Raises:
-        SpecError: for each bridge that is missing, no bridge, or another's than the document says.
+        SpecError: for each bridge that is missing, no bridge, or another's than the document says; and where not all
+            are given who share a line that comes or goes.
     """
-    out, faults = [], []
+    out: list[Item] = []
+    faults = together(store, wanted, gone)
     for one in wanted:
         if isinstance(one.model, Network):
             facts = observer.network(one.model)
@@ -96,7 +105,7 @@ def _item(store: Store, wanted: Network, facts: Facts) -> Item:
 def foreign(wanted: Network, facts: Facts) -> tuple[str, str, str, str] | None:
     """What is wrong with a network's link being there, or not: (path, what, why, fix)."""
     link = facts.links[0] if facts.links else None
-    mine = link is not None and link.alias == alias(wanted.name)
+    mine = link is not None and link.alias == host_links.alias(wanted.name)
     if not wanted.external:
         return None if link is None or mine else (
             "name", f"a link {wanted.name} is there already and is not runspec's",
@@ -112,3 +121,52 @@ def foreign(wanted: Network, facts: Facts) -> tuple[str, str, str, str] | None:
         return ("external", f"the bridge {wanted.name} is runspec's own", "nobody else would ever remove it",
                 "remove external, or destroy the network first and make the bridge otherwise")
     return None
+
+
+def holds(qos: Qos | NetworkQos | None) -> bool:
+    """Whether anything is held to a rate."""
+    return qos is not None and any(one is not None and one.rate is not None for one in (qos.egress, qos.ingress))
+
+
+def fair(probes: Probes, wanted: list[Wanted], joined: dict[str, Network]) -> bool:
+    """Whether flows that wait for a limit take turns, as the kernel says; asked where there is any.
+
+    Args:
+        joined: the networks of those that are wanted.
+    """
+    models = [*(one.model for one in wanted), *joined.values()]
+    asked = [one.qos for model in models for one in (model.interfaces if isinstance(model, Spec) else (model,))]
+    return any(map(holds, asked)) and bool(probes.ask("traffic:fq_codel").ok)
+
+
+def known(store: Store, spec: Spec, found: dict[str, Network]) -> Spec:
+    """A container that goes, with what its networks say of its limits.
+
+    Args:
+        found: networks as they were applied; learns those that are missing.
+    """
+    for name in networks.named(spec):
+        record = store.load("network", name) if name not in found else None
+        if record is not None:
+            found[name] = from_tree(Network, record.spec)
+    return networks.lined(spec, found, False)
+
+
+def together(store: Store, wanted: list[Wanted], gone: list[tuple[str, str]]) -> list[SpecError]:
+    """A network gets a line, or loses it, with all of its containers: a fault for each where not all are given."""
+    faults: list[SpecError] = []
+    given = {one.model.name for one in wanted if isinstance(one.model, Spec)} | {
+        name for kind, name in gone if kind == "container"}
+    for one in wanted:
+        record = store.load("network", one.model.name) if isinstance(one.model, Network) else None
+        if record is None or not isinstance(one.model, Network):
+            continue
+        now, was = networks.ways(one.model.qos), networks.ways(from_tree(Network, record.spec).qos)
+        users = sorted(name for name in store.users(one.model.name) if name not in given) if now != was else []
+        if users:
+            word = next(word for word in ("egress", "ingress") if (word in now) != (word in was))
+            what = f"{', '.join(users)} would not {'come to' if word in now else 'leave'} this line"
+            faults.append(from_yaml.fault(
+                one.marks, f"qos.{word}", what, "who shares it goes through it, and is not given here",
+                "give all containers of the network at once"))
+    return faults

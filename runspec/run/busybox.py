@@ -10,7 +10,7 @@ import os
 import stat
 
 from runspec.errors import HostError
-from runspec.run.tools import PLACES
+from runspec.run import tools
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -75,11 +75,11 @@ def ensure(kernel: Kernel, images: str, build: bool) -> str:
 
 def _find(kernel: Kernel) -> tuple[str, os.stat_result]:
     """The host's busybox and its stat."""
-    for place in PLACES:
+    for place in tools.PLACES:
         found = kernel.stat(f"{place}/busybox")
         if found is not None and stat.S_ISREG(found.st_mode):
             return f"{place}/busybox", found
-    raise HostError("root.image: busybox needs a static busybox on the host", f"none in {', '.join(PLACES)}",
+    raise HostError("root.image: busybox needs a static busybox on the host", f"none in {', '.join(tools.PLACES)}",
                     "apt-get install busybox-static")
 
 

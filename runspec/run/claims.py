@@ -29,12 +29,13 @@ ROOM = "claims"
 def scarce(model: Spec | Network) -> bool:
     """Whether admission may refuse this for what another document asks, and no lock of both keeps them apart."""
     if isinstance(model, Network):
-        return bool(model.addresses)
+        return bool(model.addresses or model.qos)
     resources, overlay = model.linux.resources, model.root.overlay
     return bool(resources.cpu.cpus or resources.cpu.realtime_runtime or resources.memory.min or model.linux.net_devices
                 or (overlay is not None and overlay.upper)
                 or model.linux.cgroups_path not in (None, f"/runspec/{model.name}")
-                or model.ports or any(one.parent or one.mode == "routed" for one in model.interfaces))
+                or model.ports or any(one.parent or one.mode == "routed" or (one.qos is not None and one.network)
+                                      for one in model.interfaces))
 
 
 class Gate:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from runspec import abi
 from runspec.errors import HostError
-from runspec.plan.steps import host_access
-from runspec.plan.steps.host_links import MARK, alias, host_name, parent_index
+from runspec.plan.steps import host_access, host_links
 from runspec.spec import from_yaml, networks, units
 from runspec.spec.model import Interface, Network, Spec
 
@@ -28,7 +27,7 @@ def judge(wanted: list[Wanted], observer: Observer, known: dict[str, Network]) -
     """
     faults: list[SpecError] = []
     warnings: list[str] = []
-    ends = {one.model.name: alias(one.model.name) for one in wanted if isinstance(one.model, Network)
+    ends = {one.model.name: host_links.alias(one.model.name) for one in wanted if isinstance(one.model, Network)
             and not one.model.external}
     for one in wanted:
         if isinstance(one.model, Spec):
@@ -52,13 +51,13 @@ def _links(one: Wanted, spec: Spec, observer: Observer, known: dict[str, Network
     out = []
     here = {link.name: link for link in observer.host_links()}
     for index, link in enumerate(spec.interfaces):
-        at, name = f"interfaces[{index}]", host_name(spec.name, link.name)
-        mark = alias(spec.name, link.name)
+        at, name = f"interfaces[{index}]", host_links.host_name(spec.name, link.name)
+        mark = host_links.alias(spec.name, link.name)
         taken = ends.setdefault(name, mark) if link.type == "veth" else mark
         if taken == mark and link.type == "veth" and name in here:
             taken = here[name].alias
         if taken != mark:
-            whose = f"is there for {taken.removeprefix(MARK)}" if taken.startswith(MARK) else (
+            whose = f"is there for {taken.removeprefix(host_links.MARK)}" if taken.startswith(host_links.MARK) else (
                 "is there already and is not runspec's")
             out.append(from_yaml.fault(
                 one.marks, f"{at}.name", f"a link {name} {whose}",
@@ -85,7 +84,7 @@ def _stations(one: Wanted, at: str, link: Interface, observer: Observer, known: 
         name = network.name
     elif link.type in ("macvlan", "ipvlan") and link.parent is not None:
         try:
-            index = parent_index(observer.kernel, link.parent)
+            index = host_links.parent_index(observer.kernel, link.parent)
         except HostError:
             return []
         name = next((found.name for found in observer.host_links() if found.index == index), "")
@@ -107,7 +106,8 @@ def _subnets(one: Wanted, network: Network, observer: Observer) -> tuple[list[Sp
     faults: list[SpecError] = []
     warnings: list[str] = []
     names = {link.index: link.name for link in observer.host_links()}
-    ours = {link.index for link in observer.host_links() if link.alias.startswith(MARK) or link.name == network.name}
+    ours = {link.index for link in observer.host_links()
+            if link.alias.startswith(host_links.MARK) or link.name == network.name}
     held = [(names.get(found.index, "?"), found.cidr) for found in observer.host_addresses() if found.index not in ours
             and not found.cidr.startswith(("fe80:", "127.", "::1/"))]
     routes = [(names.get(found.oif, "?"), found.to) for found in observer.host_routes()

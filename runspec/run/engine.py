@@ -6,12 +6,11 @@ from time import monotonic
 
 from runspec import abi
 from runspec.errors import HostError, Mark, RunspecError, StepError, SyscallError
-from runspec.plan import rtnetlink
+from runspec.plan import nft, rtnetlink
+from runspec.plan.steps import namespaces
 from runspec.plan.steps.base import ATTACH, CHILD, HOOKS, LIVE, START, ChildStep, HostStep, Plan, Step, Table
 from runspec.plan.steps.hooks import failure, patience
-from runspec.plan.steps.namespaces import BARRIER_ATTACH, BARRIER_HOOKS, BARRIER_START, KINDS, SpawnInit, inside
-from runspec.run.agent import introduce
-from runspec.run.blame import place, refused, step_error
+from runspec.run import agent, blame
 from runspec.run.firewall import Firewall
 from runspec.run.store import Record, parse_record, record_text, status
 
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from runspec.kernel import Child, Kernel, Report
+    from runspec.plan.steps.namespaces import SpawnInit
     from runspec.run.journal import Journal
     from runspec.run.leases import Leases
     from runspec.run.store import Alone, Store
@@ -94,7 +94,7 @@ class Run:
                 if word in given:
                     given[f"ns:{kind}"] = given.pop(word)
             for kind, container in step.joins:
-                fd = self.kernel.open(f"/proc/{self._running(container)}/ns/{KINDS[kind][1]}")
+                fd = self.kernel.open(f"/proc/{self._running(container)}/ns/{namespaces.KINDS[kind][1]}")
                 opened.append(fd)
                 given[f"ns:{kind}"] = fd
             table = Table(tuple(given))
@@ -141,15 +141,15 @@ class Run:
         table = self.tables[name]
         op, step = table.ops[index], table.owners[index]
         if op.number == abi.OP_HOOK:
-            return step_error(step, failure(op, errno, self._said.get(name, b"")))
+            return blame.step_error(step, failure(op, errno, self._said.get(name, b"")))
         call = abi.OP_NAMES[op.number].lower()
         detail = "" if op.number in BINARY else op.s1.split(b"\0")[0].decode("utf-8", "replace")
         cause: RunspecError = SyscallError(call, detail, errno)
         if op.number == abi.OP_FIND_PROGRAM:
-            cause = refused(op, errno)
+            cause = blame.refused(op, errno)
         if isinstance(step, ChildStep):
             cause.why, cause.fix = step.why(errno), step.remedy(errno) or cause.fix
-        return step_error(step, cause)
+        return blame.step_error(step, cause)
 
     def release(self, name: str) -> None:
         """Let a waiting child go on."""
@@ -184,10 +184,11 @@ class Run:
                 if report.kind == abi.REPORT_ERROR:
                     op = abi.Op(int.from_bytes(report.data[:4], "little"), s1=report.data[16:],
                                 a=int.from_bytes(report.data[8:16], "little"))
-                    cause = failure(op, report.error, said) if op.number == abi.OP_HOOK else refused(op, report.error)
-                    raise step_error(step, cause)
+                    cause = (failure(op, report.error, said) if op.number == abi.OP_HOOK
+                             else blame.refused(op, report.error))
+                    raise blame.step_error(step, cause)
                 if report.kind == abi.REPORT_LISTENER:
-                    introduce(self.kernel, child, report, self.records["container", step.target], "created")
+                    agent.introduce(self.kernel, child, report, self.records["container", step.target], "created")
                 said = report.data
         finally:
             child.close()
@@ -209,7 +210,7 @@ class Run:
     def _introduce(self, name: str, report: Report) -> None:
         """The child has loaded a filter that asks an agent."""
         try:
-            introduce(self.kernel, self.children[name], report, self.records["container", name], "creating")
+            agent.introduce(self.kernel, self.children[name], report, self.records["container", name], "creating")
         except HostError as error:
             told = StepError(f"{name}: {error.what}", error.why, error.fix)
             told.path = "linux.seccomp.listenerPath"
@@ -250,7 +251,7 @@ class Run:
         from runspec.kernel import netlink
 
         table = Table(("init",))
-        inside(table, ("network",))
+        namespaces.inside(table, ("network",))
         at = len(table.ops)
         table.add(abi.OP_DUMP, s1=rtnetlink.dump_links())
         table.add(abi.OP_DUMP, s1=rtnetlink.dump_addresses())
@@ -316,7 +317,7 @@ class Run:
                 held[word] = self.kernel.open(f"/proc/{pid}/ns/{word}")
         if "root" in step.kept:
             table = Table(("init",))
-            inside(table, ("mount",))
+            namespaces.inside(table, ("mount",))
             table.add(abi.OP_OPEN_TREE, slot=table.slot("root"), s1="/",
                       a=abi.OPEN_TREE_CLONE | abi.OPEN_TREE_CLOEXEC)
             table.add(abi.OP_SEND_FD, slot=table.slot("root"))
@@ -349,7 +350,7 @@ class Run:
 
     def trouble(self, step: Step, what: str) -> None:
         """A Step could not do what it must."""
-        raise step_error(step, HostError(what))
+        raise blame.step_error(step, HostError(what))
 
     def end_child(self, name: str, memo: Any) -> None:
         """Undo of a spawn: drop a child that waits, kill one that runs."""
@@ -384,6 +385,11 @@ class Run:
     def remove_record(self, step: Any) -> None:
         """Forget a target."""
         self.store.remove(step.kind, step.target)
+
+    def forget_forgotten(self, step: Any) -> None:
+        """Take from the firewall what it has of a target that has no Record any more."""
+        if self.store.text(step.kind, step.target) is None:
+            self.firewall.forget(nft.named(step.kind, step.target))
 
     def finish(self) -> None:
         """Close what is still open."""
@@ -438,11 +444,11 @@ def perform(run: Run, plan: Plan, journal: Journal, places: Callable[[str], dict
 def _settle(run: Run, name: str, step: HostStep) -> None:
     """Bring a child to the barrier that the next Step of its target needs it at."""
     if step.phase == ATTACH:
-        run.reach(name, BARRIER_ATTACH)
+        run.reach(name, namespaces.BARRIER_ATTACH)
     elif step.phase == HOOKS:
-        run.reach(name, BARRIER_HOOKS)
+        run.reach(name, namespaces.BARRIER_HOOKS)
     elif step.phase in (LIVE, START):
-        run.reach(name, BARRIER_START)
+        run.reach(name, namespaces.BARRIER_START)
 
 
 def undo(run: Run, done: list[tuple[HostStep, Any]]) -> list[str]:
@@ -464,10 +470,10 @@ def undo(run: Run, done: list[tuple[HostStep, Any]]) -> list[str]:
 def _placed(error: RunspecError, step: Step | None, failed: list[str],
             places: Callable[[str], dict[str, Mark]]) -> StepError:
     if not isinstance(error, StepError):
-        error = step_error(step, error)
+        error = blame.step_error(step, error)
     if error.at is None and step is not None:
         # A child's answer names the Step that its operation serves, not the one we were at.
-        error.at = place(places(step.target), step.path if error.path is None else error.path)
+        error.at = blame.place(places(step.target), step.path if error.path is None else error.path)
     if failed:
         error.why += "\n  and while undoing: " + "; ".join(failed)
     return error

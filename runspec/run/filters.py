@@ -7,8 +7,8 @@ import os
 import stat
 
 from runspec.errors import HostError, SpecError, SyscallError
+from runspec.plan.steps import seccomp
 from runspec.plan.steps.rootfs import STATE
-from runspec.plan.steps.seccomp import Filter, flags, number, rules
 from runspec.spec import jsonlite
 from runspec.spec.model import Seccomp, Spec
 from runspec.spec.sha import sha256
@@ -17,6 +17,7 @@ from runspec.spec.tree import to_tree
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runspec.kernel import Kernel
+    from runspec.plan.steps.seccomp import Filter
 
 # Raised whenever equal input gives another program; part of the key.
 LAYOUT = 1
@@ -60,13 +61,13 @@ class Filters:
         else:
             # What is told to the kernel or the agent beside the program makes no other program.
             bare = asked.replace(flags=(), listener_path=None, listener_metadata=None)
-            text, bits = jsonlite.dumps(to_tree(bare)), flags(asked)
+            text, bits = jsonlite.dumps(to_tree(bare)), seccomp.flags(asked)
         key = sha256(f"{LAYOUT} {self.kernel.filter_compiler()} {text}".encode()).hexdigest()
         program = self.load(key)
         if program is None:
             program = self._compile(spec)
             self._keep(key, program)
-        return Filter(key=key, program=program, flags=bits)
+        return seccomp.Filter(key=key, program=program, flags=bits)
 
     def again(self, spec: Spec, key: str) -> Filter:
         """The filter that a running container's init was given.
@@ -76,8 +77,8 @@ class Filters:
         """
         program = self.load(key)
         asked = spec.linux.seccomp
-        bits = flags(asked) if isinstance(asked, Seccomp) else 0
-        return Filter(key=key, program=self._compile(spec) if program is None else program, flags=bits)
+        bits = seccomp.flags(asked) if isinstance(asked, Seccomp) else 0
+        return seccomp.Filter(key=key, program=self._compile(spec) if program is None else program, flags=bits)
 
     def load(self, key: str) -> bytes | None:
         """A program of the cache, None where there is none that can be trusted."""
@@ -124,8 +125,8 @@ class Filters:
         one = rules_of(spec, os.uname().machine)
         assert one is not None
         try:
-            return self.kernel.compile_filter(number(one.default_action, one.default_errno_ret), one.architectures,
-                                              rules(one))
+            return self.kernel.compile_filter(seccomp.number(one.default_action, one.default_errno_ret),
+                                              one.architectures, seccomp.rules(one))
         except SyscallError as error:
             raise refused(error) from None
 

@@ -11,13 +11,9 @@ from errno import ENODEV, ENOENT
 
 from runspec import abi
 from runspec.errors import HostError, SyscallError
-from runspec.kernel.conntrack import UDP
-from runspec.kernel.netlink import parse_links
-from runspec.kernel.netlink_bridge import parse_ports
+from runspec.kernel import conntrack, netlink, netlink_bridge
 from runspec.kernel.nft import parse_table
-from runspec.plan import nft, rtnetlink
-from runspec.plan.rtnetlink_bridge import set_hairpin
-from runspec.plan.view_nft import Wall
+from runspec.plan import nft, rtnetlink, rtnetlink_bridge, view_nft
 from runspec.run import forwarding
 from runspec.run.store import boot_id
 from runspec.spec import jsonlite
@@ -31,6 +27,7 @@ if TYPE_CHECKING:
 
     from runspec.kernel import Kernel
     from runspec.plan.nft import Element
+    from runspec.plan.view_nft import Wall
     from runspec.run.apply import Wanted
     from runspec.run.store import Store
 
@@ -87,7 +84,7 @@ class Firewall:
         bridged = any(self._value(f"net/bridge/bridge-nf-call-{word}") == "1" for word in ("iptables", "ip6tables"))
         names = dict.fromkeys(knob for one in those for knob in nft.knobs(one, bridged))
         table = self.table()
-        return Wall(table=table, held=self._holders(knobs), bridged=bridged, closed=bool(closed),
+        return view_nft.Wall(table=table, held=self._holders(knobs), bridged=bridged, closed=bool(closed),
                     knobs={name: self._value(name) for name in names}, closing=self._closing(knobs, table))
 
     def _closing(self, knobs: Knobs, table: nft.Table | None) -> dict[str, tuple[str, ...]]:
@@ -111,8 +108,8 @@ class Firewall:
                 flags: dict[int, bool] = {}
                 names: dict[int, str] = {}
                 for data in self.kernel.dump(rtnetlink.dump_links()):
-                    flags.update(parse_ports(data, abi.IFLA_BRPORT_MODE))
-                    names.update((one.index, one.name) for one in parse_links(data))
+                    flags.update(netlink_bridge.parse_ports(data, abi.IFLA_BRPORT_MODE))
+                    names.update((one.index, one.name) for one in netlink.parse_links(data))
                 self._ports = {names[index]: str(int(flag)) for index, flag in flags.items() if index in names}
             return self._ports.get(knob.removeprefix(nft.PORT))
         text = self.kernel.try_read(f"/proc/sys/{knob}")
@@ -122,7 +119,7 @@ class Firewall:
         if knob.startswith(nft.PORT):
             link = knob.removeprefix(nft.PORT)
             # A veth goes some time after its namespace: what is no more needs nothing.
-            self.kernel.netlink(set_hairpin(link, value == "1"), knob, ignore=ENODEV)
+            self.kernel.netlink(rtnetlink_bridge.set_hairpin(link, value == "1"), knob, ignore=ENODEV)
             if self._ports is not None:
                 self._ports[link] = value
             return
@@ -166,7 +163,7 @@ class Firewall:
         lost, led = nft.led_anew(table, wanted)
         if lost or led:
             # Who sends without a pause would be led as before for ever.
-            self.kernel.forget_flows(lambda flow: flow.protocol == UDP and (flow.answers in lost or any(
+            self.kernel.forget_flows(lambda flow: flow.protocol == conntrack.UDP and (flow.answers in lost or any(
                 nft.takes(one, flow.target, flow.port) and flow.answers != one[2].partition(" . ")[0]
                 for one in led)))
 
@@ -178,11 +175,11 @@ class Firewall:
         taken.update((name, key) for those in wanted.values() for name, key, _ in those)
         return tuple(one for one in forwarding.elements(self.kernel, closed) if one[:2] not in taken)
 
-    def forget(self, name: str) -> None:
-        """Whatever a container of this name has goes: nobody knows what that was."""
-        self.hold({name: {}})
+    def forget(self, owner: str) -> None:
+        """Whatever an owner of this name has goes: nobody knows what that was."""
+        self.hold({owner: {}})
         if self.kernel.nft_program() is not None and self.kernel.nft_list("table", nft.FAMILY, nft.NAME) is not None:
-            self.bring({name: ()})
+            self.bring({owner: ()})
 
     # -- kernel parameters --
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from _socket import AF_INET, AF_INET6, inet_ntop
 from sys import byteorder
 
-from runspec.spec import rules_ports
-from runspec.spec.read_ports import span
+from runspec.spec import read_ports, rules_ports
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,7 +66,7 @@ class Listeners:
         if fresh and self._found is None:
             self._found = listening(self._kernel)
         for index, one in fresh:
-            first, end = span(one.host)
+            first, end = read_ports.span(one.host)
             kind, wide = rules_ports.family(one), one.host_ip in rules_ports.ANY.values()
             for protocol, address, port, inode in self._found or ():
                 # A socket at :: takes IPv4 as well, unless it says otherwise, ipv6(7) IPV6_V6ONLY.

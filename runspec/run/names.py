@@ -5,14 +5,12 @@ from __future__ import annotations
 from runspec.errors import SpecError, StateError
 from runspec.kernel import procfs
 from runspec.plan.names import FILE_NAME_MAX, SERVERS, Member, World, member, parse_resolver
+from runspec.plan.steps import host_links, names as name_steps
 from runspec.plan.steps.base import Change, Plan, Step
-from runspec.plan.steps.host_links import NAME_MAX
-from runspec.plan.steps.names import RemoveNames, WriteNames, path_of, write
 from runspec.plan.steps.process import RemoveRecord, SaveRecord
 from runspec.plan.values import ABSENT
-from runspec.spec import fields, from_yaml, jsonlite, source
+from runspec.spec import fields, from_yaml, jsonlite, read_names, source
 from runspec.spec.model import Dns, Network, Spec
-from runspec.spec.read_names import GATEWAY
 from runspec.spec.rules_names import HOSTS, RESOLV
 from runspec.spec.tree import from_tree
 
@@ -59,7 +57,8 @@ def links(store: Store, name: str) -> set[str]:
     while name not in seen:
         seen.add(name)
         text = store.text("container", name) or b""
-        found.update(one["network"] for one in listed(text, b"interfaces") if plain(one.get("network"), NAME_MAX))
+        found.update(one["network"] for one in listed(text, b"interfaces")
+                     if plain(one.get("network"), host_links.NAME_MAX))
         name = next((one["container"] for one in listed(text, b"namespaces") if one.get("type") == "network"
                      and plain(one.get("container"), FILE_NAME_MAX)), name)
     return found
@@ -157,7 +156,7 @@ def settle(kernel: Kernel, store: Store, files: tuple[str, ...]) -> None:
     texts = World(f"{store.root}/{ROOM}", members, networks).texts(tuple(members))
     for file in files:
         if file in texts:
-            write(kernel, file, texts[file][0])
+            name_steps.write(kernel, file, texts[file][0])
         else:
             kernel.remove_file(file)
 
@@ -258,11 +257,11 @@ class Names:
         for one in self.wanted:
             for name, address in one.model.extra_hosts if isinstance(one.model, Spec) else ():
                 mine = self.new.members[one.model.name]
-                if address != GATEWAY or self.new.gateways(mine):
+                if address != read_names.GATEWAY or self.new.gateways(mine):
                     continue
                 network = next((network for network, _ in self.new.links(mine)), "")
                 faults.append(from_yaml.fault(
-                    one.marks, f"extraHosts.{name}", f"{GATEWAY} is no address here",
+                    one.marks, f"extraHosts.{name}", f"{read_names.GATEWAY} is no address here",
                     f"the host has none on {network}" if network else "the container is on no network",
                     f"give {network} an address" if network else "write the address itself"))
         if faults:
@@ -331,7 +330,7 @@ class Names:
     def views(self, name: str) -> tuple[View, View, View]:
         """As the file asks, as the one applied last did, as it is."""
         expected, before = (self._wish(world, name) for world in (self.new, self.old))
-        seen: View = {path_of(place): value for place, value in self._shown.get(name, {}).items()}
+        seen: View = {name_steps.path_of(place): value for place, value in self._shown.get(name, {}).items()}
         if any(path.startswith("dns.") for path in (*expected, *before)):
             lines = self.content(f"{self.room}/container.{name}.resolv.conf")
             found = parse_resolver(lines or ())
@@ -354,7 +353,7 @@ class Names:
         if one is None:
             return view
         for place, file in world.files(one):
-            view[path_of(place)] = file
+            view[name_steps.path_of(place)] = file
             if place == HOSTS:
                 view.update((f"extraHosts.{host}", address) for host, address in one.extra)
             elif place == RESOLV and one.dns is not None:
@@ -386,7 +385,7 @@ class Names:
             mine, path = given.get(user), "dns" if ordered else "hosts"
             missing = tuple(one for one in lines if one not in (has or ())) or ABSENT
             surplus = tuple(one for one in has or () if one not in lines) or ABSENT
-            first.append(WriteNames(target=user, path=path, file=file, lines=lines, words=words(file)))
+            first.append(name_steps.WriteNames(target=user, path=path, file=file, lines=lines, words=words(file)))
             if mine is not None and mine.facts.status == "running" and old.get(file, ((), ()))[0] == lines and not any(
                     one.path.startswith(("dns" if ordered else "hosts", "extraHosts")) for one in mine.changes):
                 drifted.append(Change(target=user, path=path, before=surplus, after=missing, impact=fields.IN_PLACE,
@@ -397,8 +396,8 @@ class Names:
                 # While a Record still tells whose it is: a run that dies in between is taken back by those.
                 at = next((i for i, step in enumerate(steps) if isinstance(step, (SaveRecord, RemoveRecord))
                            and step.kind == "container" and step.target in users), len(steps))
-                steps.insert(at, RemoveNames(target=user, path="dns" if file.endswith(".resolv.conf") else "hosts",
-                                             file=file, words=words(file)))
+                path = "dns" if file.endswith(".resolv.conf") else "hosts"
+                steps.insert(at, name_steps.RemoveNames(target=user, path=path, file=file, words=words(file)))
         for name, item in given.items():
             if name in self.new.members and item.names:
                 item.seen["names"] = tuple(new[file][0] for _, file in item.names)

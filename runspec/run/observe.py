@@ -7,24 +7,20 @@ from errno import ESRCH
 
 from runspec import abi
 from runspec.errors import HostError, SyscallError
-from runspec.kernel import cgroupfs, netlink, netlink_bridge, netlink_host, procfs
-from runspec.kernel.traffic import Qdisc, parse_classes, parse_filters, parse_qdiscs
-from runspec.plan import cgroup, rtnetlink, rtnetlink_bridge, rtnetlink_host, tc, traffic
+from runspec.kernel import cgroupfs, netlink, netlink_bridge, netlink_host, procfs, traffic as tc_rows
+from runspec.plan import cgroup, rtnetlink, rtnetlink_bridge, rtnetlink_host, traffic, view_kinds
 from runspec.plan.facts import Facts
 from runspec.plan.host import Host
-from runspec.plan.steps import host_access, intel_rdt
+from runspec.plan.steps import host_access, host_links, intel_rdt, namespaces
 from runspec.plan.steps.base import Table
 from runspec.plan.steps.cgroup import groups
-from runspec.plan.steps.host_links import deaf_files, forwarding_files, host_name, parent_index
-from runspec.plan.steps.namespaces import KINDS, inside, is_new
 from runspec.plan.steps.process import sysctl_path
-from runspec.plan.view_kinds import default_path, dropped, parameter_path, routed
-from runspec.plan.view_links import shapes
 from runspec.run import observe_host
+from runspec.run.observe_traffic import Shaping, held_links
 from runspec.run.store import status
-from runspec.spec.model import Interface, Network, Spec
+from runspec.spec import mount_options
+from runspec.spec.model import Network, Spec
 from runspec.spec.model_net import ON_PARENT
-from runspec.spec.mount_options import parse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,10 +42,10 @@ def read_host(kernel: Kernel) -> Host:
     return Host(**cgroupfs.host_facts(kernel))
 
 
-class Observer:
+class Observer(Shaping):
     """One look at the machine: what several containers share is read once."""
 
-    def __init__(self, kernel: Kernel, store: Store, host: Host) -> None:
+    def __init__(self, kernel: Kernel, store: Store, host: Host, fair: bool = False) -> None:
         self.kernel, self.store, self.host = kernel, store, host
         self.wall: Wall | None = None
         self._own: dict[str, str] | None = None
@@ -61,7 +57,7 @@ class Observer:
         self._filtering: set[int] = set()
         self._exists: dict[str, bool] = {}
         self._filters: int | None = None
-        self._qdiscs: dict[int, list[Qdisc]] | None = None
+        super().__init__(fair)
 
     def containers(self, wanted: list[tuple[Spec, Spec | None, Record | None]]) -> list[Facts]:
         """Facts about each (spec, spec applied last, Record), in order."""
@@ -121,10 +117,10 @@ class Observer:
             for one in (one for spec in specs for one in spec.interfaces):
                 if one.parent is not None and one.type in ON_PARENT and one.parent not in facts.parents:
                     try:
-                        facts.parents[one.parent] = parent_index(self.kernel, one.parent)
+                        facts.parents[one.parent] = host_links.parent_index(self.kernel, one.parent)
                     except HostError:
                         facts.parents[one.parent] = 0
-                if not routed(one):
+                if not view_kinds.routed(one):
                     continue
                 if addresses is None:
                     addresses = [row for data in self.kernel.dump(rtnetlink.dump_addresses())
@@ -132,17 +128,20 @@ class Observer:
                     routes = [row for data in self.kernel.dump(rtnetlink.dump_routes())
                               for row in netlink.parse_routes(data)]
                 facts.host_addresses, facts.host_routes = addresses, routes
-                end = host_name(specs[0].name, one.name)
+                end = host_links.host_name(specs[0].name, one.name)
                 v4, v6 = (all(text in (None, b"1\n") for text in map(self.kernel.try_read, paths))
-                          for paths in forwarding_files(end))
+                          for paths in host_links.forwarding_files(end))
                 facts.forwarding[end] = v4, v6, not self._hears(end)
 
     def network(self, network: Network) -> Facts:
         """Facts about one bridge: its link is the only one in `links`."""
         link = next((one for one in self.host_links() if one.name == network.name), None)
+        facts = Facts("running" if link is not None else "absent")
+        facts.fair = self.fair
         if link is None:
-            return Facts("absent")
-        facts = Facts("running")
+            return facts
+        for word in traffic.WAYS if network.qos is not None else ():
+            facts.lines[network.name, word] = self._line(network.name, word)
         facts.links, facts.wall = [link], self.wall
         facts.addresses = [one for one in self.host_addresses() if one.index == link.index]
         ports, filtering = self._bridges(link.index)
@@ -153,7 +152,7 @@ class Observer:
 
     def _hears(self, link: str) -> bool:
         """Whether the host takes routes or addresses from what comes in by a link."""
-        return any(self.kernel.try_read(file) not in (None, b"0\n") for file in deaf_files(link))
+        return any(self.kernel.try_read(file) not in (None, b"0\n") for file in host_links.deaf_files(link))
 
     def host_links(self) -> list[netlink.Link]:
         """Links of the host's network namespace, read once."""
@@ -200,7 +199,7 @@ class Observer:
 
     def _namespaces(self, pid: int) -> dict[str, str]:
         return {kind: self.kernel.read_link(f"/proc/{pid}/ns/{name}") or ""
-                for kind, (_, name) in KINDS.items()}
+                for kind, (_, name) in namespaces.KINDS.items()}
 
     # -- what only the machine can say about a wish --
 
@@ -208,7 +207,7 @@ class Observer:
         if spec.landlock is not None:
             facts.landlock = self.kernel.landlock_version()
         for mount in spec.mounts:
-            if mount.source and parse(mount.options).bind and mount.source not in facts.sources:
+            if mount.source and mount_options.parse(mount.options).bind and mount.source not in facts.sources:
                 facts.sources[mount.source] = self.source(mount.source)
         if spec.root.path:
             facts.sources.setdefault(spec.root.path, self.source(spec.root.path))
@@ -218,12 +217,12 @@ class Observer:
             elif one.container:
                 record = self.store.load("container", one.container)
                 if record is not None and status(self.kernel, record) == "running":
-                    path = f"/proc/{record.pid}/ns/{KINDS[one.type][1]}"
+                    path = f"/proc/{record.pid}/ns/{namespaces.KINDS[one.type][1]}"
                     facts.elsewhere[one.type, f"container:{one.container}"] = self._identity(path, one.type)
 
     def _identity(self, path: str, kind: str) -> str:
         found = self.kernel.stat(path)
-        return f"{KINDS[kind][1]}:[{found.st_ino}]" if found is not None else path
+        return f"{namespaces.KINDS[kind][1]}:[{found.st_ino}]" if found is not None else path
 
     def source(self, source: str) -> tuple[str, str, str]:
         """(kind, device, path on that file system) of a bind's source, as mountinfo will name it."""
@@ -394,18 +393,19 @@ class Observer:
         if not apart:
             return
         table.named["init"] = table.named[f"init{i}"]
-        inside(table, tuple(sorted(apart)))
+        namespaces.inside(table, tuple(sorted(apart)))
         if "uts" in apart:
             takers[len(table.ops)] = (facts, "names")
             table.add(abi.OP_UNAME)
         keys = {key for spec in specs for key, _ in spec.linux.sysctl}
-        keys.update(parameter_path(one, key) for spec in specs for one in spec.interfaces for key, _ in one.sysctl)
-        keys.update(default_path(key) for one in specs[0].interfaces
-                    for key in dropped(one, facts.former.get(one.name)))
+        keys.update(view_kinds.parameter_path(one, key)
+                    for spec in specs for one in spec.interfaces for key, _ in one.sysctl)
+        keys.update(view_kinds.default_path(key) for one in specs[0].interfaces
+                    for key in view_kinds.dropped(one, facts.former.get(one.name)))
         for key in sorted(keys):
             takers[len(table.ops)] = (facts, key)
             table.add(abi.OP_READ, s1="/proc/" + sysctl_path(key), a=4096)
-        if "network" in apart and any(is_new(spec, "network") for spec in specs):
+        if "network" in apart and any(namespaces.is_new(spec, "network") for spec in specs):
             table.add(abi.OP_RESET_SOCKET)
             for what, request in (("links", rtnetlink.dump_links()), ("addresses", rtnetlink.dump_addresses()),
                                   ("routes", rtnetlink.dump_routes())):
@@ -414,53 +414,6 @@ class Observer:
             if any(host_access.asks(one) for spec in specs for one in spec.interfaces):
                 takers[len(table.ops)] = (facts, "@neighbours")
                 table.add(abi.OP_DUMP, s1=rtnetlink_host.dump_neighbours())
-
-    # -- limits and marks of links: only where somebody asks for them --
-
-    def _traffic(self, facts: Facts, specs: list[Spec]) -> None:
-        """Those held at their ends on the host."""
-        for name in dict.fromkeys(one.name for spec in specs for one in held_links(spec, True)):
-            end = facts.outside.get(host_name(specs[0].name, name))
-            if end is not None:
-                ifb = facts.outside.get(traffic.shaper(specs[0].name, name))
-                facts.host_traffic += [*self._host_qdiscs(end.index), *self._host_qdiscs(ifb.index if ifb else 0), *(
-                    row for hook in (tc.INGRESS_HOOK, tc.EGRESS_HOOK)
-                    for data in self.kernel.dump(tc.dump_filters(end.index, hook)) for row in parse_filters(data)), *(
-                    row for index in (end.index, ifb.index if ifb else 0) if index
-                    for data in self.kernel.dump(tc.dump_classes(index)) for row in parse_classes(data))]
-
-    def _host_qdiscs(self, index: int) -> list[Qdisc]:
-        """Of one link; those of all are read once."""
-        if self._qdiscs is None:
-            self._qdiscs = {}
-            for data in self.kernel.dump(tc.dump_qdiscs()):
-                for one in parse_qdiscs(data):
-                    self._qdiscs.setdefault(one.index, []).append(one)
-        return self._qdiscs.get(index, [])
-
-    def _visit_traffic(self, table: Table, i: int, facts: Facts, specs: list[Spec],
-                       takers: dict[int, tuple[Facts, str]]) -> None:
-        """Those held inside, whose indexes are known by now."""
-        if facts.namespaces["network"] == facts.own["network"]:
-            return
-        table.named["init"] = table.named[f"init{i}"]
-        inside(table, ("network",))
-        table.add(abi.OP_RESET_SOCKET)
-        takers[len(table.ops)] = (facts, "@qdiscs")
-        table.add(abi.OP_DUMP, s1=tc.dump_qdiscs())
-        names = {one.name for spec in specs for one in held_links(spec, False)}
-        for link in facts.links:
-            if link.name in names or shapes(link):
-                takers[len(table.ops)] = (facts, "@classes")
-                table.add(abi.OP_DUMP, s1=tc.dump_classes(link.index))
-            for hook in (tc.INGRESS_HOOK, tc.EGRESS_HOOK) if link.name in names else ():
-                takers[len(table.ops)] = (facts, "@filters")
-                table.add(abi.OP_DUMP, s1=tc.dump_filters(link.index, hook))
-
-
-def held_links(spec: Spec, outside: bool) -> list[Interface]:
-    """The interfaces whose traffic is held, at their ends on the host or inside."""
-    return [one for one in spec.interfaces if one.qos is not None and traffic.outside(one) == outside]
 
 
 def take(facts: Facts, what: str, data: bytes, error: int) -> None:
@@ -476,10 +429,10 @@ def take(facts: Facts, what: str, data: bytes, error: int) -> None:
     elif what == "@routes":
         facts.routes += netlink.parse_routes(data, ordinary=True)
     elif what == "@qdiscs":
-        facts.traffic += parse_qdiscs(data)
+        facts.traffic += tc_rows.parse_qdiscs(data)
     elif what == "@classes":
-        facts.traffic += parse_classes(data)
+        facts.traffic += tc_rows.parse_classes(data)
     elif what == "@filters":
-        facts.traffic += parse_filters(data)
+        facts.traffic += tc_rows.parse_filters(data)
     elif not error:
         facts.sysctl[what] = data.decode("utf-8", "replace").strip()

@@ -6,9 +6,7 @@ from runspec import abi
 from runspec.errors import HostError
 from runspec.plan import rtnetlink, rtnetlink_host, tc
 from runspec.plan.host_view import HostView
-from runspec.plan.steps import host_access
-from runspec.plan.steps.host_links import host_name, parent_index
-from runspec.plan.steps.tagged import emulated
+from runspec.plan.steps import host_access, host_links, tagged as tagging
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,7 +19,7 @@ if TYPE_CHECKING:
 def look(kernel: Kernel, specs: Iterable[Spec]) -> HostView | None:
     """What these specs ask of the host, None where they ask nothing."""
     asked = [(spec.name, one) for spec in specs for one in spec.interfaces
-             if emulated(one) or host_access.asks(one)]
+             if tagging.emulated(one) or host_access.asks(one)]
     if not asked:
         return None
     out = HostView()
@@ -29,20 +27,20 @@ def look(kernel: Kernel, specs: Iterable[Spec]) -> HostView | None:
     for _, one in asked:
         if one.parent not in out.parents:
             try:
-                out.parents[one.parent or ""] = parent_index(kernel, one.parent or "")
+                out.parents[one.parent or ""] = host_links.parent_index(kernel, one.parent or "")
             except HostError:
                 out.parents[one.parent or ""] = 0
     if any(host_access.asks(one) for _, one in asked):
         out.addresses = kernel.rows("addresses", rtnetlink.dump_addresses())
         out.ways = [row for row in kernel.rows("ways", rtnetlink.dump_routes()) if row.protocol == rtnetlink.OURS]
         out.neighbours = kernel.rows("neighbours", rtnetlink_host.dump_neighbours())
-    tagged = [(name, one) for name, one in asked if emulated(one)]
+    tagged = [(name, one) for name, one in asked if tagging.emulated(one)]
     if tagged:
         out.heard = {(row.index, row.mac) for row in kernel.rows("neighbours", rtnetlink_host.dump_heard())}
         out.multicast = {index for index, flags in kernel.rows("flags", rtnetlink.dump_links())
                          if flags & abi.IFF_ALLMULTI}
     for name, one in tagged:
-        for link in (out.parent(one.parent), out.named(host_name(name, one.name))):
+        for link in (out.parent(one.parent), out.named(host_links.host_name(name, one.name))):
             if link is not None and link.index not in out.filters:
                 out.filters[link.index] = kernel.rows("filters", tc.dump_filters(link.index, tc.INGRESS_HOOK))
     return out

@@ -8,8 +8,8 @@ from errno import EOPNOTSUPP
 from runspec import abi
 from runspec.errors import HostError, RunspecError, SyscallError
 from runspec.plan import needs, rtnetlink, rtnetlink_bridge, rtnetlink_links, tag_bpf, tc, tc_bpf
+from runspec.plan.steps import namespaces
 from runspec.plan.steps.base import Table
-from runspec.plan.steps.namespaces import KINDS
 from runspec.run import busybox, firewall, tools
 
 TYPE_CHECKING = False
@@ -116,7 +116,7 @@ class Probes:
         return good()
 
     def _namespace(self, kind: str) -> Answer:
-        _, name = KINDS[kind]
+        _, name = namespaces.KINDS[kind]
         if not self.kernel.exists(f"/proc/self/ns/{name}"):
             return bad(f"there is no /proc/self/ns/{name}, namespaces(7)",
                        f"use a kernel with {needs.option(f'namespace:{kind}')}")
@@ -201,6 +201,7 @@ class Probes:
         acts = {"clsact": [tc.put_clsact(link)], "tbf": [tc.put_tbf(link, tc.ROOT, tc.handle(1), 125_000, 1514, 15140)],
                 "htb": [tc.put_htb(link, tc.handle(1), 1)], "ifb": [tc.create_ifb("probe0", peer)],
                 "redirect": [tc.put_clsact(link), tc.put_redirect(link, tc.INGRESS_HOOK, 1, link)],
+                "fq_codel": [tc.put_flows(link, tc.ROOT, tc.handle(1), 64, 5_000)],
                 "bpf": [tc.put_clsact(link)]}[word]
         table = Table(("program",))
         fd = -1

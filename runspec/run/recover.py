@@ -6,7 +6,7 @@ from runspec.errors import RunspecError, StateError
 from runspec.plan.steps import registry
 from runspec.plan.steps.process import SaveRecord
 from runspec.plan.steps.rootfs import MakeDirectory
-from runspec.run.engine import Run, undo
+from runspec.run import engine
 from runspec.run.journal import open_journals, restore_step, words
 from runspec.run.store import status
 
@@ -97,4 +97,4 @@ def recover(kernel: Kernel, store: Store, journal: Journal) -> list[str]:
     if journal.stale():
         # Links, groups and processes ended with that boot; who has their names and numbers now is a stranger.
         done = [one for one in done if isinstance(one[0], LASTING)]
-    return undo(Run(kernel, store, None, {}, live), done)
+    return engine.undo(engine.Run(kernel, store, None, {}, live), done)

@@ -185,10 +185,12 @@ ROWS = (
     Field("interfaces[].sysctl", IN_PLACE, "/proc/sys inside", "ip-sysctl.rst"),
     Field("interfaces[].qos", IN_PLACE, "rtnetlink(7)", "tc(8)"),
     *(Field(f"interfaces[].qos.{way}.{name}", IN_PLACE, "rtnetlink(7)", man,
-            "refused: it would order nothing" if (way, name) == ("ingress", "priority") else "")
+            "only where a network has one line" if (way, name) == ("ingress", "priority") else "")
       for way in ("egress", "ingress")
       for name, man in (("rate", "tc-htb(8)"), ("ceil", "tc-htb(8)"), ("burst", "tc-htb(8)"),
                         ("priority", "socket(7), SO_PRIORITY"), ("dscp", "RFC 2474"))),
+    *(Field(f"interfaces[].qos.{way}.line", IN_PLACE, "rtnetlink(7) on the host", "tc-mirred(8)",
+            "no key: whether it goes through its network's line") for way in ("egress", "ingress")),
     Field("ports", IN_PLACE, "nftables of the host", "nft(8)"),
     *(Field(f"ports[].{name}", IN_PLACE, "nftables of the host", "nft(8)")
       for name in ("host", "container", "hostIP", "protocol")),
@@ -208,6 +210,9 @@ ROWS = (
     Field("nat", IN_PLACE, "nftables of the host", "nft(8)"),
     Field("isolated", IN_PLACE, "rtnetlink(7) on the host", "bridge(8)"),
     Field("vlanFiltering", IN_PLACE, "rtnetlink(7) on the host", "bridge(8)"),
+    Field("qos", IN_PLACE, "rtnetlink(7) on the host", "tc-htb(8)"),
+    *(Field(f"qos.{way}.{name}", IN_PLACE, "rtnetlink(7) on the host", "tc-htb(8)")
+      for way in ("egress", "ingress") for name in ("rate", "burst")),
     Field("external", RECREATE, "rtnetlink(7) on the host", "bridge(8)"),
 )
 _UNLISTED = Field("", RECREATE, "nowhere", "")

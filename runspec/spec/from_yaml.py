@@ -8,6 +8,7 @@ from __future__ import annotations
 from runspec.errors import Mark, RunspecError, SpecError
 from runspec.spec import (
     defaults,
+    parents,
     read_devices,
     read_hooks,
     read_names,
@@ -39,7 +40,6 @@ from runspec.spec.model import (
 )
 from runspec.spec.model_net import MODES
 from runspec.spec.names import CAPABILITY_NUMBER
-from runspec.spec.parents import parse_parent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -285,7 +285,7 @@ class Reader:
         kind, vlan = one["type"], one.get("vlan")
         return Interface(
             name=one["name"], type=kind, network=one.get("network"),
-            parent=self.value(one, at, "parent", parse_parent),
+            parent=self.value(one, at, "parent", parents.parse_parent),
             mode=one.get("mode") or MODES.get(kind, (None,))[0],
             vlan=Vlan(**{name: vlan[name] for name in ("id", "protocol") if name in vlan}) if vlan else None,
             sysctl=self.pairs(one, at, "sysctl"), fallback=one.get("fallback"),

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from runspec.spec.frozen import Frozen
 from runspec.spec.model_net import (
+    Carried as Carried,
     Dns as Dns,
     Interface as Interface,
+    Line as Line,
     Network as Network,
+    NetworkQos as NetworkQos,
     Pool as Pool,
     Port as Port,
     Qos as Qos,

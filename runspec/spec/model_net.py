@@ -37,6 +37,18 @@ class Qos(Frozen):
     ingress: Traffic | None = None
 
 
+class Line(Frozen):
+    """What an interface's limits are made of that its file does not say.
+
+    Args:
+        shared: the ways, "egress" and "ingress", of which its network has one line for all.
+        fair: whether this kernel lets flows that wait take turns.
+    """
+
+    shared: tuple[str, ...] = ()
+    fair: bool = False
+
+
 class Interface(Frozen):
     """A link of the container, ip-link(8); addresses in CIDR form, v4 and v6, as the kernel prints them."""
 
@@ -56,6 +68,7 @@ class Interface(Frozen):
     pooled: bool = False                # `addresses: auto`: those above were taken from the network's pool
     host_access: bool = False
     qos: Qos | None = None
+    line: Line = Line()                 # of no file: found where the file meets its network and the kernel
 
 
 # Type of a link -> its modes, the first of them where the file names none.
@@ -89,6 +102,20 @@ class Pool(Frozen):
     exclude: tuple[str, ...] = ()
 
 
+class Carried(Frozen):
+    """What one way of a network's line carries for all that share it."""
+
+    rate: int                           # bit/s
+    burst: int | None = None            # bytes
+
+
+class NetworkQos(Frozen):
+    """A network's line: what leaves its containers, and what arrives at them."""
+
+    egress: Carried | None = None
+    ingress: Carried | None = None
+
+
 class Network(Frozen):
     """A link of the host that containers' interfaces join: a bridge."""
 
@@ -104,3 +131,4 @@ class Network(Frozen):
     isolated: bool = False              # its ports do not see each other
     vlan_filtering: bool = False
     external: bool = False              # somebody else's bridge: only used
+    qos: NetworkQos | None = None       # the one line that its containers share

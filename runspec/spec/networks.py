@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from runspec.spec import units
-from runspec.spec.model import Interface, Network, Spec
+from runspec.spec.model import Interface, Line, Network, NetworkQos, Spec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -134,6 +134,32 @@ def _inherited(link: Interface, network: Network | None, routed: set[int]) -> In
             and (hop := own_address(network, address)) is not None]
     routed.update(map(units.family, hops))
     return link.replace(gateway=(*link.gateway, *hops)) if hops else link
+
+
+def lined(spec: Spec, networks: Mapping[str, Network], fair: bool) -> Spec:
+    """A spec whose interfaces know what of their limits their networks say, and the kernel.
+
+    Args:
+        fair: whether this kernel lets flows that wait take turns.
+    """
+    if not any(one.qos is not None or one.network in networks for one in spec.interfaces):
+        return spec
+    links = tuple(one.replace(line=line) if (line := _line(one, networks.get(one.network or ""), fair)) != one.line
+                  else one for one in spec.interfaces)
+    return spec if links == spec.interfaces else spec.replace(interfaces=links)
+
+
+def _line(one: Interface, network: Network | None, fair: bool) -> Line:
+    shares = one.type == "veth" and one.mode in (None, "bridge") and network is not None
+    shared = ways(network.qos) if shares and network is not None else ()
+    held = one.qos is not None and any(each is not None and each.rate is not None
+                                       for each in (one.qos.egress, one.qos.ingress))
+    return Line(shared=shared, fair=fair and (held or bool(shared)))
+
+
+def ways(qos: NetworkQos | None) -> tuple[str, ...]:
+    """The ways, as containers see them, of which a network has one line for all."""
+    return tuple(word for word in ("egress", "ingress") if qos is not None and getattr(qos, word) is not None)
 
 
 def own_address(network: Network, address: str) -> str | None:

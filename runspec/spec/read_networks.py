@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runspec.spec import units
+from runspec.spec import read_traffic, units
 from runspec.spec.model import Network, Pool
 
 TYPE_CHECKING = False
@@ -21,4 +21,5 @@ def network(reader: Reader) -> Network:
         pool=None if pool is None else Pool(range=reader.list_of(pool, "pool", "range", units.parse_range),
                                             exclude=reader.list_of(pool, "pool", "exclude", units.parse_range)),
         internal=tree.get("internal", False), nat=tree.get("nat", False), isolated=tree.get("isolated", False),
-        vlan_filtering=tree.get("vlanFiltering", False), external=tree.get("external", False))
+        vlan_filtering=tree.get("vlanFiltering", False), external=tree.get("external", False),
+        qos=read_traffic.line(reader, tree.get("qos")))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from runspec.spec import units
-from runspec.spec.model import Qos, Traffic
+from runspec.spec.model import Carried, NetworkQos, Qos, Traffic
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,3 +26,11 @@ def _traffic(reader: Reader, tree: Any, at: str) -> Traffic | None:
                     burst=reader.value(tree, at, "burst", units.parse_size), priority=tree.get("priority"),
                     dscp=reader.value(tree, at, "dscp", units.parse_dscp))
     return None if found == Traffic() else found
+
+
+def line(reader: Reader, tree: Any) -> NetworkQos | None:
+    """What a network's `qos` says, None where it says nothing."""
+    read = {way: Carried(rate=reader.value(one, f"qos.{way}", "rate", units.parse_rate) or 0,
+                         burst=reader.value(one, f"qos.{way}", "burst", units.parse_size))
+            for way in ("egress", "ingress") if (one := (tree or {}).get(way))}
+    return NetworkQos(**read) if read else None

@@ -9,6 +9,7 @@ from runspec.spec import units
 from runspec.spec.frozen import Frozen
 from runspec.spec.model import Network, Spec
 from runspec.spec.rules_conflicts import Finding, Party, conflicts
+from runspec.spec.rules_lines import lines
 from runspec.spec.rules_ports_together import together
 
 TYPE_CHECKING = False
@@ -45,7 +46,7 @@ def check(models: Sequence[Model], capacity: Capacity) -> list[Finding]:
     networks = [one for one in models if isinstance(one, Network)]
     return [*quotas(specs, capacity), *_memory(specs, capacity), *_partitions(specs, capacity),
             *_realtime(specs, capacity), *_single(specs), *_groups(specs), *conflicts(specs, networks),
-            *together(specs, networks)]
+            *together(specs, networks), *lines(specs, networks)]
 
 
 # -- CPU ------------------------------------------------------------------------------------------------

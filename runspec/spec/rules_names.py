@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from runspec.spec import read_names, rules_links
 from runspec.spec.model import Spec
-from runspec.spec.read_names import GATEWAY
-from runspec.spec.rules_links import is_new
-from runspec.spec.rules_mounts import Faults
 from runspec.spec.units import shown
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from runspec.spec.rules_mounts import Faults
 
 HOSTS, RESOLV = "/etc/hosts", "/etc/resolv.conf"
 _WHY = "a host name is labels of 1 to 63 letters, digits, `_` or `-`, joined by dots, hostname(7)"
@@ -23,7 +25,7 @@ def check_names(faults: Faults, spec: Spec) -> None:
     for path, file, asked in (("dns", RESOLV, spec.dns is not None), ("extraHosts", HOSTS, bool(spec.extra_hosts))):
         if not asked:
             continue
-        if not is_new(spec.linux, "mount"):
+        if not rules_links.is_new(spec.linux, "mount"):
             faults.add(path, "needs a mount namespace of the container's own",
                        f"{file} would be that of everybody who shares it",
                        f"remove {path}, or the entry for mount in linux.namespaces")
@@ -61,8 +63,8 @@ def _hosts(faults: Faults, spec: Spec) -> None:
         seen.add(name.lower())
         on = any(one.network for one in spec.interfaces) or any(
             one.type == "network" and one.container for one in spec.linux.namespaces)
-        if address == GATEWAY and not on:
-            faults.add(at, f"{GATEWAY} is the host's address on the container's first network",
+        if address == read_names.GATEWAY and not on:
+            faults.add(at, f"{read_names.GATEWAY} is the host's address on the container's first network",
                        "the container is on none", "write the address itself")
 
 

@@ -6,6 +6,7 @@ from runspec.spec import networks, units
 from runspec.spec.model import Network, Pool
 from runspec.spec.rules_links import check_addresses, check_mtu, link_fault
 from runspec.spec.rules_mounts import Faults
+from runspec.spec.rules_traffic import WAYS, check_line
 from runspec.spec.units import shown
 
 _WORDS = {4: "IPv4", 6: "IPv6"}
@@ -27,6 +28,8 @@ def check_network(faults: Faults, network: Network) -> None:
     if network.nat and network.internal:
         faults.add("nat", "nothing leaves an internal network", "internal forbids what nat serves, nft(8)",
                    "remove one")
+    for word in WAYS:
+        check_line(faults, f"qos.{word}", getattr(network.qos, word, None), network.mtu)
     if network.pool is not None and all((*network.addresses, *network.pool.range, *network.pool.exclude)):
         _pool(faults, network, network.pool)
 
@@ -53,7 +56,7 @@ def _alone(faults: Faults, addresses: tuple[str, ...]) -> None:
 def _external(faults: Faults, network: Network) -> None:
     """Keys that would change somebody else's bridge."""
     for key, said in (("addresses", network.addresses), ("mtu", network.mtu is not None), ("nat", network.nat),
-                      ("internal", network.internal), ("vlanFiltering", network.vlan_filtering)):
+                      ("internal", network.internal), ("vlanFiltering", network.vlan_filtering), ("qos", network.qos)):
         if said:
             faults.add(key, "would change a bridge that is somebody else's",
                        "external: true uses the bridge as it is", f"remove {key}, or remove external")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from runspec.spec.model import Interface, Traffic
+from runspec.spec.model import Carried, Interface, Traffic
 from runspec.spec.rules_mounts import Faults
 
 SLOWEST, FASTEST = 8_000, 1_000_000_000_000     # bit/s
 HEADER = 14                                     # bytes of Ethernet's header, which a packet's length counts
 BURST_MAX = 1 << 31
+WAYS = ("egress", "ingress")
+# What is wrong with a priority of what arrives, why, and what helps.
+IDLE = ("orders nothing", "what arrives at a container waits for nobody else's packets, and the priority of a packet, "
+        "socket(7), ends as it crosses a veth", "remove it; egress.priority orders what leaves")
 
 
 def check_traffic(faults: Faults, at: str, one: Interface) -> None:
@@ -20,11 +24,15 @@ def check_traffic(faults: Faults, at: str, one: Interface) -> None:
     if one.qos.ingress is not None and one.mode == "l3s" and one.type == "ipvlan":
         faults.add(f"{at}.qos.ingress", "cannot be held or marked in mode l3s",
                    "what arrives passes no hook of the link in this mode, ip-link(8)", "use mode l2 or l3")
-    if one.qos.ingress is not None and one.qos.ingress.priority is not None:
-        faults.add(f"{at}.qos.ingress.priority", "orders nothing",
-                   "what arrives at a container waits for nobody else's packets, and the priority of a packet, "
-                   "socket(7), ends as it crosses a veth",
-                   "remove it; egress.priority orders what leaves")
+    shared = one.type == "veth" and one.network is not None     # perhaps: what its network says is told elsewhere
+    if one.qos.ingress is not None and one.qos.ingress.priority is not None and not shared:
+        faults.add(f"{at}.qos.ingress.priority", *IDLE)
+
+
+def check_line(faults: Faults, at: str, one: Carried | None, mtu: int | None) -> None:
+    """Notes faults of one way of a network's line."""
+    if one is not None:
+        _traffic(faults, at, Traffic(rate=one.rate, burst=one.burst), (mtu or 1500) + HEADER)
 
 
 def _traffic(faults: Faults, at: str, one: Traffic, frame: int) -> None:

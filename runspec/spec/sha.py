@@ -10,9 +10,9 @@ else:
         from _sha1 import sha1
 
         try:
-            from _sha2 import sha256  # since Python 3.12
-        except ImportError:
             from _sha256 import sha256
+        except ImportError:
+            from _sha2 import sha256  # since Python 3.12
     except ImportError:                     # an interpreter without its own
         from hashlib import sha1, sha256
 

@@ -8,12 +8,14 @@ import stat
 from itertools import pairwise
 
 from runspec.errors import Mark, SpecError
-from runspec.spec.compose import DOCUMENTS, Composer, Document, quote
+from runspec.spec import compose
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
+
+    from runspec.spec.compose import Document
 
 __all__ = ["Document", "decode", "files", "gather", "join", "load", "parse", "split"]
 
@@ -88,7 +90,7 @@ def files(paths: list[str], stdin: Any = None) -> Iterator[tuple[str, bytes | Sp
 def _read(path: str) -> bytes | SpecError:
     """The bytes of one file; only regular files, and pipes that are already open (/dev/fd/N)."""
     if not path or "\0" in path:
-        return SpecError(f"{quote(path)} is no file name", at=Mark(quote(path), 0, 0))
+        return SpecError(f"{compose.quote(path)} is no file name", at=Mark(compose.quote(path), 0, 0))
     try:
         # O_NONBLOCK: opening a FIFO that nobody writes must not hang
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
@@ -222,10 +224,10 @@ def parse(text: str, file: str, line: int = 0) -> tuple[list[Document], list[Spe
         The documents and the faults; a document with faults is among them when it is whole.
     """
     pieces = split(text)
-    if pieces is not None and len(pieces) > DOCUMENTS:
-        what = f"more than {DOCUMENTS} documents in one file"
+    if pieces is not None and len(pieces) > compose.DOCUMENTS:
+        what = f"more than {compose.DOCUMENTS} documents in one file"
         return [], [SpecError(what, fix="split it into several files", at=Mark(file, 0, 0))]
-    composer = Composer(file)
+    composer = compose.Composer(file)
     for piece in [text] if pieces is None else pieces:
         composer.run(piece, line)
         line += piece.count("\n")

@@ -9,6 +9,7 @@ from runspec.spec.frozen import Frozen, fields_of, items, key
 from runspec.spec.model import (
     BlockIO,
     Capabilities,
+    Carried,
     Cpu,
     CPUAffinity,
     Device,
@@ -33,6 +34,7 @@ from runspec.spec.model import (
     NetDevice,
     Network,
     NetworkGroup,
+    NetworkQos,
     Overlay,
     Personality,
     Pids,
@@ -121,7 +123,8 @@ SPARSE = frozenset((
     "hooks", "prestart", "create_runtime", "create_container", "start_container", "poststart", "poststop", "block_io",
     "weight_device", "read_bps", "write_bps", "read_iops", "write_iops", "hugepage_limits", "network", "priorities",
     "rdma", "net_devices", "cdi_devices", "flags", "architectures", "syscalls", "schemata", "scope", "terminal",
-    "pooled", "host_access", "ports", "extra_hosts", "internal", "nat", "isolated", "vlan_filtering", "external"))
+    "pooled", "host_access", "line", "ports", "extra_hosts", "internal", "nat", "isolated", "vlan_filtering",
+    "external"))
 
 # Which class a field holds, for reading a tree back.
 _HOLDS: dict[tuple[type, str], type] = {
@@ -145,6 +148,7 @@ _HOLDS: dict[tuple[type, str], type] = {
     (Spec, "landlock"): Landlock, (Landlock, "fs"): LandlockPath, (Landlock, "net"): LandlockNet,
     (Resources, "devices"): DeviceRule, (Spec, "interfaces"): Interface, (Interface, "routes"): Route,
     (Interface, "vlan"): Vlan, (Interface, "qos"): Qos, (Qos, "egress"): Traffic, (Qos, "ingress"): Traffic,
+    (Network, "qos"): NetworkQos, (NetworkQos, "egress"): Carried, (NetworkQos, "ingress"): Carried,
     (Spec, "ports"): Port, (Spec, "dns"): Dns, (Network, "pool"): Pool,
 }
 

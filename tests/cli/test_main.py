@@ -103,6 +103,7 @@ def test_there_are_enough_cases() -> None:
 )
 def test_hot_verbs_import_little(words: list[str], tmp_path: Path) -> None:
     code = (f"import sys; sys.path.insert(0, {str(PACKAGES)!r}); before = set(sys.modules)\n"
+            "from runspec import later; later.install()\n"
             "from runspec.__main__ import main\n"
             f"main({['--root', str(tmp_path / 'state'), *words]!r})\n"
             "print('loaded', *sorted(set(sys.modules) - before))")

@@ -10,11 +10,11 @@ from pyroute2.netlink.rtnl import marshal
 
 from runspec.kernel.netlink import Link
 from runspec.kernel.traffic import Class, Filter, Qdisc
-from runspec.plan import bpf, tc, traffic
+from runspec.plan import bpf, tc, traffic, view_traffic
 from runspec.plan.values import ABSENT
 from runspec.spec.model import Interface, Linux, Namespace, Process, Qos, Root, Spec, Traffic
 
-END, IFB = 500, 600
+END, IFB, PORT = 500, 600, 3
 AT = "interfaces[0].qos."
 
 
@@ -43,7 +43,8 @@ def facts(rows: list[Any], ifb: bool = True) -> Any:
     outside = {"a.eth0": link(END, "a.eth0", "veth")}
     if ifb:
         outside[traffic.shaper("a", "eth0")] = link(IFB, traffic.shaper("a", "eth0"), "ifb")
-    return SimpleNamespace(links=[link(11, "eth0", "veth")], outside=outside, host_traffic=rows, traffic=[])
+    return SimpleNamespace(links=[link(11, "eth0", "veth")], outside=outside, host_traffic=rows, traffic=[],
+                           numbers={END: PORT})
 
 
 def redirect(to: int = IFB) -> Filter:
@@ -59,8 +60,8 @@ def marked(one: Traffic, hook: int) -> Filter:
 def differences(wanted: Spec, last: Spec | None, found: Any) -> dict[str, tuple[Any, Any]]:
     expected: dict[str, Any] = {}
     seen: dict[str, Any] = {}
-    traffic.expect_traffic(wanted, found, expected)
-    traffic.see_traffic(wanted, last, found, seen)
+    view_traffic.expect_traffic(wanted, found, expected)
+    view_traffic.see_traffic(wanted, last, found, seen)
     return {path.removeprefix(AT): (seen[path], expected.get(path, ABSENT)) for path in seen
             if seen[path] != expected.get(path, ABSENT)}
 

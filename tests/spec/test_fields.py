@@ -41,7 +41,7 @@ def leaves(cls: type, path: str = "") -> list[str]:
     return out
 
 
-@pytest.mark.parametrize("path", sorted({*leaves(Spec), *leaves(Network)} - {"process.user"}))
+@pytest.mark.parametrize("path", sorted({*leaves(Spec), *leaves(Network)} - {"process.user", "interfaces[].line"}))
 def test_every_field_of_the_model_is_listed(path: str) -> None:
     row = fields.row(path)
     assert row.path == path

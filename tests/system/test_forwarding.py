@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from conftest import Netns, requires
 from neighbour import HOST, HOST6, LAN, LAN6, SERVER, Asked, World, box, bridge
+from test_kill import FULL
 
 pytestmark = requires("root", "busybox", "bridge", "veth", "ip", "nft", "nsenter")
 FAR, FAR6, NEAR, NEAR6 = "198.51.100.2", "2001:db8:8::2", "198.51.100.1", "2001:db8:8::1"
@@ -289,6 +290,37 @@ def test_every_parameter_is_as_it_was(world: Crossing) -> None:
         ip link del new0; cd /proc/sys/net; echo 1 >ipv4/conf/all/accept_redirects; echo 0 >ipv4/conf/default/forwarding
         echo 0 >ipv4/conf/eth9/forwarding; echo 0 >ipv6/conf/eth9/forwarding; echo 0 >ipv6/conf/default/forwarding
         for i in all eth8 eth9; do echo 1 >ipv6/conf/$i/accept_redirects; done""")
+
+
+def test_killed_anywhere(world: Crossing) -> None:
+    """At each act of taking and giving back: nothing passes in between, and all is as it was once it is put right."""
+    world.sh(world.host, "cd /proc/sys/net/ipv4/conf; echo 0 >all/accept_redirects; echo 1 >eth9/forwarding")
+    before, rules, file, trace = world.knobs(), world.ruleset(), world.write(bridge(nat=True)), world.folder / "trace"
+    for words in (("apply", file), ("destroy", "--yes", "lan0")):
+        if words[0] == "destroy":
+            world.cli("apply", file)
+        world.cli(*words, env={"RUNSPEC_FAULT": f"trace@{trace}"})
+        calls = trace.read_text().split()
+        trace.unlink()
+        if words[0] == "apply":
+            world.cli("destroy", "--yes", "lan0")
+        first = calls.index("nft") - 1
+        for number in range(first if FULL else first + 3, len(calls) + 1, 1 if FULL else 5):
+            if words[0] == "destroy":
+                world.cli("apply", file)
+            done = world.cli(*words, env={"RUNSPEC_FAULT": f"kill@{number}"}, status=None)
+            # The run that was traced also made what stays: the state directory.
+            assert done.returncode == -9 or (done.returncode == 0 and number > len(calls) - 6), done.stderr
+            if done.returncode == 0:
+                world.cli("destroy", "--yes", "lan0", status=None)
+                continue
+            assert world.ask(world.lan, THROUGH[0], THROUGH[2], patience=0.2) == NOTHING[:2], f"{words[0]} {number}"
+            if number % 2:
+                world.cli("apply", file)
+                assert world.cli("diff", file).stdout == ""
+            world.cli("destroy", "--yes", "lan0", status=None)
+            assert (world.knobs(), world.ruleset()) == (before, rules), f"{words[0]} killed at {number}"
+    world.sh(world.host, "cd /proc/sys/net/ipv4/conf; echo 1 >all/accept_redirects; echo 0 >eth9/forwarding")
 
 
 def test_bridges_of_others(world: Crossing) -> None:

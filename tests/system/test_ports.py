@@ -470,7 +470,7 @@ def test_killed_while_made_and_removed(alone: World) -> None:
         calls = trace.read_text().split()
         trace.unlink()
         at = calls.index("nft") + 1
-        numbers = {at - 1, at, at + 1, at + 2, *range(len(calls) - 22, len(calls) + 1, 1 if FULL else 6)}
+        numbers = {at - 1, at, at + 1, at + 2, *range(len(calls) - 22, len(calls) + 1, 1 if FULL else 5)}
         if words[0] == "apply":
             alone.cli("destroy", "--yes", file)
         for number in sorted(numbers):
@@ -479,9 +479,10 @@ def test_killed_while_made_and_removed(alone: World) -> None:
             done = alone.cli(*words, env={"RUNSPEC_FAULT": f"kill@{number}"}, status=None)
             # Links and groups go late: a run may need a call or two less than the one that was traced.
             assert done.returncode == -9 or (done.returncode == 0 and number > len(calls) - 4), done.stderr
-            alone.cli("apply", file)
-            assert alone.cli("diff", file).stdout == "", f"{words[0]} killed before {calls[number - 1]}, the {number}th"
-            alone.cli("destroy", "--yes", "one", "lan0")
+            if number % 2 or words[0] == "apply":
+                alone.cli("apply", file)
+                assert alone.cli("diff", file).stdout == "", f"{words[0]} killed at {calls[number - 1]}, the {number}th"
+            alone.cli("destroy", "--yes", file)
             assert_nothing_leaked(before, alone.cli.picture)
             assert alone.sh(alone.host, "sysctl -n net.ipv4.ip_forward").strip() == "0"
 

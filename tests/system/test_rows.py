@@ -186,8 +186,6 @@ REASONS = {
     "linux.personality.flags": "OCI 1.3 defines none",
     "linux.intelRdt": "neither kernel has resctrl: refused",
     "linux.netDevices": "tests/system/test_netdevices.py",
-    "interfaces[].qos.egress.priority": "tests/system/test_qos.py: it shows in no tool",
-    "interfaces[].qos.ingress.priority": "refused: tests/faults/qos.yaml",
     "hooks.": "tests/system/test_hooks.py runs all six kinds",
     "linux.seccomp": "not walked yet", "linux.seccomp.": "not walked yet",
     "linux.resources.blockIO.leafWeight": "the CFQ scheduler has it, gone since Linux 5.0",

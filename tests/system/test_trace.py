@@ -267,10 +267,12 @@ MODULES = """
 import os, sys
 sys.path += sys.argv[1].split(":")
 out, words = sys.argv[2], sys.argv[3:]
+from runspec import later
+later.install()
 from runspec.__main__ import main
 status = main(words)
 with open(out, "w") as file:
-    print(*sys.modules, file=file)
+    print(*(name for name, one in sys.modules.items() if not isinstance(one, later.Later)), file=file)
 sys.exit(status)
 """
 HEAVY = {"yaml", "jsonschema", "pyroute2", "subprocess", "pathlib", "typing", "re", "json", "dataclasses", "argparse"}

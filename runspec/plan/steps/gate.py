@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from runspec import abi
+from runspec.plan.steps import namespaces
 from runspec.plan.steps.base import FINISH, START, ChildStep, HostStep, Table, words
-from runspec.plan.steps.namespaces import BARRIER_START
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class WaitAtGate(ChildStep):
 
     def ops(self, table: Table) -> None:
         """See ops.h, GATE."""
-        table.add(abi.OP_GATE, slot=table.slot("gate"), a=BARRIER_START,
+        table.add(abi.OP_GATE, slot=table.slot("gate"), a=namespaces.BARRIER_START,
                   b=table.named["slave"] + 1 if self.terminal and "slave" in table.named else 0)
 
     def __str__(self) -> str:

@@ -14,11 +14,9 @@ from time import monotonic, sleep
 
 from runspec import abi
 from runspec.errors import HostError, RunspecError, SyscallError
-from runspec.plan import nic, rtnetlink, rtnetlink_host, tc
+from runspec.plan import nic, rtnetlink, rtnetlink_host, tc, view_links
+from runspec.plan.steps import host_links, links
 from runspec.plan.steps.base import ATTACH, LIVE, STOP, HostStep, Step, Table
-from runspec.plan.steps.host_links import MARK
-from runspec.plan.steps.links import configured
-from runspec.plan.view_links import FIRST_INDEX, device_index
 from runspec.spec.model import Interface, NetDevice, Spec
 
 TYPE_CHECKING = False
@@ -77,7 +75,7 @@ class LendLink(HostStep):
                             "it is the host's and moves into the container, config-linux.md, Network Devices",
                             "`ip link` lists those that are there")
         one = found[0]
-        if one["alias"].startswith(MARK):
+        if one["alias"].startswith(host_links.MARK):
             raise HostError(f"the link {one['name']} is runspec's own", f"its alias is {one['alias']}",
                             "list it in `interfaces`, or lend another one")
         if before is not None:
@@ -186,7 +184,7 @@ class ReturnLink(HostStep):
             one, index = self.interface, memo["inside"]
             LendLinkLive(target=self.target, asked=self.asked, host=memo["link"]["name"], key=memo["key"],
                          name=one.name, index=index, mac=one.mac, mtu=one.mtu).apply(kernel, run)
-            configured(self.target, self.path, one, index, "").apply(kernel, run)
+            links.configured(self.target, self.path, one, index, "").apply(kernel, run)
 
     def __str__(self) -> str:
         return f"move link {self.asked} back"
@@ -439,7 +437,7 @@ def lent(spec: Spec, devices_only: bool = False) -> tuple[str, ...]:
 def device_step(name: str, path: str, one: NetDevice) -> LendLink:
     """The step that lends a container what its linux.netDevices name."""
     return LendLink(target=name, path=path, asked=one.host, host=one.host, name=one.name or one.host,
-                    index=device_index(one.host), carry=True)
+                    index=view_links.device_index(one.host), carry=True)
 
 
 def interface_step(spec: Spec, i: int, one: Interface, index: int, known: dict[str, Any],
@@ -465,7 +463,7 @@ def physical(spec: Spec) -> list[tuple[int, Interface]]:
 def lend(spec: Spec, known: dict[str, Any], devices_only: bool = False) -> list[Step]:
     """The links that a new init takes over; a restart keeps the interfaces that are inside."""
     devices = [device_step(spec.name, f"linux.netDevices[{i}]", one) for i, one in enumerate(spec.linux.net_devices)]
-    return [*devices, *([] if devices_only else [interface_step(spec, i, one, FIRST_INDEX + i, known)
+    return [*devices, *([] if devices_only else [interface_step(spec, i, one, view_links.FIRST_INDEX + i, known)
                                                  for i, one in physical(spec)])]
 
 

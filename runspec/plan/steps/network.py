@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from errno import ENODEV
 
-from runspec.plan import rtnetlink
+from runspec.plan import line as lines, rtnetlink
 from runspec.plan.facts import Facts
 from runspec.plan.rtnetlink_bridge import set_filtering, set_port
+from runspec.plan.steps import line
 from runspec.plan.steps.base import FINISH, PREPARE, Change, HostStep, Step
 from runspec.plan.steps.host_links import (
     MARK,
@@ -153,8 +154,12 @@ class RemoveBridge(HostStep):
         return f"remove bridge {self.target}"
 
 
-def create(wanted: Network) -> list[Step]:
-    """A network from nothing."""
+def create(wanted: Network, fair: bool = False) -> list[Step]:
+    """A network from nothing.
+
+    Args:
+        fair: whether this kernel lets flows that wait take turns.
+    """
     name = wanted.name
     steps: list[Step] = []
     if not wanted.external:
@@ -163,6 +168,7 @@ def create(wanted: Network) -> list[Step]:
             steps.append(SetFiltering(target=name, path="vlanFiltering", filtering=True, was=False))
         steps += [AddHostAddress(target=name, path=f"addresses[{i}]", address=address)
                   for i, address in enumerate(wanted.addresses)]
+        steps += line.create(wanted, fair) if wanted.qos is not None else []
         steps.append(SetHostLink(target=name))
     steps.append(SaveRecord(target=name, kind="network"))
     # Its users come in the same run and need it whole: all of it is preparation.
@@ -198,6 +204,7 @@ def change(wanted: Network, last: Network, facts: Facts, changes: tuple[Change, 
     if "isolated" in paths:
         steps += [SetPort(target=name, path="isolated", link=port, isolated=wanted.isolated, before=before)
                   for port, mark, before in facts.ports if mark.startswith(MARK) and before != wanted.isolated]
+    steps += line.change(wanted, last, paths, facts.fair) if wanted.qos is not None else []
     steps.append(SaveRecord(target=name, kind="network"))
     return [step.replace(early=True) for step in steps]
 
@@ -220,6 +227,8 @@ def network_expected(wanted: Network) -> dict[str, Any]:
     if not wanted.external:
         expect_network(wanted, view)
         view["vlanFiltering"] = wanted.vlan_filtering
+        if wanted.qos is not None:
+            lines.expect_line(wanted, view)
     view["external"] = wanted.external
     return view
 
@@ -243,6 +252,8 @@ def network_seen(wanted: Network, last: Network | None, facts: Facts) -> dict[st
     if wanted.mtu is not None:
         view["mtu"] = link.mtu
     see_network(wanted, facts.wall, view)
+    if wanted.qos is not None or (last is not None and last.qos is not None):
+        lines.see_line(wanted, last, facts, view)
     return view
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from runspec.plan import nft
 from runspec.plan.steps.base import FINISH, PREPARE, HostStep, Step
-from runspec.plan.view_nft import Wall
 from runspec.spec.model import Network
 
 TYPE_CHECKING = False
@@ -14,6 +13,7 @@ if TYPE_CHECKING:
 
     from runspec.plan.nft import Element
     from runspec.plan.planner import Item
+    from runspec.plan.view_nft import Wall
 
 _SHOWN = 6          # elements named in the line of a plan
 
@@ -55,7 +55,7 @@ class ForgetElements(HostStep):
 
     def apply(self, kernel: Any, run: Any) -> Any:
         """sysctl(8), nft(8)."""
-        run.firewall.forget(self.target)
+        run.firewall.forget(nft.named("container", self.target))
 
     def __str__(self) -> str:
         return f"nftables inet runspec: remove all of {self.target}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from runspec import abi
-from runspec.plan.steps import attributes
+from runspec.plan.steps import attributes, namespaces
 from runspec.plan.steps.base import (
     FINISH,
     LIVE,
@@ -16,10 +16,6 @@ from runspec.plan.steps.base import (
     own_procfs,
     words,
 )
-from runspec.plan.steps.landlock import rule_ops
-from runspec.plan.steps.namespaces import BARRIER_START, WaitForHost, inside, is_new
-from runspec.plan.steps.seccomp import Filter, filter_ops
-from runspec.plan.steps.terminal import take_ops
 from runspec.spec.model import Capabilities, Landlock, Process, Rlimit, Spec
 
 TYPE_CHECKING = False
@@ -27,6 +23,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from runspec.plan.facts import Facts
+    from runspec.plan.steps.seccomp import Filter
 
 INFINITY = 2**64 - 1
 
@@ -113,8 +110,12 @@ def credential_ops(table: Table, process: Process, capabilities: Capabilities, l
 
     See: capabilities(7), setresuid(2), PR_SET_NO_NEW_PRIVS, landlock_restrict_self(2), seccomp(2).
     """
+    from runspec.plan.steps.seccomp import filter_ops
+
     add, user = table.add, process.user
     if landlock is not None:
+        from runspec.plan.steps.landlock import rule_ops
+
         rule_ops(table, landlock, version)
         if not process.no_new_privileges:
             add(abi.OP_LANDLOCK_RESTRICT, slot=table.slot("landlock"))
@@ -151,6 +152,8 @@ class SetIdentity(ChildStep):
     def ops(self, table: Table) -> None:
         """The working directory is checked to be inside after the change, CVE-2024-21626."""
         if self.terminal:
+            from runspec.plan.steps.terminal import take_ops
+
             take_ops(table)
         elif self.detach:
             table.add(abi.OP_OPEN, slot=table.slot("stdio"), s1="/dev/null", a=abi.O_RDWR | abi.O_CLOEXEC,
@@ -222,11 +225,16 @@ class RemoveRecord(HostStep):
     """Forgets a container or network; the very last of its steps."""
 
     PHASE = FINISH
+    UNDO_LAST = True
     kind: str = "container"
 
     def apply(self, kernel: Any, run: Any) -> Any:
         """After this, nothing of it is left."""
         run.remove_record(self)
+
+    def undo(self, kernel: Any, run: Any, memo: Any) -> None:
+        """What is forgotten stays so: what the firewall has of it, or got back just now, goes with it."""
+        run.forget_forgotten(self)
 
     def __str__(self) -> str:
         return f"remove record of {self.target}"
@@ -374,7 +382,7 @@ class ChangeInside(HostStep):
     def apply(self, kernel: Any, run: Any) -> Any:
         """setns(2) by pidfd, then the same operations that made the container."""
         table = Table(("init",))
-        inside(table, self.kinds)
+        namespaces.inside(table, self.kinds)
         if self.hostname is not None:
             table.add(abi.OP_SETHOSTNAME, s1=self.hostname)
         if self.domainname is not None:
@@ -410,7 +418,7 @@ def plan(spec: Spec, facts: Facts, bundle: str, seccomp: Filter | None = None, g
 
     name, process = spec.name, spec.process
     steps: list[ChildStep] = []
-    if is_new(spec, "uts") and (spec.hostname is not None or spec.domainname is not None):
+    if namespaces.is_new(spec, "uts") and (spec.hostname is not None or spec.domainname is not None):
         steps.append(SetNames(target=name, path="hostname", hostname=spec.hostname, domainname=spec.domainname))
     values = spec.linux.sysctl + unasked(facts)
     if values:
@@ -428,7 +436,7 @@ def plan(spec: Spec, facts: Facts, bundle: str, seccomp: Filter | None = None, g
         find = FindProgram(target=name, path="process.args", args=process.args, env=process.env, cwd=process.cwd)
         steps[place:place] = [*[find] * bool(process.args), WaitAtGate(target=name, terminal=process.terminal)]
     else:
-        steps.append(WaitForHost(target=name, number=BARRIER_START))
+        steps.append(namespaces.WaitForHost(target=name, number=namespaces.BARRIER_START))
     steps += hooks.start(spec, bundle)
     if process.args:
         steps.append(Exec(target=name, path="process.args", args=process.args, env=process.env))

@@ -12,6 +12,7 @@ from runspec.plan.steps import (
     intel_rdt,
     lease,
     limits,
+    line,
     links,
     links_live,
     live,
@@ -22,6 +23,7 @@ from runspec.plan.steps import (
     nft,
     process,
     rootfs,
+    seccomp,
     tagged,
     terminal,
     traffic,
@@ -29,8 +31,8 @@ from runspec.plan.steps import (
 from runspec.spec import model
 from runspec.spec.frozen import Frozen
 
-MODULES = (attributes, cgroup, gate, hooks, host_access, host_links, intel_rdt, lease, limits, links, links_live, live,
-           mounts, names, namespaces, network, nft, process, rootfs, tagged, terminal, traffic)
+MODULES = (attributes, cgroup, gate, hooks, host_access, host_links, intel_rdt, lease, limits, line, links, links_live,
+           live, mounts, names, namespaces, network, nft, process, rootfs, seccomp, tagged, terminal, traffic)
 
 
 def classes() -> dict[str, type]:

@@ -6,8 +6,8 @@ from os import makedev
 
 from runspec import abi
 from runspec.plan.host import Host
+from runspec.plan.steps import mounts
 from runspec.plan.steps.base import ChildStep, HostStep, Table
-from runspec.plan.steps.mounts import MapMount, SealMounts, plan_mounts, ready_mounts
 from runspec.plan.steps.namespaces import is_new
 from runspec.spec.model import Device, Overlay, Spec
 
@@ -295,9 +295,9 @@ def maps_image(spec: Spec, image: str | None) -> bool:
 
 def ready(spec: Spec, image: str | None) -> list[ChildStep]:
     """What the child does before it enters any namespace: trees whose owners are mapped."""
-    steps = ready_mounts(spec)
+    steps = mounts.ready_mounts(spec)
     if maps_image(spec, image):
-        steps.append(MapMount(target=spec.name, path="root.image", slot="lower", source=image or "",
+        steps.append(mounts.MapMount(target=spec.name, path="root.image", slot="lower", source=image or "",
                               ids="ns:user", optional=True))
     return steps
 
@@ -328,7 +328,7 @@ def plan(spec: Spec, host: Host, image: str | None, sources: dict[str, str],
         target=name, path="root.image" if root.image else "root.path", source=image or root.path,
         overlay=overlay, host=root.image == "host", kept=kept, receive=receive,
         lower=overlay is not None and maps_image(spec, image) and not kept)]
-    steps += [*plan_mounts(spec, host, sources), *names.bind(spec.name, files)]
+    steps += [*mounts.plan_mounts(spec, host, sources), *names.bind(spec.name, files)]
     # OCI wants the standard devices in every container; only a /dev of somebody else's is left alone.
     own_dev = not any(m.destination == "/dev" and m.type is None for m in spec.mounts)
     if own_dev or spec.linux.devices:
@@ -337,7 +337,7 @@ def plan(spec: Spec, host: Host, image: str | None, sources: dict[str, str],
     steps += terminal.plan(spec)
     sealed = tuple(i for i, one in enumerate(spec.mounts) if one.type == "tmpfs" and "ro" in one.options)
     if sealed:
-        steps.append(SealMounts(target=name, path="mounts", indexes=sealed))
+        steps.append(mounts.SealMounts(target=name, path="mounts", indexes=sealed))
     # What hooks mount is there before anything is hidden.
     steps += hooks.wait(spec, bundle)
     steps.append(HidePaths(target=name, path="linux.maskedPaths", masked=spec.linux.masked_paths,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from errno import EBUSY, EEXIST, EOPNOTSUPP
+from errno import EBUSY, EEXIST, ENOENT, EOPNOTSUPP
 
 from runspec import abi
 from runspec.errors import HostError, SyscallError
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
 NEW = (("egress", "new"), ("ingress", "new"))
 ANEW = tuple((word, "anew") for word in traffic.WAYS)
-# What leaves the container leaves its own end of a link, and arrives at the other.
-STRAIGHT = {"egress": "leaves", "ingress": "arrives"}
-TURNED = {"egress": "arrives", "ingress": "leaves"}
 WORD = "program"    # under which a run holds the descriptor of a program
 
 
@@ -56,20 +53,24 @@ class HoldOutside(HostStep):
         self._set(kernel, self.interface, dict(self.parts))
 
     def undo(self, kernel: Any, run: Any, memo: Any) -> None:
-        """As it was; a new link takes its queueing disciplines along, but not the ifb."""
+        """As it was; a new link takes its queueing disciplines along, but not the ifb, nor its part of a line."""
         if self.before is not None and kernel.link_index(self.link) is not None:
             self._set(kernel, self.before, again(self.parts))
+        elif self.before is None:
+            for place in self._places(kernel, self.interface, True).values():
+                kernel.netlink(tc.delete_class(place.link, tc.handle(traffic.MAJOR, place.number)),
+                               f"traffic of {self.link}", ignore=ENOENT)
         if not memo:
             remove_own(kernel, traffic.shaper(self.target, self.interface.name), MARK)
 
     def _set(self, kernel: Any, one: Interface, parts: dict[str, str]) -> None:
         index, name = index_of(kernel, self.link), traffic.shaper(self.target, one.name)
         out, back = traffic.way(one.qos, "egress"), traffic.way(one.qos, "ingress")
-        held = traffic.bucket(out, one.mtu) is not None
+        held = traffic.bucket(out, one.mtu) is not None and "egress" not in one.line.shared
         number = self._shaper(kernel) if held else 0
         ifb = traffic.Shaper(name=name, index=number, alias=alias(self.target, one.name))
-        turned = {TURNED[word]: part for word, part in parts.items()}
-        acts = traffic.acts(index, back, out, one.mtu, turned, ifb)
+        turned = {traffic.TURNED[word]: part for word, part in parts.items()}
+        acts = traffic.acts(index, back, out, one.mtu, turned, ifb, one.line, self._places(kernel, one))
         for message, program, lenient in acts:
             fd = -1
             try:
@@ -82,6 +83,20 @@ class HoldOutside(HostStep):
                     kernel.close(fd)
         if not held and parts.get("egress") == "anew":
             remove_own(kernel, name, MARK)
+
+    def _places(self, kernel: Any, one: Interface, lenient: bool = False) -> dict[str, traffic.Place]:
+        """Where on its network's line what passes this end goes.
+
+        Args:
+            lenient: what is not there is left out.
+        """
+        out: dict[str, traffic.Place] = {}
+        number = kernel.port_number(self.link) if one.line.shared else None
+        for word in one.line.shared:
+            name = traffic.line_link(one.network or "", word)
+            if not lenient or (number is not None and kernel.link_index(name) is not None):
+                out[traffic.TURNED[word]] = traffic.Place(link=index_of(kernel, name), number=number or 0)
+        return out
 
     def _shaper(self, kernel: Any) -> int:
         """The index of the ifb, made where it is missing."""
@@ -142,7 +157,7 @@ class HoldInside(HostStep):
              lenient: bool) -> None:
         ifb = traffic.Shaper(name=f"ifb{self.index}", index=SHAPERS + self.index, alias=alias(self.target, one.name))
         acts = traffic.acts(self.index, traffic.way(one.qos, "egress"), traffic.way(one.qos, "ingress"), mtu,
-                            {STRAIGHT[word]: part for word, part in parts.items()}, ifb)
+                            {traffic.STRAIGHT[word]: part for word, part in parts.items()}, ifb, one.line)
         out = traffic.way(one.qos, "egress")
         if one.type == "vlan" and out is not None and out.priority is not None \
                 and parts.get("egress", "rate") != "rate":
@@ -180,12 +195,20 @@ def again(parts: tuple[tuple[str, str], ...]) -> dict[str, str]:
 
 def words(one: Interface) -> str:
     """What an interface is held to, for people."""
-    ways = [f"{way} {_told(found)}" for way in traffic.WAYS if (found := traffic.way(one.qos, way)) is not None]
-    return f"hold {one.name} to {', '.join(ways)}" if ways else f"let {one.name} have all it can"
+    ways = [f"{way} {_told(traffic.way(one.qos, way), one if way in one.line.shared else None)}"
+            for way in traffic.WAYS if traffic.way(one.qos, way) is not None or way in one.line.shared]
+    fair = ", flows in turn" * (one.line.fair and any(
+        traffic.bucket(traffic.way(one.qos, way), one.mtu) is not None for way in traffic.WAYS))
+    return f"hold {one.name} to {', '.join(ways)}{fair}" if ways else f"let {one.name} have all it can"
 
 
-def _told(one: Traffic) -> str:
+def _told(one: Traffic | None, of: Interface | None) -> str:
+    """Args: of: the interface, where it shares its network's line."""
+    if one is None:
+        one = Traffic()
     out = [f"{one.rate} bit/s"] if one.rate is not None else []
+    if of is not None:
+        out = [f"{one.rate} bit/s of the line of {of.network}" if out else f"the rest of the line of {of.network}"]
     out += [f"at most {one.ceil}"] if one.ceil is not None else []
     out += [f"{word} {value}" for word, value in (("priority", one.priority), ("dscp", one.dscp)) if value is not None]
     return " ".join(out) or "nothing"
@@ -195,7 +218,8 @@ def create_outside(spec: Spec) -> list[Step]:
     """What holds new links at their ends on the host."""
     return [HoldOutside(target=spec.name, path=f"interfaces[{i}].qos", link=host_name(spec.name, one.name),
                         interface=one)
-            for i, one in enumerate(spec.interfaces) if one.qos is not None and traffic.outside(one)]
+            for i, one in enumerate(spec.interfaces) if traffic.outside(one) and (
+                one.qos is not None or one.line.shared)]
 
 
 def create_inside(spec: Spec) -> list[Step]:
@@ -235,7 +259,7 @@ def change(spec: Spec, last: Spec | None, facts: Facts, changes: tuple[Change, .
         mine = [each for each in changes if each.path.startswith(f"{path}.")]
         if one.name in fresh:
             # An ifb may be left of a former link, with its tree.
-            parts: tuple[tuple[str, str], ...] = ANEW if one.qos is not None else ()
+            parts: tuple[tuple[str, str], ...] = ANEW if one.qos is not None or one.line.shared else ()
             if was is not None and was.qos is not None and traffic.outside(was) and (
                     one.qos is None or not traffic.outside(one)):
                 steps.append(RemoveLinkLive(target=spec.name, path=path, link=traffic.shaper(spec.name, one.name)))
@@ -270,7 +294,7 @@ def _parts(changes: list[Change]) -> tuple[tuple[str, str], ...]:
     for change in changes:
         way, _, leaf = change.path.rpartition(".qos.")[2].partition(".")
         part = "mark" if leaf in ("dscp", "priority") else "rate"
-        if change.before is ABSENT or change.after is ABSENT:
+        if change.before is ABSENT or change.after is ABSENT or leaf == "line":
             part = "anew"
         before = out.setdefault(way, part)
         if part != before:

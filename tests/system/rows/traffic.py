@@ -96,6 +96,8 @@ ROWS = (
             ("10Mbit", "40Mbit"), change(way, "rate", "5mbit", "burst", "50000", "cburst", "50000")),
         row(way, "burst", {"rate": "8mbit", "burst": 20000}, {"rate": "8mbit", "burst": "32Ki"},
             bucket(way, "cburst"), ("20000b", "32Kb"), change(way, "rate", "8mbit", "burst", "9000", "cburst", "9000")),
+        row(way, "burst", {"rate": "8mbit"}, {"rate": "8mbit", "burst": "32Ki"}, bucket(way, "cburst"),
+            ("10000b", "32Kb"), "the row above has it"),
         row(way, "dscp", {"dscp": "ef"}, {"dscp": "af41"}, marked(way), (46, 34), unmark(way), both=way == "ingress"),
         row(way, "dscp", {}, {"dscp": 10}, marked(way), (0, 10), unmark(way)),
     )),

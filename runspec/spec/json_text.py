@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from runspec.errors import Mark, SpecError
-from runspec.spec import schema
+from runspec.spec import jsonlite, schema
 from runspec.spec.compose import Document, child, quote
 from runspec.spec.from_yaml import fault
 
@@ -54,8 +54,6 @@ def strict(data: bytes, twice: dict[int, str] | None = None) -> Any:
     Raises:
         ValueError: it is not exactly one JSON text, nests too deep, or holds a number that no 64 bits hold.
     """
-    import json
-
     def whole(word: str) -> int:
         if len(word) > 21:
             raise ValueError(f"{word[:21]}... is beyond 64 bits")
@@ -81,13 +79,10 @@ def strict(data: bytes, twice: dict[int, str] | None = None) -> Any:
     if text[:1] == "\ufeff":
         raise ValueError("it begins with a byte order mark")
     try:
-        tree = json.loads(text, object_pairs_hook=pairs, parse_int=whole, parse_float=broken,
-                          parse_constant=constant)
-    except json.JSONDecodeError as error:
-        said = error.msg.removesuffix(" starting at").removesuffix(" at")
-        raise ValueError(f"{said[:1].lower()}{said[1:]} at byte {error.pos}") from None
-    except RecursionError:
-        raise ValueError(f"it nests deeper than {DEEP}") from None
+        tree = jsonlite.loads(text, object_pairs_hook=pairs, parse_int=whole, parse_float=broken)
+    except ValueError:
+        _complain(text, object_pairs_hook=dict, parse_int=whole, parse_float=broken, parse_constant=constant)
+        raise
     level, depth = [tree], 0
     while level:
         level = [inner for one in level if isinstance(one, (dict, list))
@@ -96,6 +91,23 @@ def strict(data: bytes, twice: dict[int, str] | None = None) -> Any:
         if depth > DEEP:
             raise ValueError(f"it nests deeper than {DEEP}")
     return tree
+
+
+def _complain(text: str, **hooks: Any) -> None:
+    """Read it once more with json, which loads in 6 ms and knows where a text is broken.
+
+    Raises:
+        ValueError: it is.
+    """
+    import json
+
+    try:
+        json.loads(text, **hooks)
+    except json.JSONDecodeError as error:
+        said = error.msg.removesuffix(" starting at").removesuffix(" at")
+        raise ValueError(f"{said[:1].lower()}{said[1:]} at byte {error.pos}") from None
+    except RecursionError:
+        raise ValueError(f"it nests deeper than {DEEP}") from None
 
 
 def _joined(faults: list[SpecError]) -> SpecError:

@@ -35,19 +35,23 @@ class _Context:
     parse_int = int
     parse_constant = staticmethod(_constant)
 
+    def __init__(self, hooks: dict[str, Any]) -> None:
+        vars(self).update(hooks)
+
 
 def _unknown(value: object) -> object:
     raise TypeError(f"{type(value).__name__} is no JSON value")
 
 
-_scan = make_scanner(_Context()) if make_scanner else None
+_scan = make_scanner(_Context({})) if make_scanner else None
 
 
-def loads(text: str | bytes) -> Any:
+def loads(text: str | bytes, **hooks: Any) -> Any:
     """The value of one JSON document.
 
     Args:
         text: the document, UTF-8 where it is bytes; white space around it is allowed.
+        hooks: object_pairs_hook, parse_int and parse_float, as json.loads takes them.
     Raises:
         ValueError: it is not exactly one JSON document (torn, zero-filled, trailing text, too deep).
     """
@@ -57,8 +61,8 @@ def loads(text: str | bytes) -> Any:
     try:
         if _scan is None:
             import json
-            return json.loads(text, parse_constant=_constant)
-        value, end = _scan(text, 0)
+            return json.loads(text, parse_constant=_constant, **hooks)
+        value, end = (make_scanner(_Context(hooks)) if hooks else _scan)(text, 0)
     except StopIteration:
         raise ValueError("no JSON value") from None
     except SystemError:

@@ -74,6 +74,8 @@ COMMON: dict[str, Callable[[str], bool]] = {
     "^[0-9A-Fa-f:.]+/[0-9]{1,3}$": _prefix,
     "^(default|[0-9A-Fa-f:.]+(/[0-9]{1,3})?)$": lambda value: value == "default" or _prefix(value),
     "^[A-Za-z0-9_-]+([./][A-Za-z0-9_:-]+)+$": lambda value: "." in value and all(map(_word, value.split("."))),
+    "^RLIMIT_[A-Z]+$": lambda value: (
+        value.startswith("RLIMIT_") and value.isascii() and value[7:].isalpha() and value.isupper()),
     "^[rwm]{1,3}$": lambda value: 0 < len(value) <= 3 and not value.strip("rwm"),
     "^(default|unconfined)$": lambda value: value in ("default", "unconfined"),
     "^auto$": lambda value: value == "auto",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runspec.bench.results import HIGHER, point
+from runspec.bench.results import HIGHER, PERCENT, point
 from runspec.spec.frozen import Frozen
 
 TYPE_CHECKING = False
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from runspec.bench.results import Missing, Ratio, Results, Series
 
 # What the others are held against, then ours, then the peers as they come.
-FIRST = ("native", "floor", "runspec", "runspec-oci")
+FIRST = ("native", "other core", "floor", "runspec", "runspec-oci")
 # Suite -> its title, and what it measured.
 SUITES = {
     "cpu": ("CPU", "How fast a program that only computes is in a container."),
@@ -130,9 +130,10 @@ def number(value: float, unit: str = "") -> str:
     size = abs(value)
     if size != size or size == float("inf"):
         return "infinite" if value > 0 else "none"
-    if unit == "%":
-        return f"{value:.1f}".replace("-0.0", "0.0")
-    if size >= 1000 or value == 0:
+    if unit in PERCENT:
+        text = f"{value:.{1 if unit == '%' else 2}f}"
+        return text.removeprefix("-") if float(text) == 0 else text
+    if size >= 1000 or value == 0 or (unit == "processes" and value == int(value)):
         return f"{value:.0f}"
     places = next((places for least, places in ((100, 1), (10, 2), (0.1, 3), (0.01, 4)) if size >= least), 5)
     return f"{value:.{places}f}"
@@ -145,7 +146,7 @@ def unit(word: str) -> str:
 
 def part(one: Series, whole: Series) -> str:
     """One median as a part of another, `99.8%` or `7.5 times`; "" where that says nothing."""
-    if one.unit == "%" or not whole.median:
+    if one.unit in PERCENT or not whole.median:
         return ""
     share = one.median / whole.median
     return f"{share:.1%}" if abs(share) < 2 else f"{number(share)} times"
@@ -158,11 +159,17 @@ def counted(along: str) -> str:
 
 def aim(ratio: Ratio) -> str:
     """`at least 0.99`, `0.5 to 2`, "" where nothing is asked."""
+    unit_ = f" {unit(ratio.unit)}" if ratio.unit else ""
     if ratio.least is not None and ratio.most is not None:
-        return f"{ratio.least:.12g} to {ratio.most:.12g}"
+        return f"{ratio.least:.4g} to {ratio.most:.4g}{unit_}"
     if ratio.least is not None:
-        return f"at least {ratio.least:.12g}"
-    return f"at most {ratio.most:.12g}" if ratio.most is not None else ""
+        return f"at least {ratio.least:.4g}{unit_}"
+    return f"at most {ratio.most:.4g}{unit_}" if ratio.most is not None else ""
+
+
+def amount(ratio: Ratio) -> str:
+    """The value, with its unit where it has one."""
+    return f"{number(ratio.value, ratio.unit)}{f' {unit(ratio.unit)}' if ratio.unit else ''}"
 
 
 def verdict(ratio: Ratio) -> str:

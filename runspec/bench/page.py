@@ -6,7 +6,7 @@ from runspec.bench import groups, literature, plots, style
 from runspec.bench.comparison import amount
 from runspec.bench.groups import number
 from runspec.bench.plots import Bar, Curve, esc
-from runspec.bench.results import point
+from runspec.bench.results import PERCENT, point
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,9 +41,11 @@ class Page:
         self.results = results
         known = [name for name in style.CONTENDERS if name != "literature"]
         names = groups.order(one.contender for one in results.series)
-        strange = [name for name in names if name not in known]
+        alias = {"other core": "native"}        # no container either
+        strange = [name for name in names if name not in known and name not in alias]
         free = [name for name in known if name not in names] or known
-        self.styles = {name: name if name in known else free[strange.index(name) % len(free)] for name in names}
+        self.styles = {name: free[strange.index(name) % len(free)] if name in strange else alias.get(name, name)
+                       for name in names}
         self.places = {name: known.index(self.styles[name]) for name in names}
 
     def html(self, compared: Comparison | None) -> str:
@@ -76,13 +78,13 @@ class Page:
 
     def ratios(self) -> str:
         """What is looked for first: runspec over others, what it should be and whether it is."""
-        ends = plots.span([one for ratio in self.results.ratios
+        ends = plots.span([one for ratio in self.results.ratios if not ratio.unit
                            for one in (ratio.value, ratio.low, ratio.high, ratio.least, ratio.most, 0.5, 2)
-                           if one is not None and 0 < one < float("inf")])
+                           if one is not None and 0 < one < float("inf")] or [0.5, 2])
         rows = "".join(self.ratio(one, ends) for one in self.results.ratios)
         return ('<p>Each ratio is made round by round, so that what disturbs a round disturbs both; its median and '
-                'quartiles are shown. The shade is where it should be, the thin line is 1; ~ marks a verdict that '
-                'the spread leaves open.</p>'
+                'quartiles are shown. A figure with a unit is judged as it is. The shade is where a ratio should be, '
+                'the thin line is 1; ~ marks a verdict that the spread leaves open.</p>'
                 f'<table class="ratios"><thead><tr><th scope="col">runspec over</th><th scope="col">value</th>'
                 f'<th scope="col" class="spread">quartiles</th><th scope="col" class="plotted l">'
                 f'{plots.ratio_axis(ends)}</th><th scope="col" class="l aimed">should be</th>'
@@ -94,11 +96,12 @@ class Page:
                 None: ""}[one.good]
         if groups.narrow(one):
             sign += ' <abbr title="what it should be lies between the quartiles">~</abbr>'
-        plot = plots.forest(f"{one.name}: {number(one.value)}", one.value, one.low, one.high, one.least, one.most, ends)
-        return (f'<tr><th scope="row">{esc(one.name)}</th><td>{number(one.value)}</td>'
-                f'<td class="spread muted">{number(one.low)} to {number(one.high)}</td>'
-                f'<td class="plotted l">{plot}</td><td class="l aimed">{groups.aim(one)}</td>'
-                f'<td class="l">{sign}<small>{groups.aim(one)}</small></td></tr>')
+        plot = "" if one.unit else plots.forest(f"{one.name}: {groups.amount(one)}", one.value, one.low, one.high,
+                                                one.least, one.most, ends)
+        return (f'<tr><th scope="row">{esc(one.name)}</th><td>{esc(groups.amount(one))}</td>'
+                f'<td class="spread muted">{number(one.low, one.unit)} to {number(one.high, one.unit)}</td>'
+                f'<td class="plotted l">{plot}</td><td class="l aimed">{esc(groups.aim(one))}</td>'
+                f'<td class="l">{sign}<small>{esc(groups.aim(one))}</small></td></tr>')
 
     # -- suites ---------------------------------------------------------------------------------------
 
@@ -124,6 +127,10 @@ class Page:
         """A plot for each place, all to one scale, and a table."""
         rows = {place: [self.bar(one) for name in group.contenders if (one := group.find(place[0], name, place[1]))]
                 + self.published(group, place[0]) for place in group.places}
+        if len(rows) > 1 and len(group.contenders) == 1 and not any(len(bars) > 1 for bars in rows.values()):
+            # One contender alone: its cases stand below each other.
+            rows = {("", None): [bar.replace(name=group.place(*place) or group.figure)
+                                 for place, bars in rows.items() for bar in bars]}
         every = [bar for bars in rows.values() for bar in bars]
         values = [one for bar in every for one in (bar.value, bar.low, bar.high) if one is not None]
         # A little below 0 is noise that needs room to be seen; a plot without it has its bars at the very edge.
@@ -135,7 +142,7 @@ class Page:
             name = f"{group.figure}{f', {group.place(*place)}' if group.place(*place) else ''}"
             told = "; ".join(f"{bar.name} {bar.text}" for bar in bars)
             plot = plots.bars(f"{name}, {group.unit}", told, bars, *ends, names, texts)
-            figures.append(f"<figure>{self.caption(group, *place)}{plot}</figure>")
+            figures.append(f"<figure>{self.caption(group, *place) if len(rows) > 1 or place[1] else ''}{plot}</figure>")
         return self.heading(group) + beside(figures, self.table(group), "All figures as a table")
 
     def caption(self, group: Group, case: str, at: float | None = None) -> str:
@@ -161,12 +168,14 @@ class Page:
     def table(self, group: Group) -> str:
         """Contenders below each other, by case."""
         first = group.contenders[0]
-        share = group.unit != "%" and len(group.contenders) > 1
+        alone = len(group.contenders) == 1
+        share = group.unit not in PERCENT and not alone
         head = "".join(f'<th scope="col">{word}</th>' for word in
-                       ("contender", "median", "quartiles", *([f"of {esc(first)}'s"] if share else []), "rounds"))
+                       (esc(first) if alone else "contender", "median", "quartiles",
+                        *([f"of {esc(first)}'s"] if share else []), "rounds"))
         rows = []
         for case, at in group.places:
-            if len(group.places) > 1:
+            if len(group.places) > 1 and not alone:
                 where = group.place(case, at) or group.figure
                 rows.append(f'<tr><th scope="rowgroup" class="case" colspan="{5 if share else 4}">{esc(where)}</th>'
                             "</tr>")
@@ -176,7 +185,9 @@ class Page:
                 if one is None:
                     continue
                 part = f"<td>{groups.part(one, base) if base is not None else ''}</td>"
-                rows.append(f'<tr{" class=hero" if name == "runspec" else ""}><th scope="row">{esc(name)}</th>'
+                title = group.place(case, at) or group.figure if alone else name
+                hero = ' class="hero"' if name == "runspec" and not alone else ""
+                rows.append(f'<tr{hero}><th scope="row">{esc(title)}</th>'
                             f"<td>{number(one.median, one.unit)}{NOISY if one.noisy else ''}</td>"
                             f"<td>{number(one.low, one.unit)} to {number(one.high, one.unit)}</td>"
                             f"{part if share else ''}<td>{len(one.values)}</td></tr>")

@@ -6,6 +6,7 @@ by a marker and a kind of line as well.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from math import ceil, floor, log10
 
 from runspec.bench.groups import counted, number, plain
@@ -177,8 +178,7 @@ def bars(title: str, description: str, rows: Sequence[Bar], low: float, high: fl
     scale = Scale(low=low, high=high, start=left, end=right)
     bottom = ROW * len(rows) + 4
     body = []
-    room = max(number_width(tick) for tick in (low, high)) + 14
-    for tick in steps(low, high, max(int((right - left) / room), 1)):
+    for tick in fitting(scale):
         body.append(line(scale.at(tick), 0, scale.at(tick), bottom, "axis" if tick == 0 else "grid"))
         place = min(scale.at(tick), WIDTH - number_width(tick) / 2)
         body.append(words(place, bottom + 10, short(tick), "middle", "tick"))
@@ -190,10 +190,19 @@ def bars(title: str, description: str, rows: Sequence[Bar], low: float, high: fl
             fill = ' fill="url(#hatch)" stroke="currentColor"' if row.style == "literature" else ' fill="currentColor"'
             shown.append(f'<rect x="{min(zero, end):.1f}" y="{y - 6:.1f}" width="{max(abs(end - zero), 0.5):.1f}" '
                          f'height="12"{fill}/>')
-            if row.low is not None and row.high is not None:
+            if row.low is not None and row.high is not None and row.low < row.high:
                 shown.append(whisker(scale.at(row.low), scale.at(row.high), y))
         body.append(f'<g class="c-{row.style}"><title>{esc(f"{row.name}: {row.text}")}</title>{"".join(shown)}</g>')
     return svg(bottom + 20, title, description, body)
+
+
+def fitting(scale: Scale) -> tuple[float, ...]:
+    """As many round values as have room for their numbers beside each other."""
+    for most in range(8, 0, -1):
+        found = steps(scale.low, scale.high, most)
+        if all(scale.at(b) - scale.at(a) > (number_width(a) + number_width(b)) / 2 + 8 for a, b in pairwise(found)):
+            return found
+    return found[:1]
 
 
 def whisker(low: float, high: float, y: float) -> str:

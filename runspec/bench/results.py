@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 FORMAT = "runspec-bench/1"
 LOWER, HIGHER = "lower", "higher"
+PERCENT = ("%", "points")       # parts of a whole, which may be 0
 BINARY = ("B", "KiB", "MiB", "GiB", "TiB")
 QUIET = 0.05        # two quiet runs of a machine differ by that part
 
@@ -67,7 +68,7 @@ class Series(Frozen):
     @property
     def level(self) -> float:
         """The median, of a percentage as a part more than the whole: 0 % and 5 % more are 100 and 105."""
-        return self.median + 100 if self.unit == "%" else self.median
+        return self.median + 100 if self.unit in PERCENT else self.median
 
     @property
     def noise(self) -> float:
@@ -106,6 +107,7 @@ class Ratio(Frozen):
         name: as `apply of 100 / runc`.
         value, low, high: median and quartiles of the rounds' ratios.
         least, most: what it should be; None where nothing is asked.
+        unit: of a figure that is asked for as it is, over nobody's; "" of a ratio.
     """
 
     name: str
@@ -114,6 +116,7 @@ class Ratio(Frozen):
     high: float
     least: float | None = None
     most: float | None = None
+    unit: str = ""
 
     @property
     def good(self) -> bool | None:
@@ -220,7 +223,7 @@ def judge(series: tuple[Series, ...], aims: tuple[Aim, ...]) -> tuple[Ratio, ...
             name += "" if ours.at is None else f" of {point(ours.at, ours.along)}"
             if not aim.over:
                 one = ours.replace(unit="", values=(1.0,) * len(ours.values))
-                out.append(ratio(ours, one, name, aim.least, aim.most))
+                out.append(ratio(ours, one, name, aim.least, aim.most).replace(unit=ours.unit))
                 continue
             there = {one.contender: one for one in series if one.key == ours.key and one.contender != "runspec"}
             below = best(there.values()) if aim.over == "best" else there.get(aim.over)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from runspec.bench import groups
 from runspec.bench.comparison import amount
 from runspec.bench.groups import number, plain
-from runspec.bench.results import point
+from runspec.bench.results import PERCENT, point
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 POINTS = 4          # of a long curve; the page has all
 GAP = "   "
+LEAST = 24          # columns that a name has at least, where another column can be done without
 _COLOURS = {"bold": "1", "reached": "32", "missed": "31", "worse": "31", "better": "32", "noisy": "33"}
 NOISY = "~"
 
@@ -38,12 +39,12 @@ def text(results: Results, width: int = 80, colour: bool = False) -> str:
 
 def ratios(results: Results, width: int, colour: bool) -> str:
     """The ratios, each with what it should be and whether it is."""
-    rows = [[one.name, number(one.value), spread(one.value, one.low, one.high), groups.aim(one),
+    rows = [[one.name, groups.amount(one), spread(one.value, one.low, one.high, one.unit), groups.aim(one),
              f"{groups.verdict(one)}{f' {NOISY}' if groups.narrow(one) else ''}"]
             for one in results.ratios]
     rows.insert(0, ["ratio, median of the rounds", "value", "spread", "should be", ""])
     summary = groups.summary(results.ratios)
-    return "\n".join([heading("Ratios", colour), columns(rows, width, colour, (2,)),
+    return "\n".join([heading("Ratios", colour), columns(rows, width, colour, (2, 3)),
                       *([f"{summary}."] if summary else [])])
 
 
@@ -105,7 +106,7 @@ def cell(one: Series | None) -> str:
     """`38.41 ±0.4% ~`: the median, half of the interquartile range, and whether that is much."""
     if one is None:
         return "-"
-    around = spread(one.median, one.low, one.high, one.unit == "%")
+    around = spread(one.median, one.low, one.high, one.unit)
     return f"{number(one.median, one.unit)} {around} {noise(one)}".rstrip()
 
 
@@ -115,13 +116,15 @@ def padded(cells: Sequence[str]) -> list[str]:
     return [one if one.endswith(NOISY) else f"{one}{room}" for one in cells]
 
 
-def spread(value: float, low: float, high: float, absolute: bool = False) -> str:
-    """Half of the interquartile range, as a part of the median or in its own unit."""
+def spread(value: float, low: float, high: float, unit: str) -> str:
+    """Half of the interquartile range, as a part of the median; of what may be 0 in its own unit."""
     half = (high - low) / 2
-    if half != half or half == float("inf") or not (value or absolute):
+    if half != half or half == float("inf") or not (value or unit in PERCENT):
         return ""
-    part = half if absolute else half / abs(value) * 100
-    return f"±{part:.{1 if part < 9.95 else 0}f}{'' if absolute else '%'}"
+    if unit in PERCENT:
+        return f"±{number(half, unit)}"
+    part = half / abs(value) * 100
+    return f"±{part:.{1 if part < 9.95 else 0}f}%"
 
 
 def noise(one: Series) -> str:
@@ -189,27 +192,32 @@ def columns(rows: Sequence[Sequence[str]], width: int, colour: bool, drop: Seque
             word: str = "") -> str:
     """Rows as aligned columns, numbers to the right; the first row is the heading.
 
-    Where they do not fit, columns go, and then the first one is cut.
+    Where they do not fit, the first column takes several lines, and then others go.
 
     Args:
         drop: the columns that can be done without, in the order in which they go.
         word: whose colour the heading has.
     """
+    import textwrap
+
     shown = [[plain(one) for one in row] for row in rows]
     used = [index for index in range(len(shown[0])) if any(row[index] for row in shown)]
     wide = [max(len(row[index]) for row in shown) for index in range(len(shown[0]))]
+    least = min(wide[0], LEAST)
     for index in drop:
-        if sum(wide[one] + len(GAP) for one in used) - len(GAP) > width and index in used:
+        if least + sum(len(GAP) + wide[one] for one in used[1:]) > width and index in used:
             used.remove(index)
-    wide[0] = min(wide[0], max(width - sum(wide[index] + len(GAP) for index in used[1:]), 12))
+    wide[0] = min(wide[0], max(width - sum(len(GAP) + wide[one] for one in used[1:]), 12))
     numeric = [all(row[index][:1] in "0123456789+-±." for row in shown[1:] if row[index]) for index in range(len(wide))]
     lines = []
     for place, row in enumerate(shown):
-        row = [one if len(one) <= wide[index] else f"{one[:wide[index] - 1]}…" for index, one in enumerate(row)]
+        name, *more = textwrap.wrap(row[0], wide[0], subsequent_indent="  ") or [""]
+        row = [name, *row[1:]]
         cells = [(one.rjust if index and numeric[index] else one.ljust)(wide[index]) for index, one in enumerate(row)]
         # A word that has a colour has it wherever it stands; what is empty has none.
         tints = [row[index].removesuffix(f" {NOISY}") if place else row[index] and (word or "bold") for index in used]
         last = max((index for index in used if row[index]), default=0)
         lines.append(GAP.join(paint(cells[index].rstrip() if index == last else cells[index], tint, colour)
                               for index, tint in zip(used, tints, strict=True) if index <= last))
+        lines += more
     return "\n".join(lines)

@@ -15,7 +15,8 @@ RESULTS = sample()
 @pytest.mark.parametrize(("value", "unit", "text"), [
     (0, "ms", "0"), (12345.6, "ms", "12346"), (1000, "", "1000"), (999.96, "", "1000.0"), (123.45, "", "123.5"),
     (12.345, "", "12.35"), (1.2345, "", "1.234"), (0.98765, "", "0.988"), (0.04034, "", "0.0403"),
-    (0.00123, "", "0.00123"), (-3.5, "", "-3.500"), (15.234, "%", "15.2"), (-0.04, "%", "0.0"), (0.25, "%", "0.2"),
+    (0.00123, "", "0.00123"), (0.256, "points", "0.26"), (-0.001, "points", "0.00"), (64, "processes", "64"),
+    (64.5, "processes", "64.50"), (-3.5, "", "-3.500"), (15.234, "%", "15.2"), (-0.04, "%", "0.0"), (0.25, "%", "0.2"),
     (float("inf"), "", "infinite")])
 def test_number(value: float, unit: str, text: str) -> None:
     assert groups.number(value, unit) == text
@@ -38,7 +39,7 @@ def test_a_verdict_says_whether_the_spread_leaves_it_open(least: float | None, m
 
 
 def test_summary_counts_what_is_asked() -> None:
-    assert groups.summary(RESULTS.ratios) == "12 of 14 figures are reached"
+    assert groups.summary(RESULTS.ratios) == "25 of 28 figures are reached"
     assert groups.summary([Ratio(name="x", value=1, low=1, high=1)]) == ""
 
 

@@ -54,9 +54,10 @@ def test_every_median_stands_in_a_table(suite: str) -> None:
 def test_every_series_is_drawn(suite: str) -> None:
     """A bar of its own, or a curve for all that differ in `at` alone."""
     found = section(TREE, groups.title(suite))
-    drawn = Counter(bar.all("title")[0].own.split(":")[0] for bar in found.all("g") if bar.all("rect"))
+    drawn = Counter(bar.attributes["class"] for bar in found.all("g") if bar.all("rect"))
     curves = Counter(one.attributes["data-curve"] for one in found.all("g") if "data-curve" in one.attributes)
-    wanted = Counter(one.contender for one in RESULTS.of(suite) if one.at is None)
+    styles = page.Page(RESULTS).styles
+    wanted = Counter(f"c-{styles[one.contender]}" for one in RESULTS.of(suite) if one.at is None)
     assert {name: drawn[name] for name in wanted} == wanted
     lines = Counter(name for name, *_ in {(one.contender, one.figure, one.case) for one in RESULTS.of(suite)
                                           if one.at is not None})
@@ -75,11 +76,13 @@ def test_the_ratios() -> None:
     assert [row.all("th")[0].text for row in rows] == [one.name for one in RESULTS.ratios]
     for row, one in zip(rows, RESULTS.ratios, strict=True):
         cells = row.all("td")
-        assert cells[0].text == number(one.value) and cells[1].text == f"{number(one.low)} to {number(one.high)}"
+        assert cells[0].text == f"{number(one.value, one.unit)} {one.unit}".rstrip()
+        assert cells[1].text == f"{number(one.low, one.unit)} to {number(one.high, one.unit)}"
+        assert bool(row.all("svg", "forest")) == (one.unit == "")
         assert cells[3].text == groups.aim(one) and groups.verdict(one) in cells[4].text
         assert len(row.all("span", "good")) == (one.good is True) and len(row.all("span", "bad")) == (one.good is False)
         assert bool(row.all("abbr")) == groups.narrow(one)
-    assert "12 of 14 figures are reached." in TREE.all("header")[0].text
+    assert "25 of 28 figures are reached." in TREE.all("header")[0].text
 
 
 def test_the_literature_stands_beside_isolation_alone() -> None:
@@ -134,6 +137,7 @@ def test_contenders_that_nobody_knows_get_looks_that_are_free() -> None:
     base = RESULTS.series[0]
     many = RESULTS.replace(series=(*RESULTS.series, *(base.replace(contender=f"new{n}") for n in range(3))))
     styles = page.Page(many).styles
+    assert styles.pop("other core") == "native", "no container either"
     assert len(set(styles.values())) == len(styles) and "literature" not in styles.values()
     more = RESULTS.replace(series=tuple(base.replace(contender=f"new{n}") for n in range(40)))
     parse(page.page(more))
@@ -163,7 +167,7 @@ def test_a_comparison() -> None:
     assert "4 figures of runspec got worse, none got better." in found.text
     assert "Linux 6.1 → Linux 6.18.0" in found.text
     row = next(one for one in found.all("tr") if "apply, 100" in one.text)
-    assert [one.text for one in row.all("td")] == ["runspec", "2.207 ms", "2.942 ms", "+33 %", "6%", "+0.0 %", ""]
+    assert [one.text for one in row.all("td")] == ["runspec", "2.232 ms", "2.976 ms", "+33 %", "5%", "+0.0 %", ""]
     assert len(row.all("td", "bad")) == 1
 
 

@@ -23,19 +23,27 @@ def test_lines_fit_the_terminal(width: int) -> None:
 
 
 def test_a_very_narrow_terminal_gets_all_the_same() -> None:
-    assert "12 of 14 figures are reached." in table.text(RESULTS, 10)
+    assert "25 of 28 figures are reached." in table.text(RESULTS, 10).replace("\n  ", " ")
 
 
 def test_the_ratios_come_first_with_aim_and_verdict() -> None:
-    lines = table.text(RESULTS, 100).splitlines()
+    lines = table.text(RESULTS, 120).splitlines()
     assert lines[0] == "Ratios"
     assert lines[1].split() == ["ratio,", "median", "of", "the", "rounds", "value", "spread", "should", "be"]
-    rows = dict(re.split(r"\s{3,}", line, maxsplit=1) for line in lines[2:17])
+    rows = dict(re.split(r"\s{3,}", line, maxsplit=1) for line in lines[2:31])
     assert list(rows) == [one.name for one in RESULTS.ratios]
-    assert rows["apply of 100, per container / crun"].split() == ["0.290", "±2.1%", "at", "most", "0.3", "reached"]
+    assert rows["apply of 100, per container / crun"].split() == ["0.292", "±2.8%", "at", "most", "0.3", "reached", "~"]
+    assert re.split(r"\s{3,}", rows["isolation: beyond the other core, memory"]) == [
+        "0.48 points", "±0.22", "at most 0.9 points", "reached"]
     assert rows["STREAM Scale / native"].endswith("missed ~")
-    assert rows["exec / runc"].split() == ["0.423", "±7.9%"]
-    assert lines[17] == "12 of 14 figures are reached."
+    assert rows["exec / runc"].split() == ["0.411", "±4.7%"]
+    assert lines[31] == "25 of 28 figures are reached."
+
+
+def test_a_name_that_does_not_fit_is_told_in_lines() -> None:
+    lines = table.text(RESULTS, 80).splitlines()
+    place = lines.index("  peer, network receiver")
+    assert lines[place - 1].startswith("isolation: beyond the best ") and lines[place - 1].endswith(" reached")
 
 
 @pytest.mark.parametrize("width", [60, 80, 200])
@@ -96,9 +104,9 @@ def test_a_comparison() -> None:
     assert lines[:3] == ["Compared with old.json of yesterday", "4 figures of runspec got worse, none got better.",
                          "kernel: Linux 6.1 -> Linux 6.18.0"]
     row = next(line for line in lines if line.startswith("start: apply, 100"))
-    assert re.split(r"\s{3,}", row) == ["start: apply, 100", "runspec", "2.207 ms", "2.942 ms", "+33 %", "6%", "+0.0 %"]
+    assert re.split(r"\s{3,}", row) == ["start: apply, 100", "runspec", "2.232 ms", "2.976 ms", "+33 %", "5%", "+0.0 %"]
     assert sum(line.endswith("as the others") for line in lines) == 4
-    assert lines[-1] == "290 more figures are within the noise; 0 are only in the older run, 0 only in this."
+    assert lines[-1] == "318 more figures are within the noise; 0 are only in the older run, 0 only in this."
 
 
 def test_a_percentage_changes_by_what_it_is_of() -> None:

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     Knobs = dict[str, dict[str, Any]]
 
 _V6 = nft.FORWARD[6]
-_DEFAULT_BY_RA = 0x00050000      # RTF_ADDRCONF | RTF_DEFAULT, linux/ipv6_route.h
+# RTF_ADDRCONF with RTF_DEFAULT, or with RTF_PREFIX_RT, linux/ipv6_route.h
+_BY_RA = 0x00050000, 0x000C0000
 
 
 class Firewall:
@@ -334,13 +335,13 @@ class Firewall:
                 self._set(path, was)
 
     def _advertised(self) -> Iterator[str]:
-        """Links whose default route a router advertises: a host that forwards takes none, unless it is told to.
+        """Links that have routes which a router advertises: a host that forwards takes none, unless it is told to.
 
         See: ip-sysctl.rst, accept_ra.
         """
         for line in (self.kernel.try_read("/proc/net/ipv6_route") or b"").decode("ascii", "replace").splitlines():
             words = line.split()
-            if len(words) == 10 and int(words[8], 16) & _DEFAULT_BY_RA == _DEFAULT_BY_RA:
+            if len(words) == 10 and any(int(words[8], 16) & flags == flags for flags in _BY_RA):
                 path = f"net/ipv6/conf/{words[9]}/accept_ra"
                 if self._value(path) == "1":
                     yield path

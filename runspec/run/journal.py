@@ -182,8 +182,12 @@ class Journal:
     def block(self, error: StateError) -> None:
         """Keep why it could not be undone, for who only looks; give up its lock."""
         text = jsonlite.dumps({"what": error.what, "why": error.why, "fix": error.fix}) + "\n"
-        if self._store.kernel.try_read(self._why) != text.encode():
-            self._store.kernel.replace_file(self._why, text)
+        try:
+            if self._store.kernel.try_read(self._why) != text.encode():
+                self._store.kernel.replace_file(self._why, text)
+        except SyscallError as full:
+            if full.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+                raise
         self.release()
 
     @property

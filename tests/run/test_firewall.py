@@ -305,7 +305,8 @@ def test_what_is_wrong_with_it_is_told() -> None:
     assert said() == ("net.ipv4.ip_forward was switched on by somebody else and still serves nobody else",)
 
 
-@pytest.mark.parametrize(("flags", "keeps"), [("00450003", True), ("00000003", False), ("00040003", False)])
+@pytest.mark.parametrize(("flags", "keeps"), [
+    ("00450003", True), ("004c0001", True), ("00000003", False), ("00040003", False)])
 def test_a_router_still_advertises(flags: str, keeps: bool) -> None:
     """A host that forwards heeds no advertisement unless told to: before it forwards, and as before in the end."""
     one, kernel = wall({"/proc/net/ipv6_route": ROUTES.format("0" * 32, flags)})

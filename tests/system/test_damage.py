@@ -127,6 +127,24 @@ def test_journals(cli: Cli, applied: Path) -> None:
     assert cli("diff", applied).stdout == ""
 
 
+def test_force_ends_what_a_damaged_journal_names(cli: Cli, applied: Path) -> None:
+    """It stops every other change of that name, and those that look say why; nobody else is stopped."""
+    journal = room(cli) / "journals/1-1.jsonl"
+    head = {"begin": [["container", "damaged"]], "version": 2, "boot_id": "x", "pid": 1}
+    journal.write_text(json.dumps(head) + "\n")
+    what = "an interrupted run at container damaged could not be undone"
+    for verb in (("apply", applied), ("destroy", "--yes", "damaged")):
+        assert what in cli(*verb, status=2).stderr
+    said = cli("list").stderr
+    assert what in said and "journal 1-1 is of version 2" in said and "use the runspec that wrote it" in said
+    assert json.loads(cli("state", "damaged").stdout)["status"] == "running"
+    cli("delete", "--force", "damaged")
+    assert cli("list", "-q").stdout == ""
+    journal.unlink()
+    cli("apply", applied)
+    assert cli("list").stderr == "" and not list((room(cli) / "journals").iterdir())
+
+
 def test_others_are_listed_beside_it(cli: Cli, applied: Path, tmp_path: Path) -> None:
     """One damaged record hides no other container."""
     whole = tmp_path / "whole.yaml"

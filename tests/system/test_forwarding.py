@@ -13,6 +13,7 @@ import pytest
 from conftest import Netns, requires
 from neighbour import HOST, HOST6, LAN, LAN6, SERVER, Asked, World, box, bridge
 from test_kill import FULL
+from test_networks import ADVERTISE
 
 pytestmark = requires("root", "busybox", "bridge", "veth", "ip", "nft", "nsenter")
 FAR, FAR6, NEAR, NEAR6 = "198.51.100.2", "2001:db8:8::2", "198.51.100.1", "2001:db8:8::1"
@@ -290,6 +291,26 @@ def test_every_parameter_is_as_it_was(world: Crossing) -> None:
         ip link del new0; cd /proc/sys/net; echo 1 >ipv4/conf/all/accept_redirects; echo 0 >ipv4/conf/default/forwarding
         echo 0 >ipv4/conf/eth9/forwarding; echo 0 >ipv6/conf/eth9/forwarding; echo 0 >ipv6/conf/default/forwarding
         for i in all eth8 eth9; do echo 1 >ipv6/conf/$i/accept_redirects; done""")
+
+
+def test_routers_are_heeded_all_the_time(world: Crossing) -> None:
+    """A host that gets its own way out from a router's advertisements keeps it, and new ones, while it forwards."""
+    mac = json.loads(world.sh(world.lan, "ip -j link show dev eth0"))[0]["address"]
+
+    def advertised() -> bool:
+        """Whether it has a way out once the router has spoken again."""
+        world.sh(world.host, "ip -6 route flush proto ra; ip -6 route flush proto kernel to 2001:db8:bad::/64 || :")
+        world.sh(world.lan, f"{sys.executable} -c '{ADVERTISE}' {mac}; ping -c 1 -W 2 {HOST} >/dev/null")
+        return "default via fe80::bad dev eth9" in world.sh(world.host, "ip -6 route")
+
+    assert advertised()
+    world.cli("apply", world.write(bridge(nat=True)))
+    assert "default via fe80::bad dev eth9" in world.sh(world.host, "ip -6 route")
+    assert world.switches() == ["2", "2"] and advertised()
+    world.cli("destroy", "--yes", "lan0")
+    assert "default via fe80::bad dev eth9" in world.sh(world.host, "ip -6 route")
+    assert advertised() and world.knobs()["ipv6/eth9/accept_ra"] == "1"
+    world.sh(world.host, "ip -6 route flush proto ra; ip -6 addr flush dev eth9 to 2001:db8:bad::/64")
 
 
 def test_killed_anywhere(world: Crossing) -> None:

@@ -98,6 +98,8 @@ class Child:
         what, index, number, length = _HEADER.unpack_from(_buffer)
         if length > size - _HEADER.size:
             raise SyscallError("recvmsg", f"child {self.pid}", errno.EPROTO)
+        if what == abi.REPORT_ERROR and index == abi.TABLE_NO_OP:
+            raise SyscallError("execveat", "runspec", number)
         report = Report(what, index, number, bytes(_buffer[_HEADER.size:_HEADER.size + length]), fd)
         if what == abi.REPORT_FORK and fd >= 0:
             self._follow(fd)
@@ -225,7 +227,7 @@ class Processes:
         raise AssertionError(name)
 
     def spawn(self, ops: Sequence[abi.Op], slots: Sequence[int] = (), flags: int = 0, cgroup_fd: int = -1,
-              stdio: tuple[int, int, int] = (-1, -1, -1)) -> Child:
+              stdio: tuple[int, int, int] = (-1, -1, -1), wait: bool = True) -> Child:
         """Start the static interpreter from its sealed memfd with this table.
 
         Args:
@@ -234,11 +236,12 @@ class Processes:
             flags: CLONE_NEW* for clone3(2) itself: NEWUSER, NEWPID.
             cgroup_fd: a cgroup v2 directory to be born in, -1 for ours.
             stdio: descriptors for 0, 1, 2 of the child, -1 for /dev/null.
+            wait: until the interpreter runs; without, its first report tells where that failed.
         """
         fd = table.memfd(table.pack(ops, len(slots)))
         try:
             self._act("clone3")
-            pid, pidfd, control = native.spawn(fd, tuple(slots), flags, cgroup_fd, stdio)
+            pid, pidfd, control = native.spawn(fd, tuple(slots), flags, cgroup_fd, stdio, wait=wait)
         finally:
             os.close(fd)
         return Child(pid, pidfd, control, self._act)

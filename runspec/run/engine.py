@@ -103,7 +103,8 @@ class Run:
             if step.unified:
                 cgroup = self.kernel.open_dir(step.unified)
                 opened.append(cgroup)
-            child = self.kernel.spawn(table.ops, tuple(given.values()), flags=step.flags, cgroup_fd=cgroup)
+            child = self.kernel.spawn(table.ops, tuple(given.values()), flags=step.flags, cgroup_fd=cgroup,
+                                      wait=False)
         finally:
             for fd in opened:
                 self.kernel.close(fd)

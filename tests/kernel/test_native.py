@@ -716,3 +716,46 @@ def test_extensions_load_by_plain_pages(name: str) -> None:
     start, size, count = struct.unpack_from("<Q", data, 32)[0], *struct.unpack_from("<HH", data, 54)
     heads = [struct.unpack_from("<IIQQQQQQ", data, start + i * size) for i in range(count)]
     assert len({head[7] for head in heads if head[0] == 1}) == 1
+
+
+def test_nobody_waits_for_the_interpreter() -> None:
+    """More children at once than there is room for, each with its own descriptors, signals and table."""
+    made = []
+    for number in range(40):
+        slot = os.memfd_create(str(number))
+        os.write(slot, b"slot %d" % number)
+        fd = table.memfd(table.pack([Op(abi.OP_READ, dir=0, a=50), Op(abi.OP_BARRIER, a=1)], 1))
+        os.lseek(slot, 0, os.SEEK_SET)
+        made.append(native.spawn(fd, (slot,), abi.CLONE_NEWPID, wait=False))
+        os.close(fd)
+        os.close(slot)
+    for number, (pid, pidfd, control) in enumerate(made):
+        report = native.receive(control, 5000)
+        assert report is not None and (report.kind, report.data) == (abi.REPORT_DATA, b"slot %d" % number)
+        report = native.receive(control, 5000)
+        assert report is not None and report.kind == abi.REPORT_BARRIER
+        assert "SigBlk:\t0000000000000000" in Path(f"/proc/{pid}/status").read_text()
+        os.close(control)
+        assert os.waitid(os.P_PIDFD, pidfd, os.WEXITED).si_status == 1      # type: ignore[union-attr]
+        os.close(pidfd)
+
+
+def test_what_fails_on_the_way_is_told() -> None:
+    """No program, and a descriptor that is none: told once nobody waits, raised where somebody does."""
+    fd = table.memfd(table.pack([]))
+    text = native.sealed(b"text", b"no program")
+    for init, slots, error in ((text, (), errno.ENOEXEC), (-1, (999,), errno.EBADF)):
+        given: dict[str, int] = {} if init < 0 else {"init": init}
+        for _ in range(20):
+            pid, pidfd, control = native.spawn(fd, slots, wait=False, **given)
+            report = native.receive(control, 5000)
+            assert report is not None
+            assert (report.kind, report.index, report.error) == (abi.REPORT_ERROR, abi.TABLE_NO_OP, error)
+            assert os.waitid(os.P_PIDFD, pidfd, os.WEXITED).si_status == 127    # type: ignore[union-attr]
+            os.close(control)
+            os.close(pidfd)
+        with pytest.raises(SyscallError) as caught:
+            native.spawn(fd, slots, **given)
+        assert caught.value.errno == error
+    for one in (fd, text):
+        os.close(one)

@@ -64,7 +64,7 @@ def sealed(name: bytes, data: bytes, executable: bool = False) -> int:
 
 
 def spawn(table_fd: int, slots: Sequence[int] = (), flags: int = 0, cgroup_fd: int = -1,
-          stdio: tuple[int, int, int] = (-1, -1, -1), init: int = -1) -> tuple[int, int, int]:
+          stdio: tuple[int, int, int] = (-1, -1, -1), init: int = -1, wait: bool = True) -> tuple[int, int, int]:
     """Starts the interpreter on a table, in a child that inherits nothing but what is named here.
 
     Args:
@@ -74,6 +74,7 @@ def spawn(table_fd: int, slots: Sequence[int] = (), flags: int = 0, cgroup_fd: i
         cgroup_fd: a cgroup v2 directory to be born in, or -1.
         stdio: descriptors for 0, 1, 2; -1 keeps ours, or /dev/null where ours is closed or close-on-exec.
         init: another interpreter, for tests.
+        wait: until the interpreter runs, or could not be executed; without, that is a report about TABLE_NO_OP.
 
     Returns:
         (pid, pidfd, control socket); the descriptors are close-on-exec and the caller's to close, the
@@ -86,7 +87,7 @@ def spawn(table_fd: int, slots: Sequence[int] = (), flags: int = 0, cgroup_fd: i
     pid, pidfd, control = ffi.new("int *"), ffi.new("int *"), ffi.new("int *")
     given, standard = ffi.new("int[]", list(slots)), ffi.new("int[]", list(stdio))
     error = lib.runspec_spawn(init if init >= 0 else init_fd(), table_fd, given, len(slots), flags, cgroup_fd,
-                              standard, pid, pidfd, control)
+                              standard, wait, pid, pidfd, control)
     _checked(-error, "clone3", "runspec")
     return pid[0], pidfd[0], control[0]
 

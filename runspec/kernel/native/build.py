@@ -29,7 +29,7 @@ INIT_SOURCES = ("init.c", "ops_path.c", "ops_mount.c", "ops_net.c", "ops_process
 
 DECLARATIONS = """
 int runspec_spawn(int init, int table, const int *slots, int count, uint64_t flags, int cgroup,
-                  const int *stdio, int *pid, int *pidfd, int *control);
+                  const int *stdio, int wait, int *pid, int *pidfd, int *control);
 long runspec_openat2(int dir, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve);
 long runspec_sealed(const char *name, const char *data, size_t length, int executable);
 long runspec_receive(int control, char *room, size_t size, int *fd, int timeout);

@@ -21,6 +21,7 @@
 #define TABLE_SLOTS 64
 #define TABLE_MAX_OPS 4096
 #define TABLE_MAX_BYTES (8u << 20)
+#define TABLE_NO_OP 0xffffffffu   /* index of a report on what failed before the table was read */
 #define SECCOMP_ANSWER 0x72777361u
 #define SECCOMP_AREA 65536   /* a multiple of any page size */
 

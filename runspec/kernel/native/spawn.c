@@ -16,9 +16,10 @@
  *            <--------------- REPORT_DONE     the table had no EXEC
  *   If the parent dies, a child at a BARRIER reads end of file and exits.
  *
- * The child of clone3(CLONE_VM | CLONE_VFORK) runs in our memory, on a stack of its own, until execveat;
- * the calling thread waits meanwhile, other threads do not. Hence raw system calls only: another thread
- * may hold any lock, and errno is the waiting thread's. */
+ * The child of clone3(CLONE_VM) runs in our memory, on a stack of its own, until execveat. With CLONE_VFORK
+ * the calling thread waits meanwhile; without, the child has a room for what it reads and writes until then,
+ * which the kernel gives back by clearing a word of it (CLONE_CHILD_CLEARTID) when the child leaves our memory.
+ * Hence raw system calls only: another thread may hold any lock, and errno is the caller's. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/close_range.h>
@@ -28,6 +29,7 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <string.h>
 #include "ops.h"
 #include "sys.h"
 
@@ -36,6 +38,7 @@
 #define INIT_FD 5
 #define FIRST_SLOT_FD 10
 #define STACK_BYTES 16384
+#define ROOMS 8     /* children on their way to execveat that nobody waits for */
 #define NAMESPACES (CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET)
 
 struct order {
@@ -43,7 +46,15 @@ struct order {
   const int *slots, *stdio;
   uint64_t mask;          /* the caller's signal mask, for the child */
   volatile long error;    /* set by the child where it fails before execveat */
+  int told;               /* the descriptor at which nobody waiting is told so, -1 where somebody waits */
 };
+
+static struct room {
+  uint32_t busy;          /* the kernel clears it */
+  int slots[TABLE_SLOTS], stdio[3];
+  struct order order;
+  char stack[STACK_BYTES] __attribute__((aligned(16)));
+} rooms[ROOMS];
 
 /* Copies fd to `number`, kept over exec if `keep`. */
 static long place(long fd, int number, int keep)
@@ -53,7 +64,7 @@ static long place(long fd, int number, int keep)
 
 /* First all that is wanted goes above the numbers in use, so that no move overwrites a later one's
  * source; then each goes to its place. */
-static long arrange(const struct order *order)
+static long arrange(struct order *order)
 {
   int low = FIRST_SLOT_FD + order->count;
   int stdio[3], slots[TABLE_SLOTS], fixed[3] = {order->control, order->table, order->init};
@@ -79,6 +90,8 @@ static long arrange(const struct order *order)
       error = stdio[i] == i ? SYS(fcntl, i, F_SETFD, 0) : place(stdio[i], i, 1);
   if (error >= 0)
     error = place(fixed[0], CONTROL_FD, 1);
+  if (error >= 0 && order->told >= 0)
+    order->told = CONTROL_FD;
   if (error >= 0)
     error = place(fixed[1], TABLE_FD, 1);
   if (error >= 0)
@@ -103,6 +116,10 @@ static void child(struct order *order)
   if (!error)
     error = SYS(execveat, INIT_FD, "", arguments, environment, AT_EMPTY_PATH);
   order->error = error;
+  if (order->told >= 0) {
+    struct report report = {REPORT_ERROR, TABLE_NO_OP, (int32_t)-error, 0};
+    SYS(sendto, order->told, &report, sizeof report, MSG_NOSIGNAL, 0, 0);
+  }
   for (;;)
     SYS(exit_group, 127);
 }
@@ -131,16 +148,30 @@ static long clone_and_run(struct clone_args *how, void (*run)(struct order *), s
 #endif
 }
 
-/* Returns 0 and fills pid, pidfd and control, or returns an errno and leaves nothing behind. */
+/* A room that no child is in, 0 where all are taken. */
+static struct room *enter(void)
+{
+  for (int i = 0; i < ROOMS; i++) {
+    uint32_t nobody = 0;
+    if (__atomic_compare_exchange_n(&rooms[i].busy, &nobody, 1, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+      return &rooms[i];
+  }
+  return 0;
+}
+
+/* Returns 0 and fills pid, pidfd and control, or returns an errno and leaves nothing behind. Without `wait`
+ * what fails between clone3 and execveat is told as a report about TABLE_NO_OP. */
 int runspec_spawn(int init, int table, const int *slots, int count, uint64_t flags, int cgroup,
-                  const int *stdio, int *pid, int *pidfd, int *control)
+                  const int *stdio, int wait, int *pid, int *pidfd, int *control)
 {
   char stack[STACK_BYTES] __attribute__((aligned(16)));   /* ours until the child is gone: vfork(2) */
   uint64_t all = ~0ull;
   int ends[2], made = -1;
-  struct order order = {.init = init, .table = table, .count = count, .slots = slots, .stdio = stdio};
+  struct order own = {.init = init, .table = table, .count = count, .slots = slots, .stdio = stdio, .told = -1};
+  struct order *order = &own;
+  struct room *room = 0;
   struct clone_args how = {
-    .flags = flags | CLONE_VM | CLONE_VFORK | CLONE_PIDFD | CLONE_CLEAR_SIGHAND,
+    .flags = flags | CLONE_VM | CLONE_PIDFD | CLONE_CLEAR_SIGHAND,
     .pidfd = (uint64_t)(uintptr_t)&made, .exit_signal = SIGCHLD,
     .stack = (uint64_t)(uintptr_t)stack, .stack_size = sizeof stack,
   };
@@ -152,19 +183,39 @@ int runspec_spawn(int init, int table, const int *slots, int count, uint64_t fla
   }
   if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends))
     return errno;
-  order.control = ends[1];
-  SYS(rt_sigprocmask, SIG_BLOCK, &all, &order.mask, sizeof all);
-  long child_pid = clone_and_run(&how, child, &order);
-  SYS(rt_sigprocmask, SIG_SETMASK, &order.mask, 0, sizeof all);
+  if (!wait)
+    room = enter();
+  if (room) {
+    memcpy(room->slots, slots, (size_t)count * sizeof *slots);
+    memcpy(room->stdio, stdio, sizeof room->stdio);
+    order = &room->order;
+    *order = own;
+    order->slots = room->slots;
+    order->stdio = room->stdio;
+    order->told = ends[1];
+    how.flags |= CLONE_CHILD_CLEARTID;
+    how.child_tid = (uint64_t)(uintptr_t)&room->busy;
+    how.stack = (uint64_t)(uintptr_t)room->stack;
+  } else {
+    how.flags |= CLONE_VFORK;
+  }
+  order->control = ends[1];
+  SYS(rt_sigprocmask, SIG_BLOCK, &all, &order->mask, sizeof all);
+  uint64_t mask = order->mask;
+  long child_pid = clone_and_run(&how, child, order);
+  SYS(rt_sigprocmask, SIG_SETMASK, &mask, 0, sizeof all);
   close(ends[1]);
-  if (child_pid > 0 && order.error) {
+  if (room && child_pid < 0)
+    __atomic_store_n(&room->busy, 0, __ATOMIC_RELEASE);
+  long error = child_pid < 0 ? child_pid : own.error;     /* a room may be another child's by now */
+  if (child_pid > 0 && error) {
     while (waitpid((pid_t)child_pid, 0, 0) < 0 && errno == EINTR)
       ;
     close(made);
   }
-  if (child_pid < 0 || order.error) {
+  if (error) {
     close(ends[0]);
-    return (int)-(child_pid < 0 ? child_pid : order.error);
+    return (int)-error;
   }
   *pid = (int)child_pid;
   *pidfd = made;

@@ -62,8 +62,8 @@ ROWS: dict[str, tuple[list[Edit], list[str]]] = {
         [DUTIES + "test_targets_swapped_during_set_up"]),
     "runc CVE-2024-45310: directories are made step by step": (
         [(NATIVE + "ops_path.c",
-          "prefix + begin, O_PATH | O_DIRECTORY, 0, RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS);",
-          "prefix + begin, O_PATH | O_DIRECTORY, 0, 0);")],
+          "open_below((int)dir, name, O_PATH | O_DIRECTORY, 0, RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS);",
+          "open_below((int)dir, name, O_PATH | O_DIRECTORY, 0, 0);")],
         [HOSTILE + "test_links_at_mount_targets", DUTIES + "test_targets_swapped_during_set_up"]),
     "LXC CVE-2015-1331: the state directory is the owner's": (
         [("run/store.py", "if found.st_uid != os.geteuid()", "if False")], ["run/test_store.py::test_other_owner"]),

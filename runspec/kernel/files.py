@@ -26,6 +26,8 @@ def _fail(call: str, path: str, error: OSError) -> SyscallError:
 class Files:
     """The part of Kernel that handles paths; a path is trusted unless its method says otherwise."""
 
+    _boot = ""
+
     def _act(self, name: str) -> None:
         raise AssertionError(name)
 
@@ -67,6 +69,28 @@ class Files:
             if error.errno in _GONE or (error.errno == errno.EINVAL and path.startswith("/proc/")):
                 return None
             raise
+
+    def read_files(self, paths: list[str]) -> list[bytes | None]:
+        """try_read of each, and read_link of each after an "@", all in one go; nothing may have a NUL in its path."""
+        from runspec.kernel import native
+
+        out: list[bytes | None] = []
+        for path, found in zip(paths, native.read_files(paths), strict=True):
+            if isinstance(found, bytes):
+                out.append(found)
+            elif found in _GONE or (found == errno.EINVAL and path.lstrip("@").startswith("/proc/")):
+                out.append(None)
+            elif found == errno.EFBIG and path[0] != "@":
+                out.append(self.try_read(path))
+            else:
+                raise SyscallError("openat", path, found)
+        return out
+
+    def boot_id(self) -> str:
+        """The id of this boot, read once; see random(4)."""
+        if not self._boot:
+            self._boot = self.read_text("/proc/sys/kernel/random/boot_id").strip()
+        return self._boot
 
     def list_dir(self, path: str) -> list[str]:
         """The names in a directory, sorted; none where it does not exist."""

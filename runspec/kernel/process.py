@@ -56,6 +56,7 @@ class Child:
     def __init__(self, pid: int, pidfd: int, control: int, act: Callable[[str], None]) -> None:
         self.pid, self.pidfd, self._act = pid, pidfd, act
         self._status: int | None = None
+        self._queue: list[Report] = []          # what came in one packet, the last one first
         self._control: _socket.socket | None = _socket.socket(
             _socket.AF_UNIX, _socket.SOCK_SEQPACKET, 0, fileno=control)
         self.start_time = _start_time(pid) or 0
@@ -73,6 +74,8 @@ class Child:
         Raises:
             SyscallError: ETIMEDOUT; EPROTO where the packet is no report.
         """
+        if self._queue:
+            return self._queue.pop()
         if self._control is None:
             return None
         if not _buffer:
@@ -93,15 +96,23 @@ class Child:
                 fd = int.from_bytes(data[:4], "little")
         if not size:
             return None
-        if size < _HEADER.size or flags & _socket.MSG_TRUNC:
+        if flags & _socket.MSG_TRUNC:
             raise SyscallError("recvmsg", f"child {self.pid}", errno.EPROTO)
-        what, index, number, length = _HEADER.unpack_from(_buffer)
-        if length > size - _HEADER.size:
-            raise SyscallError("recvmsg", f"child {self.pid}", errno.EPROTO)
-        if what == abi.REPORT_ERROR and index == abi.TABLE_NO_OP:
-            raise SyscallError("execveat", "runspec", number)
-        report = Report(what, index, number, bytes(_buffer[_HEADER.size:_HEADER.size + length]), fd)
-        if what == abi.REPORT_FORK and fd >= 0:
+        at, reports = 0, []
+        while at < size:
+            if size - at < _HEADER.size:
+                raise SyscallError("recvmsg", f"child {self.pid}", errno.EPROTO)
+            what, index, number, length = _HEADER.unpack_from(_buffer, at)
+            at += _HEADER.size
+            if length > size - at:
+                raise SyscallError("recvmsg", f"child {self.pid}", errno.EPROTO)
+            if what == abi.REPORT_ERROR and index == abi.TABLE_NO_OP:
+                raise SyscallError("execveat", "runspec", number)
+            reports.append(Report(what, index, number, bytes(_buffer[at:at + length]), fd))
+            at += length
+        self._queue = reports[:0:-1]
+        report = reports[0]
+        if report.kind == abi.REPORT_FORK and fd >= 0:
             self._follow(fd)
         return report
 
@@ -169,6 +180,15 @@ class Child:
         if self.pidfd >= 0:
             os.close(self.pidfd)
             self.pidfd = -1
+
+
+class Table:
+    """An operation table that a child is at."""
+
+    __slots__ = ("child", "ops")
+
+    def __init__(self, ops: Sequence[abi.Op], child: Child) -> None:
+        self.ops, self.child = ops, child
 
 
 def _kill(pidfd: int) -> None:
@@ -261,13 +281,21 @@ class Processes:
         Raises:
             SyscallError: the op that failed, its first text and its errno.
         """
+        return self.end_table(self.begin_table(ops, slots, flags), timeout)
+
+    def begin_table(self, ops: Sequence[abi.Op], slots: Sequence[int] = (), flags: int = 0) -> Table:
+        """Start what run_table does, for end_table or drop_table to end; the descriptors may be closed at once."""
         fd = table.memfd(table.pack(ops, len(slots)))
         try:
             self._act("clone3")
-            pid, pidfd, control = native.spawn(fd, tuple(slots), flags, -1, (-1, -1, -1))
+            pid, pidfd, control = native.spawn(fd, tuple(slots), flags, -1, (-1, -1, -1), wait=False)
         finally:
             os.close(fd)
-        child = Child(pid, pidfd, control, self._act)
+        return Table(ops, Child(pid, pidfd, control, self._act))
+
+    def end_table(self, running: Table, timeout: float = _TABLE_SECONDS) -> list[Report]:
+        """Wait for the end of what begin_table started, see run_table."""
+        ops, child = running.ops, running.child
         out: list[Report] = []
         done = False
         try:
@@ -297,6 +325,10 @@ class Processes:
             finally:
                 child.close()
         return out
+
+    def drop_table(self, running: Table) -> None:
+        """End what begin_table started, whatever it is at."""
+        running.child.kill()
 
     def start_time(self, pid: int) -> int | None:
         """Clock ticks since boot at which a process began, None where there is none."""

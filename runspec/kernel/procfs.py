@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    Words = tuple[str, ...]
+    Tail = tuple[str, str, Words, Words, str, str, Words, str]
+
 INFINITY = 2**64 - 1
 
 # proc(5)'s words for getrlimit(2)'s names.
@@ -24,17 +29,18 @@ class Mount:
         device: "major:minor".
         options, super_options: words of the mount and of its super block.
         propagation: optional fields, "shared:1", "master:2", "unbindable".
+        tail: the text of all but its numbers, the same for mounts that are alike.
     """
 
     __slots__ = ("device", "fstype", "id", "mount_point", "options", "parent", "propagation", "root",
-                 "source", "super_options")
+                 "source", "super_options", "tail")
 
     def __init__(self, id: int, parent: int, device: str, root: str, mount_point: str,
                  options: tuple[str, ...], propagation: tuple[str, ...], fstype: str, source: str,
-                 super_options: tuple[str, ...]) -> None:
+                 super_options: tuple[str, ...], tail: str = "") -> None:
         self.id, self.parent, self.device, self.root, self.mount_point = id, parent, device, root, mount_point
         self.options, self.propagation, self.fstype, self.source = options, propagation, fstype, source
-        self.super_options = super_options
+        self.super_options, self.tail = super_options, tail
 
     def __repr__(self) -> str:
         return f"Mount({', '.join(f'{name}={getattr(self, name)!r}' for name in self.__slots__)})"
@@ -94,25 +100,33 @@ def parse_mountinfo(data: bytes) -> list[Mount]:
 
     See: proc_pid_mountinfo(5).
     """
-    plain = b"\\" not in data
     out = []
     for line in data.decode("utf-8", "surrogateescape").split("\n"):
-        words = line.split(" ")
-        # The separator comes after any number of optional fields; a path cannot be it, blanks are escaped.
         try:
-            end = words.index("-", 6)
-            fstype, source, options = words[end + 1:end + 4]
-            number, parent = int(words[0]), int(words[1])
+            number, parent, device, tail = line.split(" ", 3)
+            out.append(Mount(int(number), int(parent), device, *(_TAILS.get(tail) or _tail(tail))))
         except ValueError:
             continue
-        root, point, own, more, last = words[3], words[4], words[5].split(","), words[6:end], options.split(",")
-        if not plain:
-            root, point, source, *rest = (unescape(one.encode("utf-8", "surrogateescape"))
-                                          for one in (root, point, source, *own, *last))
-            own, last = rest[:len(own)], rest[len(own):]
-        out.append(Mount(number, parent, words[2], root, point, tuple(filter(None, own)), tuple(filter(None, more)),
-                         fstype, source, tuple(filter(None, last))))
     return out
+
+
+_TAILS: dict[str, Tail] = {}
+
+
+def _tail(text: str) -> Tail:
+    """What a line says from its root on, remembered."""
+    words = text.split(" ")
+    # The separator comes after any number of optional fields; a path cannot be it, blanks are escaped.
+    end = words.index("-", 3)
+    fstype, source, options = words[end + 1:end + 4]
+    root, point, own, more, last = words[0], words[1], words[2].split(","), words[3:end], options.split(",")
+    if "\\" in text:
+        root, point, source, *rest = (unescape(one.encode("utf-8", "surrogateescape"))
+                                      for one in (root, point, source, *own, *last))
+        own, last = rest[:len(own)], rest[len(own):]
+    found = _TAILS[text] = (root, point, tuple(filter(None, own)), tuple(filter(None, more)), fstype, source,
+                            tuple(filter(None, last)), text)
+    return found
 
 
 def parse_status(data: bytes) -> Status:
@@ -138,6 +152,17 @@ def parse_status(data: bytes) -> Status:
         elif name == b"Name":
             out.name = text.strip(b"\t").decode("utf-8", "replace")
     return out
+
+
+def parse_rights(data: bytes) -> Status:
+    """What parse_status says of capabilities, no_new_privs and filters, and nothing else; only to be read."""
+    text = data[max(0, data.find(b"\nCapInh:")):data.find(b"\nCpus_allowed:")]
+    if text not in _RIGHTS:
+        _RIGHTS[text] = parse_status(text)
+    return _RIGHTS[text]
+
+
+_RIGHTS: dict[bytes, Status] = {}
 
 
 def parse_stat(data: bytes) -> tuple[str, str, int, int]:
@@ -166,13 +191,17 @@ def parse_limits(data: bytes) -> dict[str, tuple[int, int]]:
 
     See: proc_pid_limits(5).
     """
-    out = {}
-    for line in data.split(b"\n"):
-        name = _LIMITS.get(line[:26].rstrip())
-        if name is not None:
-            soft, hard = line[26:].split()[:2]
-            out[name] = (_limit(soft), _limit(hard))
-    return out
+    if data not in _SAID:
+        found = _SAID[data] = {}
+        for line in data.split(b"\n"):
+            name = _LIMITS.get(line[:26].rstrip())
+            if name is not None:
+                soft, hard = line[26:].split()[:2]
+                found[name] = (_limit(soft), _limit(hard))
+    return dict(_SAID[data])
+
+
+_SAID: dict[bytes, dict[str, tuple[int, int]]] = {}      # most processes have the limits of those before
 
 
 def _limit(word: bytes) -> int:

@@ -22,6 +22,7 @@ from runspec.plan.view_nft import expect_ports, gone_ports, see_ports
 from runspec.plan.view_seccomp import expect_seccomp, see_seccomp
 from runspec.plan.views_mounts import expect_mounts, gone_mounts, see_mounts
 from runspec.spec import units
+from runspec.spec.alike import kept
 from runspec.spec.model import Device, Overlay, Process, Spec
 
 TYPE_CHECKING = False
@@ -264,6 +265,7 @@ def expect_process(spec: Spec, view: View) -> None:
         view[f"linux.devices[{i}]"] = device_view(spec, device)
 
 
+@kept
 def capabilities(process: Process) -> dict[str, int]:
     """The five sets as execve(2) leaves them to a program without rights of its own.
 

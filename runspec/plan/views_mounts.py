@@ -5,11 +5,13 @@ from __future__ import annotations
 from runspec.plan.facts import Facts
 from runspec.plan.steps.namespaces import is_new
 from runspec.plan.values import ABSENT, UNKNOWN
+from runspec.spec.alike import kept
 from runspec.spec.model import Mount, Spec
 from runspec.spec.mount_options import ATTRIBUTES, BIND, QUIET, parse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 # Words of mountinfo's per-mount options that a file may ask for; "rw" is the absence of "ro".
@@ -20,10 +22,35 @@ OPPOSITE = {"ro": "rw", "nosuid": "suid", "nodev": "dev", "noexec": "exec", "nod
 SHOWN = ("size", "mode", "nr_inodes")
 
 
+# What containers show that are alike is found once: what was asked and seen -> (the Specs, for their parts' identities
+# are in the key, and the view).
+_VIEWS: dict[tuple[Any, ...], tuple[Any, dict[str, Any]]] = {}
+
+
+def once(find: Callable[..., None], specs: tuple[Spec | None, ...], seen: tuple[Any, ...],
+         *args: Any) -> dict[str, Any]:
+    """What find(*args, view) puts into a view, which nobody changes.
+
+    Args:
+        specs: whose parts it depends on; seen: all else that it does.
+    """
+    key = (find, *(part for one in specs if one is not None for part in (
+        id(one.mounts), id(one.process), id(one.root), id(one.linux.namespaces), id(one.linux.masked_paths),
+        id(one.linux.readonly_paths), id(one.linux.devices), one.linux.rootfs_propagation)), *seen)
+    found = _VIEWS.get(key)
+    if found is None:
+        found = _VIEWS[key] = specs, {}
+        find(*args, found[1])
+    return found[1]
+
+
 def expect_mounts(spec: Spec, facts: Facts, view: dict[str, Any]) -> None:
     """What mountinfo shows when every mount is as declared."""
-    if not is_new(spec, "mount"):
-        return
+    if is_new(spec, "mount"):
+        view.update(once(_expect, (spec,), (facts.present, *facts.sources.items()), spec, facts))
+
+
+def _expect(spec: Spec, facts: Facts, view: dict[str, Any]) -> None:
     view["mounts"] = ()
     for i, one in enumerate(spec.mounts):
         if facts.sources.get(one.source or "", ("",))[0] == "missing":
@@ -84,6 +111,23 @@ def see_mounts(spec: Spec, last: Spec | None, facts: Facts, view: dict[str, Any]
     """What mountinfo shows now."""
     if not is_new(spec, "mount"):
         return
+    specs = (spec,) if last is None or last is spec else (spec, last)
+    plain = not any(numbered(one.mounts) for one in specs)
+    # Of the root, whose super block has the container's name, only some is looked at.
+    lines = ((one.mount_point, one.options, one.propagation) if one.mount_point == "/" and plain else one.tail
+             for one in facts.mounts)
+    view.update(once(_see, (spec, last), (
+        plain or tuple(one.device for one in facts.mounts), facts.named, *facts.places.items(), *facts.sources.items(),
+        "", *lines), spec, last, facts))
+
+
+@kept
+def numbered(mounts: tuple[Mount, ...]) -> bool:
+    """Whether it counts what device is mounted, or what the root is."""
+    return any(one.destination == "/" or parse(one.options).bind for one in mounts)
+
+
+def _see(spec: Spec, last: Spec | None, facts: Facts, view: dict[str, Any]) -> None:
     top = {one.mount_point: one for one in facts.mounts}     # the last one at a place hides the others
     former = {one.destination: one for one in last.mounts} if last is not None else {}
     declared = {one.destination for one in spec.mounts}

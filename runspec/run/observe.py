@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from errno import ESRCH
 
 from runspec import abi
-from runspec.errors import HostError, SyscallError
-from runspec.kernel import cgroupfs, netlink, netlink_bridge, netlink_host, procfs, traffic as tc_rows
+from runspec.errors import HostError
+from runspec.kernel import cgroupfs, netlink, netlink_bridge, procfs
 from runspec.plan import cgroup, rtnetlink, rtnetlink_bridge, rtnetlink_host, traffic, view_kinds
 from runspec.plan.facts import Facts
 from runspec.plan.host import Host
@@ -16,18 +15,19 @@ from runspec.plan.steps.base import Table
 from runspec.plan.steps.cgroup import groups
 from runspec.plan.steps.process import sysctl_path
 from runspec.run import observe_host
+from runspec.run.look import Look
 from runspec.run.observe_traffic import Shaping, held_links
 from runspec.run.store import status
 from runspec.spec import mount_options
-from runspec.spec.model import Network, Spec
+from runspec.spec.alike import kept
+from runspec.spec.model import Mount, Network, Spec
 from runspec.spec.model_net import ON_PARENT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from runspec.kernel import Kernel
     from runspec.plan.view_nft import Wall
+    from runspec.run.look import Visit
     from runspec.run.store import Record, Store
 
 # Containers that one looking process visits: bounds the descriptors it is handed.
@@ -55,7 +55,7 @@ class Observer(Shaping):
         self._link_data: list[bytes] = []
         self._ports: dict[int, bool] | None = None
         self._filtering: set[int] = set()
-        self._exists: dict[str, bool] = {}
+        self._exists: dict[tuple[str, ...], frozenset[str]] = {}
         self._filters: int | None = None
         super().__init__(fair)
 
@@ -63,6 +63,7 @@ class Observer(Shaping):
         """Facts about each (spec, spec applied last, Record), in order."""
         found: list[Facts] = []
         running: list[tuple[Facts, list[Spec]]] = []
+        edited: list[tuple[Facts, Spec, Spec]] = []
         for spec, last, record in wanted:
             alive = "absent" if record is None else status(self.kernel, record)
             facts = Facts(alive)
@@ -73,15 +74,16 @@ class Observer(Shaping):
             if record is not None and alive == "running":
                 facts.pid, facts.start_time = record.pid, record.start_time
                 facts.former = {one.name: one for one in last.interfaces} if last is not None else {}
-                self._outside(facts, specs)
                 if last is not None and last is not spec:
-                    self._fresh(facts, spec, last)
+                    edited.append((facts, spec, last))
                 running.append((facts, specs))
             if any(one.type == "physical" for each in specs for one in each.interfaces):
                 self._leases(facts, specs)
             found.append(facts)
         for i in range(0, len(running), VISITS):
-            self._inside(running[i:i + VISITS], self._visit)
+            self._from_both_sides(running[i:i + VISITS])
+        for facts, spec, last in edited:
+            self._fresh(facts, spec, last)
         if running:
             by_index = {link.index: link for link in self.host_links()}
             names = {link.name: by_index[link.master].name if link.master in by_index else ""
@@ -194,12 +196,14 @@ class Observer(Shaping):
     def own_namespaces(self) -> dict[str, str]:
         """OCI kind -> identity of our own namespaces."""
         if self._own is None:
-            self._own = self._namespaces(os.getpid())
+            self._own, = self._namespaces(os.getpid())
         return self._own
 
-    def _namespaces(self, pid: int) -> dict[str, str]:
-        return {kind: self.kernel.read_link(f"/proc/{pid}/ns/{name}") or ""
-                for kind, (_, name) in namespaces.KINDS.items()}
+    def _namespaces(self, *pids: int) -> list[dict[str, str]]:
+        """OCI kind -> identity of the namespaces of each of these processes."""
+        found = iter(self.kernel.read_files([f"@/proc/{pid}/ns/{name}" for pid in pids
+                                             for _, name in namespaces.KINDS.values()]))
+        return [{kind: (next(found) or b"").decode() for kind in namespaces.KINDS} for _ in pids]
 
     # -- what only the machine can say about a wish --
 
@@ -251,10 +255,16 @@ class Observer(Shaping):
 
     def _outside(self, facts: Facts, specs: list[Spec]) -> None:
         kernel, proc = self.kernel, f"/proc/{facts.pid}"
-        facts.own, facts.namespaces = self.own_namespaces(), self._namespaces(facts.pid)
-        facts.id_status = procfs.parse_status(kernel.try_read(f"{proc}/status") or b"")
-        facts.limits = procfs.parse_limits(kernel.try_read(f"{proc}/limits") or b"")
-        facts.mounts = procfs.parse_mountinfo(kernel.try_read(f"{proc}/mountinfo") or b"")
+        files = self._group_files(facts, specs)
+        state, limits, mounts, membership, *texts = kernel.read_files([
+            f"{proc}/status", f"{proc}/limits", f"{proc}/mountinfo", f"{proc}/cgroup", *files.values()])
+        facts.id_status = procfs.parse_rights(state or b"")
+        facts.limits = procfs.parse_limits(limits or b"")
+        facts.mounts = procfs.parse_mountinfo(mounts or b"")
+        facts.membership = cgroupfs.parse_membership(membership or b"")
+        facts.files = {at: text.decode().strip() for at, text in zip(files, texts, strict=True) if text is not None}
+        if "" in facts.groups and cgroup.judges_devices(self.host):
+            facts.device_tag = " ".join(kernel.device_program_tags(facts.groups[""]))
         if any(spec.process.oom_score_adj is not None for spec in specs):
             facts.oom_score_adj = int(kernel.try_read(f"{proc}/oom_score_adj") or b"0")
         if any(spec.linux.uid_mappings for spec in specs):
@@ -270,16 +280,13 @@ class Observer(Shaping):
             if self._filters is None:
                 self._filters = procfs.parse_status(kernel.read("/proc/self/status")).seccomp_filters
             facts.filters = max(0, facts.id_status.seccomp_filters - self._filters)
-        facts.present = frozenset(path for spec in specs
-                                  for path in (*spec.linux.masked_paths, *spec.linux.readonly_paths)
-                                  if self._present(facts.pid, path))
+        facts.present = frozenset().union(*(self._present(facts.pid, paths) for spec in specs for paths in (
+            spec.linux.masked_paths, spec.linux.readonly_paths)))
         for spec in specs:
             for device in spec.linux.devices:
                 node = self.kernel.node_inside(facts.pid, device.path)
                 if node is not None:
                     facts.nodes[device.path] = tuple(node)
-        facts.membership = cgroupfs.parse_membership(kernel.try_read(f"{proc}/cgroup") or b"")
-        self._groups(facts, specs)
 
     def _places(self, facts: Facts, specs: list[Spec]) -> None:
         """Links of the image may lead a destination elsewhere; mountinfo names where it lies.
@@ -287,10 +294,12 @@ class Observer(Shaping):
         One that leads into /proc, or to where something else is declared, is not that: it may not be taken for it.
         """
         points = {one.mount_point for one in facts.mounts}
-        asked = dict.fromkeys(path for spec in specs for path in (
-            *(one.destination for one in spec.mounts), *spec.linux.masked_paths, *spec.linux.readonly_paths))
+        asked: dict[str, None] = {}
+        for spec in specs:
+            for paths in (destinations(spec.mounts), spec.linux.masked_paths, spec.linux.readonly_paths):
+                asked.update(dict.fromkeys(rest(paths)))
         for path in asked:
-            if path in points or path.startswith(("/proc/", "/sys/")):
+            if path in points:
                 continue
             place = self.kernel.place_inside(facts.pid, path)
             if place is not None and place not in asked and not f"{place}/".startswith("/proc/"):
@@ -316,28 +325,20 @@ class Observer(Shaping):
         if any(spec.process.apparmor_profile or spec.process.selinux_label for spec in specs):
             facts.label = (kernel.try_read(f"{proc}/attr/current") or b"").rstrip(b"\0\n").decode("utf-8", "replace")
 
-    def _present(self, pid: int, path: str) -> bool:
-        """Whether a path exists inside; /proc and /sys hold the same names everywhere."""
-        if path.startswith(("/proc/", "/sys/")):
-            if path not in self._exists:
-                self._exists[path] = self.kernel.exists(path)
-            return self._exists[path]
-        return self.kernel.stat_inside(pid, path, follow=True) is not None
+    def _present(self, pid: int, paths: tuple[str, ...]) -> frozenset[str]:
+        """Those of these paths that exist inside; /proc and /sys hold the same names everywhere."""
+        found = self._exists.get(paths)
+        if found is None:
+            found = self._exists[paths] = frozenset(
+                path for path in paths if path.startswith(("/proc/", "/sys/")) and self.kernel.exists(path))
+        return found.union(path for path in rest(paths) if self.kernel.stat_inside(pid, path, follow=True) is not None)
 
-    def _groups(self, facts: Facts, specs: list[Spec]) -> None:
-        wanted: dict[tuple[str, str], None] = {}
-        for spec in specs:
-            wanted.update(dict.fromkeys(cgroup.files(spec.linux.resources, self.host)))
+    def _group_files(self, facts: Facts, specs: list[Spec]) -> dict[tuple[str, str], str]:
+        """(controller, file) -> path of what the container's groups say of what is asked."""
         path = specs[-1].linux.cgroups_path or f"/runspec/{specs[-1].name}"
-        where = dict(groups(self.host, path))
-        facts.groups = where
-        for controller, name in wanted:
-            directory = where.get(controller, where.get("", ""))
-            text = self.kernel.try_read(f"{directory}/{name}")
-            if text is not None:
-                facts.files[controller, name] = text.decode().strip()
-        if "" in where and cgroup.judges_devices(self.host):
-            facts.device_tag = " ".join(self.kernel.device_program_tags(where[""]))
+        facts.groups = where = dict(groups(self.host, path))
+        return {(controller, name): f"{where.get(controller, where.get('', ''))}/{name}"
+                for spec in specs for controller, name in cgroup.files(spec.linux.resources, self.host)}
 
     def _fresh(self, facts: Facts, spec: Spec, last: Spec) -> None:
         """What a new container would begin with, where the file asks for something no more."""
@@ -359,33 +360,22 @@ class Observer(Shaping):
 
     # -- a running container, seen from inside --
 
-    def _inside(self, visits: list[tuple[Facts, list[Spec]]], visit: Callable[..., None]) -> None:
-        table = Table(tuple(f"init{i}" for i in range(len(visits))))
-        takers: dict[int, tuple[Facts, str]] = {}
-        slots: list[int] = []
+    def _from_both_sides(self, visits: list[tuple[Facts, list[Spec]]]) -> None:
+        """What only shows inside is asked for by a process of its own, while what shows outside is read here."""
+        own, spaces = self.own_namespaces(), self._namespaces(*(facts.pid for facts, _ in visits))
+        for (facts, _), its in zip(visits, spaces, strict=True):
+            facts.own, facts.namespaces = own, its
+        look = Look(self.kernel, visits, self._visit)
         try:
-            for i, (facts, specs) in enumerate(visits):
-                pidfd = self.kernel.open_process(facts.pid, facts.start_time)
-                if pidfd is None:
-                    facts.status = "stopped"
-                    pidfd = os.pidfd_open(os.getpid())
-                slots.append(pidfd)
-                if facts.status == "running":
-                    visit(table, i, facts, specs, takers)
-            for report in self.kernel.run_table(table.ops, tuple(slots)):
-                facts, what = takers[report.index]
-                take(facts, what, report.data, report.error)
-        except SyscallError as error:
-            if error.call != "setns" or error.errno != ESRCH:
-                raise
-            # One has ended since; a process that leaves has no namespaces before it has ended.
-            if len(visits) == 1:
-                visits[0][0].status = "stopped"
-            for one in visits if len(visits) > 1 else ():
-                self._inside([one], visit)
-        finally:
-            for fd in slots:
-                self.kernel.close(fd)
+            for facts, specs in visits:
+                self._outside(facts, specs)
+        except BaseException:
+            look.drop()
+            raise
+        look.end()
+
+    def _inside(self, visits: list[tuple[Facts, list[Spec]]], visit: Visit) -> None:
+        Look(self.kernel, visits, visit).end()
 
     def _visit(self, table: Table, i: int, facts: Facts, specs: list[Spec],
                takers: dict[int, tuple[Facts, str]]) -> None:
@@ -416,23 +406,13 @@ class Observer(Shaping):
                 table.add(abi.OP_DUMP, s1=rtnetlink_host.dump_neighbours())
 
 
-def take(facts: Facts, what: str, data: bytes, error: int) -> None:
-    """Put one answer of the looking process where it belongs."""
-    if what == "names":
-        facts.hostname, facts.domainname = (word.decode("utf-8", "replace") for word in data.split(b"\0")[:2])
-    elif what == "@links":
-        facts.links += netlink.parse_links(data)
-    elif what == "@addresses":
-        facts.addresses += netlink.parse_addresses(data)
-    elif what == "@neighbours":
-        facts.neighbours += netlink_host.parse_neighbours(data)
-    elif what == "@routes":
-        facts.routes += netlink.parse_routes(data, ordinary=True)
-    elif what == "@qdiscs":
-        facts.traffic += tc_rows.parse_qdiscs(data)
-    elif what == "@classes":
-        facts.traffic += tc_rows.parse_classes(data)
-    elif what == "@filters":
-        facts.traffic += tc_rows.parse_filters(data)
-    elif not error:
-        facts.sysctl[what] = data.decode("utf-8", "replace").strip()
+@kept
+def destinations(mounts: tuple[Mount, ...]) -> tuple[str, ...]:
+    """Where these lie."""
+    return tuple(one.destination for one in mounts)
+
+
+@kept
+def rest(paths: tuple[str, ...]) -> tuple[str, ...]:
+    """Those that are not below /proc and /sys."""
+    return tuple(path for path in paths if not path.startswith(("/proc/", "/sys/")))

@@ -109,7 +109,7 @@ def now() -> str:
 
 def boot_id(kernel: Kernel) -> str:
     """The id of this boot, random(4)."""
-    return kernel.read_text("/proc/sys/kernel/random/boot_id").strip()
+    return kernel.boot_id()
 
 
 def status(kernel: Kernel, record: Record) -> str:

@@ -33,6 +33,9 @@ class FakeKernel:
         text = self.files.get(path)
         return None if text is None else text.encode()
 
+    def boot_id(self) -> str:
+        return self.files["/proc/sys/kernel/random/boot_id"].strip()
+
     def exists(self, path: str) -> bool:
         return any(one == path or one.startswith(path + "/") for one in self.files)
 

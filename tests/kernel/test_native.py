@@ -744,18 +744,18 @@ def test_what_fails_on_the_way_is_told() -> None:
     """No program, and a descriptor that is none: told once nobody waits, raised where somebody does."""
     fd = table.memfd(table.pack([]))
     text = native.sealed(b"text", b"no program")
-    for init, slots, error in ((text, (), errno.ENOEXEC), (-1, (999,), errno.EBADF)):
+    for init, slots, number in ((text, (), errno.ENOEXEC), (-1, (999,), errno.EBADF)):
         given: dict[str, int] = {} if init < 0 else {"init": init}
         for _ in range(20):
-            pid, pidfd, control = native.spawn(fd, slots, wait=False, **given)
+            _, pidfd, control = native.spawn(fd, slots, wait=False, **given)
             report = native.receive(control, 5000)
             assert report is not None
-            assert (report.kind, report.index, report.error) == (abi.REPORT_ERROR, abi.TABLE_NO_OP, error)
+            assert (report.kind, report.index, report.error) == (abi.REPORT_ERROR, abi.TABLE_NO_OP, number)
             assert os.waitid(os.P_PIDFD, pidfd, os.WEXITED).si_status == 127    # type: ignore[union-attr]
             os.close(control)
             os.close(pidfd)
         with pytest.raises(SyscallError) as caught:
             native.spawn(fd, slots, **given)
-        assert caught.value.errno == error
+        assert caught.value.errno == number
     for one in (fd, text):
         os.close(one)

@@ -64,6 +64,9 @@ class FakeKernel:
     def forget_flows(self, which: object) -> None:
         raise AssertionError
 
+    def boot_id(self) -> str:
+        return self.files["/proc/sys/kernel/random/boot_id"].strip()
+
     def try_read(self, path: str) -> bytes | None:
         return self.files[path].encode() if path in self.files else None
 

@@ -16,14 +16,14 @@ DIES = """
 import os, select, sys
 sys.path += sys.argv[1].split(":")
 from runspec.kernel import Kernel
-enter = Kernel.run_table
+enter = Kernel.begin_table
 def after_a_death(self, *args, **more):
-    Kernel.run_table = enter
+    Kernel.begin_table = enter
     dying = os.pidfd_open(int(sys.argv[2]))
     os.kill(int(sys.argv[2]), 9)
     select.select([dying], [], [])
     return enter(self, *args, **more)
-Kernel.run_table = after_a_death
+Kernel.begin_table = after_a_death
 from runspec.__main__ import main
 sys.exit(main(sys.argv[3:]))
 """

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _loaded: tuple[Any, Any] | None = None
 _init = -1
 _HEADER = Struct("<IIiI")   # struct report
+_FILES_ROOM = 1 << 18
 _ROOM = 1 << 17             # more than the largest report: a header and 64 KiB
 
 
@@ -160,6 +161,32 @@ def openat2(dirfd: int, path: str | bytes, flags: int, mode: int = 0, resolve: i
     if b"\0" in raw:
         raise SyscallError("openat2", repr(path), errno.EINVAL)
     return _checked(lib.runspec_openat2(dirfd, raw, flags, mode, resolve), "openat2", os.fsdecode(path))
+
+
+_room: Any = None
+
+
+def read_files(paths: Sequence[str]) -> list[bytes | int]:
+    """What each file holds, or where the link leads whose path begins with "@"; an errno where it cannot be read.
+
+    EFBIG: of one that has no room beside the others.
+    """
+    global _room
+    ffi, lib = _load()
+    if _room is None:
+        _room = ffi.new("char[]", _FILES_ROOM)
+    lengths = ffi.new("int32_t[]", len(paths))
+    text = "\0".join(paths).encode("utf-8", "surrogateescape")
+    used = lib.runspec_read_files(text, len(paths), _room, _FILES_ROOM, lengths)
+    data, at = ffi.buffer(_room, used)[:], 0
+    out: list[bytes | int] = []
+    for length in lengths:
+        if length < 0:
+            out.append(-length)
+            continue
+        out.append(data[at:at + length])
+        at += length
+    return out
 
 
 def bpf_load(instructions: bytes, name: bytes, kind: int) -> int:

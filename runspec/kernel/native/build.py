@@ -34,6 +34,7 @@ long runspec_openat2(int dir, const char *path, uint64_t flags, uint64_t mode, u
 long runspec_sealed(const char *name, const char *data, size_t length, int executable);
 long runspec_receive(int control, char *room, size_t size, int *fd, int timeout);
 long runspec_go(int control);
+long runspec_read_files(const char *paths, uint32_t count, char *room, uint32_t size, int32_t *lengths);
 long runspec_sched_set(int task, const char *attr);
 long runspec_sched_get(int task, char *attr, uint32_t size);
 long runspec_ioprio_set(int task, int value);

@@ -55,6 +55,36 @@ long runspec_sealed(const char *name, const char *data, size_t length, int execu
   return error ? error : fd;
 }
 
+/* Reads files, or links where '@' stands before the path, one after the other into the room; paths each end with
+ * NUL. lengths: of what each holds, or -errno; -EFBIG where it does not fit any more. Returns the bytes in the room. */
+long runspec_read_files(const char *paths, uint32_t count, char *room, uint32_t size, int32_t *lengths)
+{
+  uint32_t used = 0;
+  for (uint32_t i = 0; i < count; i++, paths += strlen(paths) + 1) {
+    long got;
+    if (*paths == '@') {
+      got = result(readlink(paths + 1, room + used, size - used));
+    } else {
+      int fd = open(paths, O_RDONLY | O_CLOEXEC);
+      uint32_t begin = used;
+      got = result(fd);
+      while (fd >= 0 && (got = result(read(fd, room + used, size - used))) > 0)
+        used += (uint32_t)got;
+      if (got >= 0)
+        got = used - begin;
+      used = begin;
+      if (fd >= 0)
+        close(fd);
+    }
+    if (got >= 0 && (uint32_t)got == size - used)
+      got = -EFBIG;
+    lengths[i] = (int32_t)got;
+    if (got > 0)
+      used += (uint32_t)got;
+  }
+  return used;
+}
+
 /* Waits at most timeout ms (-1: without end) for one report: the packet's length, 0 at the end of file,
  * -ETIMEDOUT, or another error. A descriptor that came along is in *fd, else -1. */
 long runspec_receive(int control, char *room, size_t size, int *fd, int timeout)

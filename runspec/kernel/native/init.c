@@ -38,7 +38,12 @@ enum {
   NAME = S1 | S1_STRING | S1_NAME,
 };
 
+static int together;                /* whether data waits for company */
+static char packet[sizeof(struct report) + BUFFER_BYTES];
+static uint32_t waiting;            /* bytes in it */
+
 static long op_ignore_next(const struct op *op) { (void)op; return 0; }   /* run() looks back at it */
+static long op_together(const struct op *op) { (void)op; together = 1; return 0; }
 
 static const struct { run_op *run; uint32_t needs; } TABLE[] = {
   [OP_BARRIER] = {op_barrier, 0},
@@ -104,6 +109,7 @@ static const struct { run_op *run; uint32_t needs; } TABLE[] = {
   [OP_SECCOMP] = {op_seccomp, S1},
   [OP_GATE] = {op_gate, SLOT},
   [OP_FIND_PROGRAM] = {op_find_program, S1 | S1_LIST | S2_LIST},
+  [OP_TOGETHER] = {op_together, 0},
 };
 #define OP_LIMIT (sizeof TABLE / sizeof *TABLE)
 #define X(name, number) _Static_assert(number > 0 && number < OP_LIMIT, "no row for " #name);
@@ -144,10 +150,37 @@ long fill(int32_t slot, long fd)
   return 0;
 }
 
+static void send_packet(struct msghdr *message)
+{
+  long sent;
+  do
+    sent = SYS(sendmsg, CONTROL_FD, message, MSG_NOSIGNAL);
+  while (sent == -EINTR);
+  if (sent < 0)
+    leave(1);
+}
+
+static void send_waiting(void)
+{
+  struct iovec part = {packet, waiting};
+  struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+  if (waiting)
+    send_packet(&message);
+  waiting = 0;
+}
+
 /* One packet: the header, then data; fd < 0 means none. A parent that is gone ends the child. */
 void send_report(uint32_t kind, int32_t error, const void *data, uint32_t length, int fd)
 {
   struct report report = {kind, at, error, length};
+  if (waiting + sizeof report + length > sizeof packet || kind != REPORT_DATA)
+    send_waiting();
+  if (together && kind == REPORT_DATA && fd < 0 && length <= BUFFER_BYTES) {
+    memcpy(packet + waiting, &report, sizeof report);
+    memcpy(packet + waiting + sizeof report, data, length);
+    waiting += (uint32_t)sizeof report + length;
+    return;
+  }
   struct iovec parts[2] = {{&report, sizeof report}, {(void *)data, length}};
   union { struct cmsghdr header; char room[CMSG_SPACE(sizeof(int))]; } rights;
   struct msghdr message = {.msg_iov = parts, .msg_iovlen = length ? 2 : 1};
@@ -160,12 +193,7 @@ void send_report(uint32_t kind, int32_t error, const void *data, uint32_t length
     message.msg_control = &rights;
     message.msg_controllen = sizeof rights;
   }
-  long sent;
-  do
-    sent = SYS(sendmsg, CONTROL_FD, &message, MSG_NOSIGNAL);
-  while (sent == -EINTR);
-  if (sent < 0)
-    leave(1);
+  send_packet(&message);
 }
 
 long open_below(int dir, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve)

@@ -97,7 +97,8 @@ enum { REPORT_BARRIER = 1, REPORT_DATA, REPORT_FD, REPORT_FORK, REPORT_ERROR, RE
   X(CONTROL_TTY, 63)   /* slot becomes the controlling terminal of our session */ \
   X(SECCOMP, 65)       /* seccomp(SECCOMP_SET_MODE_FILTER, flags a, s1 = the program), at EXEC, right before execve; b & 1: at once. With SECCOMP_FILTER_FLAG_NEW_LISTENER: REPORT_LISTENER with a userfaultfd, data: uint64 address, uint64 number; the process then sleeps at that address, the listener being its descriptor of that number, until SECCOMP_ANSWER is put there */ \
   X(GATE, 70)          /* close all else but 0, 1, 2 and, if it is filled, slot b - 1, report BARRIER, then wait at the listening socket in slot, whoever lives or dies meanwhile; the connection that sends one byte becomes the control socket */ \
-  X(FIND_PROGRAM, 71)  /* s1, s2 as for EXEC: fail as that would where there is no such program, or it may not be executed */
+  X(FIND_PROGRAM, 71)  /* s1, s2 as for EXEC: fail as that would where there is no such program, or it may not be executed */ \
+  X(TOGETHER, 72)      /* from here on REPORT_DATA without a descriptor share packets, which go when they are full or before another report */
 
 #define X(name, number) OP_##name = number,
 enum { OPS(X) };

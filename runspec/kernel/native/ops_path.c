@@ -18,6 +18,14 @@ static int is_dots(const char *name, size_t length)
   return length == 2 && name[0] == '.' && name[1] == '.';
 }
 
+/* Makes a directory of this plain name, unless it is there, and opens it; a symlink is ELOOP. */
+static long make_directory(long dir, const char *name, uint64_t mode)
+{
+  long error = SYS(mkdirat, dir, name, mode);
+  return error && error != -EEXIST ? error
+         : open_below((int)dir, name, O_PATH | O_DIRECTORY, 0, RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS);
+}
+
 /* Opens directory path[0..length) below root, making what is missing. Each component is made and then
  * opened from the descriptor of its parent; a symlink that leads nowhere in the root is an error
  * (ELOOP), for to make its target would let the image choose a place. runc: CVE-2024-45310. */
@@ -42,9 +50,7 @@ static long make_directories(int root, const char *path, size_t length, uint64_t
     /* From the root while all exists, so that a symlink on the way is resolved within the root. */
     long next = made ? -ENOENT : open_below(root, prefix, O_PATH | O_DIRECTORY, 0, resolve);
     if (next == -ENOENT) {
-      next = is_dots(path + begin, end - begin) ? -EINVAL : SYS(mkdirat, here, prefix + begin, mode);
-      if (next == 0 || next == -EEXIST)
-        next = open_below((int)here, prefix + begin, O_PATH | O_DIRECTORY, 0, RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS);
+      next = is_dots(path + begin, end - begin) ? -EINVAL : make_directory(here, prefix + begin, mode);
       made = 1;
     }
     if (end < length)
@@ -58,9 +64,14 @@ static long make_directories(int root, const char *path, size_t length, uint64_t
 static long directory_below(long root, const char *path, uint64_t mode, uint64_t resolve)
 {
   long fd = open_below((int)root, path, O_PATH | O_DIRECTORY, 0, resolve);
-  if (fd == -ENOENT)
-    fd = make_directories((int)root, path, strlen(path), mode, resolve);
-  return fd;
+  if (fd != -ENOENT)
+    return fd;
+  size_t length = strlen(path), plain = 0;
+  while (plain < length && path[plain] != '/')
+    plain++;
+  if (!length || plain < length || is_dots(path, length))
+    return make_directories((int)root, path, length, mode, resolve);
+  return make_directory(root, path, mode);     /* one name, as most are */
 }
 
 static uint64_t way(const struct op *op) { return IN_ROOT | (op->b & 1 ? RESOLVE_NO_SYMLINKS : 0); }

@@ -177,13 +177,15 @@ long op_setuid(const struct op *op) { return SYS(setresuid, op->a, op->a, op->a)
 long op_bounding(const struct op *op)
 {
   for (unsigned int cap = 0; cap < 64; cap++) {
+    if (op->a >> cap & 1)
+      continue;
+    long error = SYS(prctl, PR_CAPBSET_DROP, cap, 0, 0, 0);
+    if (!error)
+      continue;
     long held = SYS(prctl, PR_CAPBSET_READ, cap, 0, 0, 0);
     if (held < 0)   /* past this kernel's last capability, or a filter of the caller's own refuses to tell */
       return held == -EINVAL && cap ? 0 : held;
-    if (held != 1 || (op->a >> cap & 1))
-      continue;
-    long error = SYS(prctl, PR_CAPBSET_DROP, cap, 0, 0, 0);
-    if (error)
+    if (held)
       return error;
   }
   return 0;

@@ -113,12 +113,15 @@ def see_mounts(spec: Spec, last: Spec | None, facts: Facts, view: dict[str, Any]
         return
     specs = (spec,) if last is None or last is spec else (spec, last)
     plain = not any(numbered(one.mounts) for one in specs)
-    # Of the root, whose super block has the container's name, only some is looked at.
-    lines = ((one.mount_point, one.options, one.propagation) if one.mount_point == "/" and plain else one.tail
-             for one in facts.mounts)
     view.update(once(_see, (spec, last), (
         plain or tuple(one.device for one in facts.mounts), facts.named, *facts.places.items(), *facts.sources.items(),
-        "", *lines), spec, last, facts))
+        "", *((one.mount_point, one.options, one.propagation, one.fstype, one.root[-5:]) if plain and named(one)
+              else one.tail for one in facts.mounts)), spec, last, facts))
+
+
+def named(one: Any) -> bool:
+    """Whether a line has the container's name where nobody looks: the layers of its root, the root of its groups."""
+    return one.mount_point == "/" or one.fstype in ("cgroup", "cgroup2")
 
 
 @kept

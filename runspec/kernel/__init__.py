@@ -17,6 +17,7 @@ from runspec.kernel.foreign import Foreign
 from runspec.kernel.gates import Gates
 from runspec.kernel.groups import Groups
 from runspec.kernel.hooks import Hooks
+from runspec.kernel.inside import Inside
 from runspec.kernel.lines import Lines
 from runspec.kernel.nft import Nft
 from runspec.kernel.process import Child, Report
@@ -29,7 +30,7 @@ __all__ = ["Child", "Kernel", "Report"]
 _SIGKILL = 9
 
 
-class Kernel(Conntrack, Filters, Foreign, Gates, Groups, Hooks, Lines, Nft, Sockets, Tasks, Terminals):
+class Kernel(Conntrack, Filters, Foreign, Gates, Groups, Hooks, Inside, Lines, Nft, Sockets, Tasks, Terminals):
     """The facade that Steps, store and journal receive.
 
     Args:

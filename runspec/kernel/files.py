@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 # What reading a file of procfs or cgroupfs says when its object is gone.
-_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ESRCH, errno.ENODEV)
+GONE = (errno.ENOENT, errno.ENOTDIR, errno.ESRCH, errno.ENODEV)
 _CHUNK = 1 << 16
 _BUSY_SECONDS = 1.0         # a cgroup's last process may still be on its way out
 
@@ -25,8 +25,6 @@ def _fail(call: str, path: str, error: OSError) -> SyscallError:
 
 class Files:
     """The part of Kernel that handles paths; a path is trusted unless its method says otherwise."""
-
-    _boot = ""
 
     def _act(self, name: str) -> None:
         raise AssertionError(name)
@@ -66,38 +64,16 @@ class Files:
             return self.read(path)
         except SyscallError as error:
             # EINVAL: what a dying process's mountinfo says, which has left its namespaces already.
-            if error.errno in _GONE or (error.errno == errno.EINVAL and path.startswith("/proc/")):
+            if error.errno in GONE or (error.errno == errno.EINVAL and path.startswith("/proc/")):
                 return None
             raise
-
-    def read_files(self, paths: list[str]) -> list[bytes | None]:
-        """try_read of each, and read_link of each after an "@", all in one go; nothing may have a NUL in its path."""
-        from runspec.kernel import native
-
-        out: list[bytes | None] = []
-        for path, found in zip(paths, native.read_files(paths), strict=True):
-            if isinstance(found, bytes):
-                out.append(found)
-            elif found in _GONE or (found == errno.EINVAL and path.lstrip("@").startswith("/proc/")):
-                out.append(None)
-            elif found == errno.EFBIG and path[0] != "@":
-                out.append(self.try_read(path))
-            else:
-                raise SyscallError("openat", path, found)
-        return out
-
-    def boot_id(self) -> str:
-        """The id of this boot, read once; see random(4)."""
-        if not self._boot:
-            self._boot = self.read_text("/proc/sys/kernel/random/boot_id").strip()
-        return self._boot
 
     def list_dir(self, path: str) -> list[str]:
         """The names in a directory, sorted; none where it does not exist."""
         try:
             return sorted(os.listdir(path))
         except OSError as error:
-            if error.errno in _GONE:
+            if error.errno in GONE:
                 return []
             raise _fail("getdents64", path, error) from None
 
@@ -110,7 +86,7 @@ class Files:
         try:
             return os.stat(path, follow_symlinks=follow)
         except OSError as error:
-            if error.errno in _GONE:
+            if error.errno in GONE:
                 return None
             raise _fail("newfstatat", path, error) from None
 
@@ -119,7 +95,7 @@ class Files:
         try:
             return os.readlink(path)
         except OSError as error:
-            if error.errno in (*_GONE, errno.EINVAL):
+            if error.errno in (*GONE, errno.EINVAL):
                 return None
             raise _fail("readlink", path, error) from None
 

@@ -26,8 +26,10 @@ class Groups(Files):
             return []
         while at < len(found):
             try:
-                with os.scandir(found[at]) as entries:
-                    found += sorted(e.path for e in entries if e.is_dir(follow_symlinks=False))
+                # It holds dozens of files; how many directories, its links tell.
+                if os.lstat(found[at]).st_nlink != 2:
+                    with os.scandir(found[at]) as entries:
+                        found += sorted(e.path for e in entries if e.is_dir(follow_symlinks=False))
             except OSError as error:
                 if error.errno not in (errno.ENOENT, errno.ENODEV):
                     raise SyscallError("getdents64", found[at], error.errno or errno.EIO) from None

@@ -280,6 +280,9 @@ def remove_groups(kernel: Any, directories: list[str], made: list[str]) -> None:
         kernel.remove_dir(directory, wait=True)
         parent = directory.rsplit("/", 1)[0]
         while parent in made or f"{OWN}/" in f"{parent}/":
+            found = kernel.stat(parent)
+            if found is not None and found.st_nlink > 2:
+                break       # others are in it
             try:
                 kernel.remove_dir(parent)
             except OSError:

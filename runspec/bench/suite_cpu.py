@@ -7,7 +7,7 @@ import os
 from runspec.bench import hpcc
 from runspec.bench.results import HIGHER, Aim
 from runspec.bench.suite import SPECS, Point, Suite, Turn
-from runspec.bench.work import Work, cores, fitting, package, pinned
+from runspec.bench.work import Work, cores, fitting, package, pinned, whole
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Hpcc(Suite):
         spec, _ = self.read(self.file)
         spec = pinned(spec, cores()[-1])
         turns = []
-        for name in self.settings.contenders:
+        for name in whole(self.settings.contenders):
             work = Work(os.path.join(self.scene.room, f"{self.name}-{name}"))
             work.put("hpccinf.txt", self.told())
             one = self.contender(name, [fitting(name, work.seen_by(spec, name != "native"))])

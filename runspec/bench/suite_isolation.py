@@ -16,7 +16,7 @@ from runspec.bench import hpcc
 from runspec.bench.contenders_plain import Plain
 from runspec.bench.results import HIGHER, Aim, Missing, Series, quantile
 from runspec.bench.suite import SPECS, Point, Suite, Turn
-from runspec.bench.work import Work, cores, fitting, package, pinned
+from runspec.bench.work import Work, cores, fitting, package, pinned, whole
 from runspec.errors import HostError
 from runspec.spec.model import Memory, Pids, Spec
 
@@ -85,12 +85,12 @@ class Isolation(Suite):
         self.models = self.scene.read(f"{SPECS}/isolation.yaml")
         quick = self.settings.pace == "quick"
         kinds = ["cpu", "memory", "fork bomb"] if quick else list(STRESSORS)
-        names = [name for name in self.settings.contenders if name != "native"]
+        names = [name for name in whole(self.settings.contenders) if name != "native"]
         turns = [turn for name in (SHARED, *names) if (turn := self.turn(name, kinds, limits=True)) is not None]
         self.rounds(turns, self.settings.pick(1, 3, 5), warm=False)
         self.compare(kinds)
         if not quick:
-            free = [name for name in self.settings.contenders
+            free = [name for name in whole(self.settings.contenders)
                     if name in ("native", "runspec", "lxc") or self.settings.pace == "full"]
             turns = [turn for name in free if (turn := self.turn(name, kinds, limits=False)) is not None]
             self.rounds(turns, self.settings.pick(1, 1, 3), warm=False)

@@ -12,7 +12,7 @@ from runspec.bench import netpipe
 from runspec.bench.contenders_plain import Plain
 from runspec.bench.results import HIGHER, Aim, Missing
 from runspec.bench.suite import SPECS, Point, Suite, Turn
-from runspec.bench.work import Work, cores, fitting, package, pinned
+from runspec.bench.work import Work, cores, fitting, package, pinned, whole
 from runspec.errors import HostError
 from runspec.spec.model import Namespace, Spec, Vlan
 
@@ -78,7 +78,7 @@ class Network(Suite):
         if why := self.impossible(case):
             self.missing.append(Missing(suite=self.name, contender="runspec", why=f"{case}: {why}"))
             return
-        for name in self.settings.contenders:
+        for name in whole(self.settings.contenders):
             if name not in WHO.get(case, (name,)):
                 continue
             work = Work(os.path.join(self.scene.room, f"network-{name}-{case.replace(' ', '-')}"))

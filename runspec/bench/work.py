@@ -9,7 +9,7 @@ from runspec.errors import HostError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import TypeVar
 
     from runspec.bench.contender import Contender
@@ -110,6 +110,11 @@ def pinned(spec: Spec, core: int | None) -> Spec:
 def fitting(name: str, spec: Spec) -> Spec:
     """A container as a contender can have it: LXC without the filter of system calls, which is its own default."""
     return spec.replace(linux=spec.linux.replace(seccomp=None)) if name == "lxc" else spec
+
+
+def whole(names: Sequence[str]) -> tuple[str, ...]:
+    """Those that differ once they run: the floor is for starts, and containers are the same by whichever verb."""
+    return tuple(name for name in names if name not in ("floor", "runspec-oci"))
 
 
 def package(name: str) -> str:

@@ -51,10 +51,6 @@ class Plain(Native):
         self.batch(host)
         for space, lines in inner.items():
             self.batch(lines, "-n", space)
-        for number, spec in enumerate(self.specs.values()):
-            for index, link in enumerate(spec.interfaces):
-                if link.mode == "routed":
-                    self.scene.run("sysctl", "-q", "-w", f"net.ipv4.conf.{wires.end(number, index)}.forwarding=1")
         super().start()
 
     def batch(self, lines: Sequence[str], *before: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 from runspec.bench import netpipe
+from runspec.bench.contender import ALWAYS
 from runspec.bench.contenders_plain import Plain
 from runspec.bench.results import HIGHER, Aim, Missing
 from runspec.bench.suite import SPECS, Point, Suite, Turn
@@ -18,7 +19,7 @@ from runspec.spec.model import Namespace, Spec, Vlan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from runspec.bench.contender import Contender
     from runspec.spec.model import Interface, Network as Bridge
@@ -27,7 +28,7 @@ BRIDGE, ROUTED, LOOPBACK = "veth on bridge", "veth routed", "loopback"
 MACVLAN, IPVLAN, VLAN, TAGGED = "macvlan", "ipvlan", "vlan", "vlan by tc-bpf"
 CASES = (BRIDGE, LOOPBACK, ROUTED, MACVLAN, IPVLAN, VLAN, TAGGED)
 # Who has such links at all.
-WHO = {LOOPBACK: ("native", "runspec"), TAGGED: ("runspec",)}
+WHO = {LOOPBACK: ALWAYS, ROUTED: ALWAYS, TAGGED: ("runspec",)}
 # The links of the host that others are made on: the two ends of one wire.
 PARENTS = ("benchnic0", "benchnic1")
 GATEWAY = "169.254.1.1"         # of routed links
@@ -61,17 +62,25 @@ class Network(Suite):
         return {"NPtcp": package("netpipe-tcp"), "iperf3": self.scene.run("iperf3", "--version").splitlines()[0]}
 
     def measure(self) -> None:
-        """All kinds of links in turn, so that each round holds all of them."""
+        """All kinds of links, so that each round holds all of them."""
+        quick = self.settings.pace == "quick"
+        self.over(CASES[:2] if quick else CASES, 50 if quick else 200, self.settings.pick(1, 3, 7), warm=not quick)
+
+    def over(self, cases: Sequence[str], often: int, count: int, warm: bool) -> None:
+        """These kinds of links.
+
+        Args:
+            often: how many messages of each size.
+            count: rounds.
+        """
         models = self.scene.read(f"{SPECS}/network.yaml")
         pair = [pinned(one, cores()[-1]) for one in models if isinstance(one, Spec)]
         bridges = [one for one in models if not isinstance(one, Spec)]
         self.scene.run("ip", "link", "add", PARENTS[0], "type", "veth", "peer", "name", PARENTS[1])
         for name in PARENTS:
             self.scene.run("ip", "link", "set", name, "up")
-        cases = CASES[:2] if self.settings.pace == "quick" else CASES
-        often = 50 if self.settings.pace == "quick" else 200
-        turns = [turn for case in cases for turn in self.turns(case, pair, bridges, often)]
-        self.rounds(turns, self.settings.pick(1, 3, 7), warm=self.settings.pace != "quick")
+        self.scene.run("sysctl", "-q", "-w", "net.ipv4.ip_forward=1")       # of this world, for routed links by hand
+        self.rounds([turn for case in cases for turn in self.turns(case, pair, bridges, often)], count, warm)
 
     def turns(self, case: str, pair: list[Spec], bridges: list[Bridge], often: int) -> Iterator[Turn]:
         """Everybody who has such links."""
@@ -79,7 +88,8 @@ class Network(Suite):
             self.missing.append(Missing(suite=self.name, contender="runspec", why=f"{case}: {why}"))
             return
         for name in whole(self.settings.contenders):
-            if name not in WHO.get(case, (name,)):
+            # Peers race on the bridge, which is what they are used with.
+            if name not in WHO.get(case, (name,) if case == BRIDGE or self.settings.pace == "full" else ALWAYS):
                 continue
             work = Work(os.path.join(self.scene.room, f"network-{name}-{case.replace(' ', '-')}"))
             specs = [fitting(name, work.seen_by(on(one, case, place, often), name != "native"))

@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import CHECKOUT, Cli, command, requires
+from kernels import lacks
 
+from runspec.bench import world
 from runspec.bench.results import Results, from_tree
+from runspec.bench.suite_network import CASES, WHO
 
-pytestmark = requires("root", "machine", "installed", "ip", "unshare")
+pytestmark = requires("root", "installed", "ip", "unshare")
 FILES = sorted((CHECKOUT / "specs/bench").glob("*.yaml"))
 
 
@@ -32,7 +36,7 @@ def both(results: Results, suite: str, figure: str, case: str = "") -> tuple[flo
     return found["native"], found["runspec"]
 
 
-@requires("hpcc")
+@requires("machine", "hpcc")
 def test_linpack_and_stream() -> None:
     results = bench("cpu", "memory")
     assert all(value > 0.1 for value in both(results, "cpu", "Linpack"))
@@ -42,7 +46,7 @@ def test_linpack_and_stream() -> None:
     assert {"hpcc", "BLAS"} <= set(results.versions)
 
 
-@requires("NPtcp", "iperf3", "bridge", "veth")
+@requires("machine", "NPtcp", "iperf3", "bridge", "veth")
 def test_netpipe_and_streams() -> None:
     results = bench("network")
     for case in ("veth on bridge", "loopback"):
@@ -53,7 +57,22 @@ def test_netpipe_and_streams() -> None:
         assert sizes == [2 ** power for power in range(21)]
 
 
-@requires("hpcc", "stress-ng", "iperf3", "bridge", "veth", "two_cores")
+@requires("NPtcp", "iperf3", "bridge", "veth")
+@pytest.mark.both
+def test_each_kind_of_link_that_the_kernel_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By hand and by runspec; what is missing is what the kernel has not."""
+    monkeypatch.setattr(sys, "path", [*sys.path, str(Path(__file__).parent)])
+    found = world.inside({}, "links")
+    lost = [kind for kind in ("macvlan", "ipvlan", "vlan") if lacks(kind)]
+    assert sorted(one.partition(":")[0] for one in found["missing"]) == sorted(lost)
+    for case in CASES:
+        for who in WHO.get(case, ("native", "runspec")):
+            mine = [one[-1] for one in found["series"] if one[:2] == [case, who]]
+            assert len(mine) == (0 if case in lost else 2 * 21 + 1), f"{case} {who}"
+            assert min(mine, default=1) > 0
+
+
+@requires("machine", "hpcc", "stress-ng", "iperf3", "bridge", "veth", "two_cores")
 def test_isolation_and_bombs() -> None:
     """Every line has its figures, and both bombs were held by the limits."""
     results = bench("isolation")

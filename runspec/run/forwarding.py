@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from runspec.kernel import Kernel
+    from runspec.kernel.netlink import Link
 
 OURS = "2"
 OFF = "0"
@@ -63,32 +64,31 @@ def elements(kernel: Kernel, kinds: Iterable[int]) -> list[nft.Element]:
 
     Links that forward by themselves go on, and bridges of whoever it may be where packets within one are led, too.
     """
+    kinds = tuple(kinds)
+    if not kinds:
+        return []
+    links = [one for data in kernel.dump(rtnetlink.dump_links()) for one in parse_links(data)]
+    bridges = {one.index: one.name for one in links if one.kind == "bridge" and _PLAIN.issuperset(one.name)}
     out: list[nft.Element] = []
-    bridges: dict[str, None] = {}
-    links = None
     for kind in kinds:
-        if links is None:
-            links = [one for data in kernel.dump(rtnetlink.dump_links()) for one in parse_links(data)]
-        out.append(("closed", f"ipv{kind}", ""))
-        routed = {one.name for one in links if one.kind == "veth" and not one.master and one.alias.startswith(MARK)}
-        out += [("free", f"ipv{kind} . {name}", "") for name in _free(kernel, kind, routed) if _PLAIN.issuperset(name)]
-        if read(kernel, _BRIDGED[kind]) == "1":
-            bridges.update(dict.fromkeys(one.name for one in links if one.kind == "bridge"))
-    return out + [("inside", f"{name} . {name}", "") for name in bridges if _PLAIN.issuperset(name)]
-
-
-def _free(kernel: Kernel, kind: int, routed: set[str]) -> list[str]:
-    """Links of which packets are forwarded whatever the host's switch says."""
-    out = []
-    for name, _, value in _links(kernel, nft.FORWARD[kind]):
-        own = value not in (None, OFF, OURS)
-        if kind == 6:
-            # Its `forwarding` leaves the decision with the host, unless the kernel has the other word.
-            force = read(kernel, _FORCE.format(name))
-            own = force == "1" if force is not None else own and name in routed
-        if own and name != "default":
-            out.append(name)
+        # What comes in by a port comes in by its bridge.
+        free = [one.name for one in links if one.master not in bridges and _forwards(kernel, kind, one)]
+        out += [("closed", f"ipv{kind}", ""), *(("free", f"ipv{kind} . {name}", "") for name in free)]
+    if any(read(kernel, _BRIDGED[kind]) == "1" for kind in kinds):
+        out += [("inside", f"{name} . {name}", "") for name in bridges.values()]
     return out
+
+
+def _forwards(kernel: Kernel, kind: int, link: Link) -> bool:
+    """Whether packets that come in by a link are forwarded whatever the host's switch says."""
+    if not _PLAIN.issuperset(link.name):
+        return False        # no rule can name it: a star would be every link
+    if kind == 6:
+        # Its `forwarding` leaves the decision with the host, unless the kernel has the other word.
+        force = read(kernel, _FORCE.format(link.name))
+        if force is not None or link.kind != "veth" or link.master or not link.alias.startswith(MARK):
+            return force == "1"
+    return read(kernel, f"net/ipv{kind}/conf/{link.name}/forwarding") not in (None, OFF, OURS)
 
 
 def _switches(kernel: Kernel, knob: str) -> Iterator[tuple[str, str, str | None]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import struct
 from typing import Any
 
 import pytest
@@ -108,7 +109,15 @@ class FakeKernel:
         assert fd == 7
 
     def dump(self, request: bytes) -> list[bytes]:
-        return []
+        """RTM_NEWLINK of each link that has parameters: its index and name."""
+        names = {path.split("/")[6] for path in self.files if re.match(r"/proc/sys/net/ipv[46]/conf/", path)}
+        out = b""
+        for index, name in enumerate(sorted(names - {"all", "default"}), 1):
+            text = name.encode() + b"\0"
+            body = struct.pack("=BxHiII", 0, 1, index, 1, 0) + struct.pack("=HH", 4 + len(text), 3) + text
+            body += bytes(-len(body) % 4)
+            out += struct.pack("=IHHII", 16 + len(body), 16, 2, 1, 0) + body
+        return [out]
 
 
 class FakeStore:

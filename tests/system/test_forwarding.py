@@ -222,8 +222,8 @@ def test_whoever_looks_for_a_1_writes_it(world: Crossing) -> None:
         world.cli("destroy", "--yes", "lan0", "lan1")
         assert world.ask(guest, *THROUGH[:2]) == [f"far 7000 {NEAR}"] * 2 and world.switches() == ["1", "0"]
     finally:
-        world.sh(world.host, "nft delete table ip filter; nft delete table ip nat; ip link del br-their;"
-                             f"sysctl -w {SWITCHES[0]}=0")
+        world.sh(world.host, "nft delete table ip filter; nft delete table ip nat; ip link del their0;"
+                             f"ip link del br-their; sysctl -w {SWITCHES[0]}=0")
         guest.close()
 
 
@@ -369,7 +369,7 @@ def test_bridges_of_others(world: Crossing) -> None:
         world.cli.sweep()
         world.cli("destroy", "--yes", "lan0", "lan1")
     finally:
-        world.sh(world.host, "ip link del br-their")
+        world.sh(world.host, "ip link del their0; ip link del their1; ip link del br-their")
         for one in ends:
             one.close()
 

@@ -47,8 +47,7 @@ def wanted(aim: Aim) -> str:
 def found(one: Ratio) -> str:
     """A line with its figures."""
     open_ = " (within the spread)" if groups.narrow(one) else ""
-    return row(one.name, groups.aim(one), groups.amount(one),
-               f"{groups.number(one.low, one.unit)} to {groups.number(one.high, one.unit)}",
+    return row(one.name, groups.aim(one), groups.amount(one), groups.quartiles(one, one.unit),
                f"{groups.verdict(one)}{open_}")
 
 

@@ -144,6 +144,11 @@ def unit(word: str) -> str:
     return {"us": "µs"}.get(word, word)
 
 
+def quartiles(one: Series | Ratio, unit: str) -> str:
+    """`0.98 to 1.02`; "" where all rounds were the same, or there was but one."""
+    return f"{number(one.low, unit)} to {number(one.high, unit)}" if one.low < one.high else ""
+
+
 def part(one: Series, whole: Series) -> str:
     """One median as a part of another, `99.8%` or `7.5 times`; "" where that says nothing."""
     if one.unit in PERCENT or not whole.median:

@@ -99,7 +99,7 @@ class Page:
         plot = "" if one.unit else plots.forest(f"{one.name}: {groups.amount(one)}", one.value, one.low, one.high,
                                                 one.least, one.most, ends)
         return (f'<tr><th scope="row">{esc(one.name)}</th><td>{esc(groups.amount(one))}</td>'
-                f'<td class="spread muted">{number(one.low, one.unit)} to {number(one.high, one.unit)}</td>'
+                f'<td class="spread muted">{groups.quartiles(one, one.unit)}</td>'
                 f'<td class="plotted l">{plot}</td><td class="l aimed">{esc(groups.aim(one))}</td>'
                 f'<td class="l">{sign}<small>{esc(groups.aim(one))}</small></td></tr>')
 
@@ -189,7 +189,7 @@ class Page:
                 hero = ' class="hero"' if name == "runspec" and not alone else ""
                 rows.append(f'<tr{hero}><th scope="row">{esc(title)}</th>'
                             f"<td>{number(one.median, one.unit)}{NOISY if one.noisy else ''}</td>"
-                            f"<td>{number(one.low, one.unit)} to {number(one.high, one.unit)}</td>"
+                            f"<td>{groups.quartiles(one, one.unit)}</td>"
                             f"{part if share else ''}<td>{len(one.values)}</td></tr>")
         return scrolled(f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>",
                         f"{group.figure}, {group.unit}")
@@ -299,7 +299,7 @@ def cell(one: Series | None) -> str:
     if one is None:
         return "<td></td>"
     return (f"<td>{number(one.median, one.unit)}{NOISY if one.noisy else ''} "
-            f"<small>{number(one.low, one.unit)} to {number(one.high, one.unit)}</small></td>")
+            f"<small>{groups.quartiles(one, one.unit)}</small></td>")
 
 
 def pairs(found: dict[str, str]) -> str:

@@ -88,9 +88,8 @@ def contenders(group: Group, case: str, at: float | None, width: int, colour: bo
     where = ", ".join(word for word in (case, "" if at is None else f"{point(at, group.along)} {group.along}")
                       if word)
     rows = [[where, "median", "quartiles", f"of {first.contender}'s", ""]]
-    rows += [[one.contender, number(one.median, one.unit),
-              f"{number(one.low, one.unit)} to {number(one.high, one.unit)}",
-              groups.part(one, first), noise(one)]
+    rows += [[one.contender, number(one.median, one.unit), groups.quartiles(one, one.unit), groups.part(one, first),
+              noise(one)]
              for one in found]
     return columns(rows, width, colour)
 
@@ -107,7 +106,7 @@ def cell(one: Series | None) -> str:
     if one is None:
         return "-"
     around = spread(one.median, one.low, one.high, one.unit)
-    return f"{number(one.median, one.unit)} {around} {noise(one)}".rstrip()
+    return " ".join(word for word in (number(one.median, one.unit), around, noise(one)) if word)
 
 
 def padded(cells: Sequence[str]) -> list[str]:
@@ -117,9 +116,12 @@ def padded(cells: Sequence[str]) -> list[str]:
 
 
 def spread(value: float, low: float, high: float, unit: str) -> str:
-    """Half of the interquartile range, as a part of the median; of what may be 0 in its own unit."""
+    """Half of the interquartile range, as a part of the median; of what may be 0 in its own unit.
+
+    "" where all rounds were the same, or there was but one.
+    """
     half = (high - low) / 2
-    if half != half or half == float("inf") or not (value or unit in PERCENT):
+    if not 0 < half < float("inf") or not (value or unit in PERCENT):
         return ""
     if unit in PERCENT:
         return f"±{number(half, unit)}"

@@ -65,6 +65,13 @@ def test_noise_has_a_sign() -> None:
     ) + sum(line.endswith("ed ~") for line in lines)
 
 
+def test_one_round_has_no_spread() -> None:
+    once = RESULTS.replace(series=tuple(one.replace(values=one.values[:1]) for one in RESULTS.series), ratios=())
+    text = table.text(once, 100).partition("Where and how")[0]
+    assert "±" not in text and " to " not in text and "~" not in text
+    assert re.search(r"^native +38\.34 +100\.0%$", text, re.MULTILINE)
+
+
 def test_what_is_missing_is_told_with_its_reason() -> None:
     text = table.text(RESULTS, 100)
     assert "not measured: podman: not installed" in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from runspec.spec.model import Mount, Spec
 
-PATIENCE = 30.0         # seconds until all programs run
+PATIENCE = 120.0        # seconds until all programs run, or have ended
 UNSHARE = {"user": "--unshare-user", "ipc": "--unshare-ipc", "pid": "--unshare-pid", "network": "--unshare-net",
            "uts": "--unshare-uts", "cgroup": "--unshare-cgroup"}
 
@@ -116,19 +117,23 @@ class Front(Peer):
         import time
 
         end = time.monotonic() + PATIENCE
-        for name in self.specs:
-            while left := self.inside(name):
-                for pid in left:
-                    try:
-                        os.kill(pid, signal.SIGKILL)
-                    except ProcessLookupError:
-                        continue
-                if time.monotonic() > end:
-                    raise HostError(f"bench: {name} does not end")
+        left = tuple(self.specs)
+        while left := tuple(name for name in left if self.killed(name)):
+            if time.monotonic() > end:
+                raise HostError(f"bench: {left[0]} does not end")
+            time.sleep(0.0005)
         for spec in self.specs.values():
             for folder in self.groups(spec).folders:
                 for place, _, _ in os.walk(folder, topdown=False):
                     remove_group(place, end)
+
+    def killed(self, name: str) -> bool:
+        """Kill what is in a container's groups; whether there was anybody."""
+        found = self.inside(name)
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return bool(found)
 
     def remove(self, spec: Spec) -> str:
         return ":"

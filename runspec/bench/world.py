@@ -28,8 +28,10 @@ STATE = "/var/lib/runspec"
 LOCK = ".lock"
 UNSHARE = ("unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private")
 # /run is new and empty; sysfs is mounted anew, since /sys/class/net shows the links of the namespace that it was
-# mounted in, which is where LXC looks for its bridge. The shell stays to reap what loses its parent.
+# mounted in, which is where LXC looks for its bridge. The shell stays to reap what loses its parent. On cgroup2 it goes
+# to the top, where processes may be beside groups with limits: peers take the first process's group for the top.
 INSIDE = """set -e
+if [ -e /sys/fs/cgroup/cgroup.procs ]; then echo 0 >/sys/fs/cgroup/cgroup.procs || true; fi
 mount -t tmpfs -o mode=755 run /run
 mkdir -p /run/runspec /run/netns /run/lock /run/sys
 mount -t tmpfs -o mode=755 state "$1"

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from runspec.run.apply import Wanted, Work
     from runspec.run.planfile import Saved
     from runspec.run.store import Store
+    from runspec.spec.compose import Document
     from runspec.spec.image import Machine
-    from runspec.spec.source import Document
 
 
 def judge(documents: list[Document], unread: list[SpecError] | None = None, host: bool = True,

@@ -16,6 +16,7 @@ from runspec.plan.steps import (
     line,
     links,
     links_live,
+    loopback,
     names,
     namespaces,
     network,
@@ -285,8 +286,9 @@ def create(item: Item, host: Host) -> list[Step]:
         steps += [*awaited, namespaces.ReleaseInit(target=name)]
     steps += [*rootfs.ready(spec, item.image), *names.ready(name, item.names)]
     steps += children
-    steps += links.configure(spec)
+    steps += loopback.up(spec)
     if has_links(spec):
+        steps += links.configure(spec)
         steps += host_access.create(spec, view_links.FIRST_INDEX)
     steps += rootfs.plan(spec, host, item.image, kinds(item.facts), bundle(item), item.names)
     steps += process.plan(spec, item.facts, bundle(item), item.seccomp, bool(item.bundle))

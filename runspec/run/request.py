@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from runspec.run.store import Store
+    from runspec.spec.compose import Document
     from runspec.spec.image import Machine
-    from runspec.spec.source import Document
 
     Judge = Callable[[list[Document], list[SpecError] | None], list[tuple[Spec | Network, Document]]]
 

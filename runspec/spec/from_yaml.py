@@ -25,6 +25,7 @@ from runspec.spec.frozen import first_difference
 from runspec.spec.image import NO_IMAGE
 from runspec.spec.model import (
     Capabilities,
+    Hooks,
     IDMapping,
     Interface,
     Linux,
@@ -310,14 +311,14 @@ class Reader:
             name=name, labels=self.pairs(tree, "", "labels"), project=tree.get("project"),
             hostname=hostname, domainname=tree.get("domainname"),
             root=root, process=self.process(), mounts=self.mounts(), linux=linux,
-            hooks=read_hooks.hooks(self, tree.get("hooks")),
+            hooks=read_hooks.hooks(self, tree["hooks"]) if tree.get("hooks") else Hooks(),
             landlock=read_process.landlock(tree.get("landlock")),
             annotations=self.pairs(tree, "", "annotations"),
             interfaces=tuple(self.interface(one, f"interfaces[{index}]")
                              for index, one in enumerate(tree.get("interfaces") or ())),
-            ports=read_ports.ports(self),
-            dns=read_names.dns(self, tree.get("dns")),
-            extra_hosts=read_names.extra_hosts(self, tree.get("extraHosts"))))
+            ports=read_ports.ports(self) if tree.get("ports") else (),
+            dns=read_names.dns(self, tree["dns"]) if tree.get("dns") is not None else None,
+            extra_hosts=read_names.extra_hosts(self, tree["extraHosts"]) if tree.get("extraHosts") else ()))
 
     def network(self) -> Network:
         return read_networks.network(self)

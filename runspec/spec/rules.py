@@ -6,20 +6,15 @@ Nothing here looks at the machine; rules_host does.
 from __future__ import annotations
 
 from runspec.errors import Mark, SpecError
-from runspec.spec import defaults, units
+from runspec.spec import defaults, rules_hooks, rules_kinds, rules_networks, rules_ports, rules_seccomp, units
 from runspec.spec.image import TELLING
-from runspec.spec.model import Capabilities, Linux, Network, Process, Spec
+from runspec.spec.model import Capabilities, Hooks, Linux, Network, Process, Seccomp, Spec
 from runspec.spec.names import CAPABILITIES, NAMESPACES, PROPAGATIONS, RLIMITS, nearest
-from runspec.spec.rules_hooks import check_hooks
-from runspec.spec.rules_kinds import check_kinds
 from runspec.spec.rules_links import LATER, LETTERS, check_devices, check_interfaces, is_new, link_fault
 from runspec.spec.rules_mounts import IDS, Faults, check_mappings, check_mounts, check_path
 from runspec.spec.rules_names import check_names
-from runspec.spec.rules_networks import check_network
-from runspec.spec.rules_ports import check_ports
 from runspec.spec.rules_process import check_attributes
 from runspec.spec.rules_resources import MAJORS, MINORS, check_resources
-from runspec.spec.rules_seccomp import check_seccomp
 from runspec.spec.units import shown
 
 __all__ = ["check", "judge", "link_fault", "name_fault"]
@@ -56,7 +51,7 @@ def check(model: Spec | Network, marks: dict[str, Mark], oci: bool = False) -> l
 
     faults = Faults(marks, oci)
     if isinstance(model, Network):
-        check_network(faults, model)
+        rules_networks.check_network(faults, model)
         _texts(faults, model)
     else:
         _name(faults, model.name)
@@ -66,13 +61,17 @@ def check(model: Spec | Network, marks: dict[str, Mark], oci: bool = False) -> l
         _process(faults, model.process)
         check_mounts(faults, model)
         _linux(faults, model)
-        check_hooks(faults, model.hooks)
+        if model.hooks != Hooks():
+            rules_hooks.check_hooks(faults, model.hooks)
         check_attributes(faults, model)
-        check_seccomp(faults, model)
+        if isinstance(model.linux.seccomp, Seccomp):
+            rules_seccomp.check_seccomp(faults, model)
         check_interfaces(faults, model)
-        check_kinds(faults, model)
+        if model.interfaces:
+            rules_kinds.check_kinds(faults, model)
         check_devices(faults, model)
-        check_ports(faults, model)
+        if model.ports:
+            rules_ports.check_ports(faults, model)
         check_names(faults, model)
         _texts(faults, model)
     return in_file_order(faults.found, [""]) if faults.found else []

@@ -57,20 +57,25 @@ def schema(name: str) -> Schema:
     if name not in _loaded:
         with open(os.path.join(folder(), f"{name}.schema.json"), "rb") as file:
             raw = jsonlite.loads(file.read())
-        _loaded[name] = _inline(raw, raw.get("$defs", {}))
+        _loaded[name] = _inline(raw, raw.pop("$defs", {}), set())
     return _loaded[name]
 
 
-def _inline(node: Any, defs: Schema) -> Any:
+def _inline(node: Any, defs: Schema, done: set[str]) -> Any:
+    """The node itself with its references replaced, each definition once: whoever refers to it shares it."""
     if isinstance(node, list):
-        return [_inline(one, defs) for one in node]
-    if not isinstance(node, dict):
-        return node
-    out = {key: _inline(value, defs) for key, value in node.items() if key not in ("$ref", "$defs")}
-    ref = node.get("$ref")
-    if isinstance(ref, str):
-        out = {**_inline(defs[ref.rsplit("/", 1)[1]], defs), **out}
-    return out
+        node[:] = [_inline(one, defs, done) for one in node]
+    elif isinstance(node, dict):
+        for key, value in node.items():
+            if isinstance(value, dict | list):
+                node[key] = _inline(value, defs, done)
+        if "$ref" in node:
+            name = node.pop("$ref").rsplit("/", 1)[1]
+            if name not in done:
+                done.add(name)
+                defs[name] = _inline(defs[name], defs, done)
+            return {**defs[name], **node}
+    return node
 
 
 def check(document: Document) -> list[SpecError]:

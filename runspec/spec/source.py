@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from runspec.spec.compose import Document
 
-__all__ = ["Document", "decode", "files", "gather", "join", "load", "parse", "split"]
+__all__ = ["decode", "files", "gather", "join", "load", "parse", "split"]
 
 SIZE = 10 * 1024 * 1024     # bytes of one file
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from runspec.errors import SpecError
-from runspec.spec import defaults, from_yaml, rules, schema, source, to_yaml
+from runspec.spec import compose, defaults, from_yaml, rules, schema, source, to_yaml
 from runspec.spec.model import Network, Overlay, Spec
 
 HEAD = "apiVersion: runspec/v1\nname: a\n"
@@ -61,7 +61,7 @@ interfaces:
 """
 
 
-def documents(text: str) -> list[source.Document]:
+def documents(text: str) -> list[compose.Document]:
     found, faults = source.parse(text, "t.yaml")
     assert not faults
     assert [fault.text() for one in found for fault in schema.check(one)] == []

@@ -14,7 +14,7 @@ import jsonschema
 import pytest
 import yaml
 
-from runspec.spec import schema, source
+from runspec.spec import compose, schema, source
 
 Schema = dict[str, Any]
 NAMES = ("container", "network")
@@ -150,7 +150,7 @@ def test_jsonschema_agrees(name: str) -> None:
             if tree.get("kind") != KIND[name]:
                 continue
             marks = {"": source.Mark("t.yaml", 1, 1)}
-            mine = not schema.check(source.Document(tree, marks, {}, "", "t.yaml"))
+            mine = not schema.check(compose.Document(tree, marks, {}, "", "t.yaml"))
             assert mine == judge.is_valid(tree), (path, value)
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from errno import EADDRINUSE, EBUSY, EEXIST, EINVAL, ENETDOWN, EOPNOTSUPP
+from errno import EADDRINUSE, EBUSY, EEXIST, EINVAL, EOPNOTSUPP
 from time import sleep
 
-from runspec import abi
 from runspec.errors import HostError, RunspecError, SyscallError
 from runspec.plan import rtnetlink, rtnetlink_links
 from runspec.plan.rtnetlink_bridge import own_vlan, set_port
 from runspec.plan.steps import host_access
-from runspec.plan.steps.base import FINISH, LIVE, STOP, ChildStep, HostStep, Step, Table, own_procfs
+from runspec.plan.steps.base import FINISH, LIVE, STOP, ChildStep, HostStep, Step
 from runspec.plan.steps.host_links import (
     HIGH,
     MARK,
@@ -26,8 +25,9 @@ from runspec.plan.steps.host_links import (
     remove_own,
     station,
 )
+from runspec.plan.steps.loopback import ConfigureLinks
 from runspec.plan.steps.namespaces import is_new
-from runspec.plan.steps.process import ChangeInside, sysctl_path
+from runspec.plan.steps.process import ChangeInside
 from runspec.plan.steps.tagged import TAGGED, AddTagged, AddTaggedLive, RemoveTagged, emulated, part, sort
 from runspec.plan.view_kinds import (
     families,
@@ -38,7 +38,7 @@ from runspec.plan.view_kinds import (
     parameter_path,
     routed,
 )
-from runspec.plan.view_links import FIRST_INDEX, LOOPBACK
+from runspec.plan.view_links import FIRST_INDEX
 from runspec.spec.model import Interface, Network, Route, Spec
 from runspec.spec.model_net import ON_PARENT
 
@@ -291,30 +291,6 @@ class TakeLink(HostStep):
         return f"remove {self.interface.name} in {self.target}"
 
 
-class ConfigureLinks(ChildStep):
-    """Loopback, addresses and routes of a new network namespace."""
-
-    ALIKE = True
-    messages: tuple[str, ...]       # hexadecimal
-    words: str
-    sysctls: tuple[tuple[str, str], ...] = ()
-
-    def ops(self, table: Table) -> None:
-        """rtnetlink(7); parameters first, since some hold only for what comes after them."""
-        for key, value in self.sysctls:
-            table.add(abi.OP_WRITE, dir=own_procfs(table), s1=sysctl_path(key), s2=value, b=abi.RESOLVE_NO_SYMLINKS)
-        for message in self.messages:
-            table.add(abi.OP_NETLINK, s1=bytes.fromhex(message), c=EEXIST)
-
-    def why(self, errno: int) -> str:
-        """Of a link on a parent."""
-        return {EADDRINUSE: "another link on its parent has the same MAC address",
-                ENETDOWN: "its parent is down"}.get(errno, "")
-
-    def __str__(self) -> str:
-        return self.words
-
-
 # Type of a link -> what makes it for a new container, and for a running one.
 ADD: dict[str, tuple[type[AddLink], type[AddLink]]] = {
     "veth": (AddVeth, AddVethLive), "vlan": (AddOnParent, AddOnParentLive), "macvlan": (AddOnParent, AddOnParentLive),
@@ -374,11 +350,10 @@ def remove_end(container: str, path: str, one: Interface) -> Step:
 
 
 def configure(spec: Spec) -> list[ChildStep]:
-    """The child's part: loopback up, addresses, then routes, since a gateway must be reachable first."""
+    """The child's part: addresses, then routes, since a gateway must be reachable first."""
     if not is_new(spec, "network"):
         return []
-    steps: list[ChildStep] = [ConfigureLinks(target=spec.name, path="interfaces", words="bring lo up",
-                                             messages=(rtnetlink.set_link(LOOPBACK, up=True).hex(),))]
+    steps: list[ChildStep] = []
     for i, one in enumerate(spec.interfaces):
         messages = link_messages(one, FIRST_INDEX + i, mark(spec.name, one))
         steps.append(ConfigureLinks(target=spec.name, path=f"interfaces[{i}].addresses",

@@ -16,6 +16,7 @@ from runspec.plan.steps import (
     links,
     links_live,
     live,
+    loopback,
     mounts,
     names,
     namespaces,
@@ -32,7 +33,7 @@ from runspec.spec import model
 from runspec.spec.frozen import Frozen
 
 MODULES = (attributes, cgroup, gate, hooks, host_access, host_links, intel_rdt, lease, limits, line, links, links_live,
-           live, mounts, names, namespaces, network, nft, process, rootfs, seccomp, tagged, terminal, traffic)
+           live, loopback, mounts, names, namespaces, network, nft, process, rootfs, seccomp, tagged, terminal, traffic)
 
 
 def classes() -> dict[str, type]:

@@ -115,7 +115,7 @@ def see_mounts(spec: Spec, last: Spec | None, facts: Facts, view: dict[str, Any]
     plain = not any(numbered(one.mounts) for one in specs)
     view.update(once(_see, (spec, last), (
         plain or tuple(one.device for one in facts.mounts), facts.named, *facts.places.items(), *facts.sources.items(),
-        "", *((one.mount_point, one.options, one.propagation, one.fstype, one.root[-5:]) if plain and named(one)
+        "", *((one.mount_point, one.options, one.propagation, one.fstype, masks(one)) if plain and named(one)
               else one.tail for one in facts.mounts)), spec, last, facts))
 
 

@@ -19,8 +19,9 @@ SUITES = {
     "memory": ("Memory", "How fast main memory is read and written from a container."),
     "network": ("Network", "What a message of one TCP connection takes, and how much of it arrives in a second, "
                            "by the kind of link between the two ends."),
-    "isolation": ("Isolation", "How much slower an LU solver in one container becomes while a program in another "
-                               "one takes all it can get."),
+    "isolation": ("Isolation", "What an LU solver in one container loses while a program in another one takes all "
+                               "it can get. The other core: the same program beside it without any container, which "
+                               "is what the shared hardware costs anyway."),
     "start": ("Start", "What it takes to start containers, to look at them and to remove them, "
                        "alone and many at the same time."),
     "exec": ("Exec", "What a further program in a running container takes."),

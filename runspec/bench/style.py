@@ -114,6 +114,7 @@ th,td{padding-right:10px}
 dl{grid-template-columns:1fr;gap:0}
 dd{margin-bottom:6px}
 }
+@media(max-width:379px){.page{padding:16px 10px 40px}}
 """
 PRINT = """
 @page{margin:12mm}

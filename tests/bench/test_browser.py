@@ -16,7 +16,7 @@ from runspec.bench import page, style
 from runspec.bench.comparison import comparison
 
 pytestmark = requires("machine", "chromium")
-WIDTHS = (390, 1280)
+WIDTHS = (360, 390, 1280)
 # Each of its faults is one that the measures must find.
 BROKEN = """<!DOCTYPE html><title>broken</title><body style="margin:0;background:#fff;font-size:16px">
 <p style="width:2000px">wide</p><p style="font-size:9px">small</p><p style="color:#ccc">faint</p>

@@ -378,13 +378,13 @@ class Session:
         Raises:
             StateError: one is busy, or an interrupted run at it could not be undone.
         """
-        end = monotonic() + PATIENCE
+        end, notes = monotonic() + PATIENCE, dict.fromkeys(known or ())
         while True:
-            stuck = recover_all(kernel, store)
-            notes, known = Session._settled(kernel, store, stuck) if known is None else known, None
-            near = around(store, ids)
+            stuck, near = recover_all(kernel, store), around(store, ids)
+            notes |= dict.fromkeys(Session._settled(kernel, store, stuck) if known is None else ())
+            known = None
             locks = store.lock(near)
-            locks.notes = notes
+            locks.notes = tuple(notes)
             # The one we waited for may have died; and somebody who undoes a dead one's run waits for us. It may
             # have put others on the networks, too.
             waiting = set(pending(store, near))
@@ -437,8 +437,8 @@ class Session:
         mounts = [mount for _, mount in self.host.hierarchies] + [self.host.unified] * bool(self.host.unified)
         found = self.kernel.marked_groups([one for one in dict.fromkeys(mounts) if one], self.store.mark(name))
         plan = remnants(name, tuple(found), Leases(self.kernel, self.store).asked(name))
-        journal = begin(self.store, [("container", name)])
-        return self._run(engine.Run(self.kernel, self.store, plan, {}, {}), plan, journal, Places([]))
+        run = engine.Run(self.kernel, self.store, plan, {}, {})
+        return self._run(run, plan, begin(self.store, [("container", name)]), Places([]))
 
     @staticmethod
     def _run(run: Run, plan: Plan, journal: Journal, places: Places) -> tuple[str, ...]:

@@ -70,6 +70,10 @@ def parse_lease(text: bytes) -> Lease:
     return tree
 
 
+def _device(link: Portrait) -> str:
+    return f"/sys/bus/{link['bus']}/devices/{link['device']}"
+
+
 class Leases:
     """The leases of one state directory."""
 
@@ -187,10 +191,16 @@ class Leases:
         # or the kernel has not cleared that away yet.
         end, pause = monotonic() + steps.PATIENCE * patient, 0.02
         while wrong is None:
+            failed = None
             for path in self._spaces(lease):
-                if (wrong := self._fetch(lease, path)) is not None:
-                    return wrong
+                try:
+                    if (wrong := self._fetch(lease, path)) is not None:
+                        return wrong
+                except SyscallError as error:
+                    failed = error      # it may still be in another one
             if monotonic() > end or not self._plugged(link):
+                if failed is not None:
+                    raise failed
                 break
             sleep(pause)
             pause = min(2 * pause, 0.5)
@@ -231,7 +241,7 @@ class Leases:
 
     def _plugged(self, link: Portrait) -> bool:
         """Whether its hardware is there."""
-        return nic.physical(link) and self.kernel.exists(f"/sys/bus/{link['bus']}/devices/{link['device']}")
+        return nic.physical(link) and self.kernel.exists(_device(link))
 
     def _is(self, link: Portrait) -> bool:
         """Whether there is such a link, as far as can be told of one that is away."""
@@ -290,8 +300,9 @@ class Leases:
         return [*found.values(), *(one for word, one in lent.items() if word not in found)]
 
     def wireless(self, one: Portrait) -> bool:
-        """Whether it belongs to a phy, which its device shows."""
-        return bool(one["device"]) and self.kernel.exists(f"/sys/bus/{one['bus']}/devices/{one['device']}/ieee80211")
+        """Whether it belongs to a phy, which its device shows, or the link where that is on no bus."""
+        return bool(one["device"]) and (self.kernel.exists(f"{_device(one)}/ieee80211")
+                                        or self.kernel.exists(f"/sys/class/net/{one['name']}/phy80211"))
 
     def meant(self, container: str, word: str, known: list[Portrait]) -> list[Portrait]:
         """The links that a `parent` may mean: first of all what the container has under that word."""

@@ -156,6 +156,26 @@ def test_who_keeps_a_namespace(leases: Leases, tmp_path: Path) -> None:
     assert spaces(**virtual) == []
 
 
+@pytest.mark.parametrize("last", ["right", "wrong"])
+def test_one_space_that_cannot_be_entered(last: str, leases: Leases, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keeps it from no other one; where it is in none, that is what is told."""
+    monkeypatch.setattr(Leases, "_spaces", lambda *_: ["closed", last])
+    monkeypatch.setattr(Leases, "_plugged", lambda *_: False)
+    monkeypatch.setattr("runspec.plan.steps.lease.bring_home", lambda *_: None)
+
+    def fetch(_: Leases, lease: dict[str, Any], path: str) -> list[str] | None:
+        if path == "closed":
+            raise SyscallError("setns", "", errno.EPERM)
+        return [] if path == "right" else None
+
+    monkeypatch.setattr(Leases, "_fetch", fetch)
+    if last == "right":
+        assert leases.recall(LEASE)
+    else:
+        with pytest.raises(SyscallError, match="setns"):
+            leases.recall(LEASE)
+
+
 def test_one_word_has_one_lease(leases: Leases, monkeypatch: pytest.MonkeyPatch) -> None:
     """What hardware that was unplugged left goes when something else under its name is lent."""
     monkeypatch.setattr(Kernel, "portraits", lambda *_: [])

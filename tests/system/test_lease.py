@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -393,7 +393,8 @@ WRONG = (
 # The same of links that there are not, or that are no hardware.
 NO_NIC = (("eth7", "there is no physical interface eth7"),
           ("pci:0000:00:1f.7", "there is no physical interface pci:0000:00:1f.7"),
-          ("wire0", "wire0 is no physical interface but veth"), ("bond9", "bond9 is no physical interface but bond"))
+          ("wire0", "wire0 is no physical interface but veth"), ("bond9", "bond9 is no physical interface but bond"),
+          ("wlan0", "wlan0 is a wireless interface"))
 
 
 def test_what_is_refused(lab: Host) -> None:
@@ -407,12 +408,12 @@ def test_what_is_refused(lab: Host) -> None:
         return nic(parent=first, name="a", addresses=["10.95.0.2/24"]), {
             "name": "b", "type": "physical", "parent": second}
 
-    subprocess.run(["sh", "-ec", "ip link add wire0 type veth peer name wire1; ip link add bond9 type bond"],
-                   check=True)
+    subprocess.run(["sh", "-ec", "ip link add wire0 type veth peer name wire1; ip link add bond9 type bond; "
+                    "modprobe mac80211_hwsim radios=1"], check=True)
     text = refused(*({"name": f"n{i}", "type": "physical", "parent": word} for i, (word, _) in enumerate(NO_NIC)))
     for i, (_, said) in enumerate(NO_NIC):
         assert f"interfaces[{i}].parent: {said}" in text, (said, text)
-    subprocess.run(["sh", "-ec", "ip link del wire0; ip link del bond9"], check=True)
+    subprocess.run(["sh", "-ec", "ip link del wire0; ip link del bond9; modprobe -r mac80211_hwsim"], check=True)
     for before, first, second, after in WRONG:
         subprocess.run(["sh", "-ec", before], check=True)
         text = refused(*two("eth0", "eth1"))
@@ -474,6 +475,17 @@ def test_oci(lab: Host) -> None:
     lab.home()
 
 
+def most(rate: int, measure: Callable[[], float]) -> None:
+    """Fail unless what passes is near a rate, mbit/s, and never more. Who sends may get no turn on an emulated machine,
+    and nothing arrives of what was not sent: the most counts."""
+    found = 0.0
+    for _ in range(6):
+        found = max(found, measure())
+        if near(found, rate * MBIT):
+            return
+    raise AssertionError(f"{found} bit/s pass, not {rate} mbit/s")
+
+
 @requires("tc")
 def test_held_and_marked(lab: Host) -> None:
     """Both ways, as the host's other NIC sees it; another rate within a second; nothing of it comes home or stays."""
@@ -490,23 +502,16 @@ def test_held_and_marked(lab: Host) -> None:
         assert sees.stdout is not None and sees.stdout.readline() == "ready\n"
         lab.enter(sys.executable, "-c", SEND, address, "0", "3")
         assert sees.communicate(timeout=60)[0].splitlines() == ["184 True", "187 True"]
-    for sends, to, sees_it, link, rates in (
-            (inside, "10.95.0.1", [], "eth0", (1, 2)), ([], "10.95.0.2", inside, "ifb11", (1,))):
-        with flooded(sends, to):
-            for rate in rates:
-                lab.verbs("apply", held(rate))
-                time.sleep(1)
-                # Who sends may get no turn on an emulated machine, and nothing arrives of what was not sent.
-                found = [passing(sees_it, link)]
-                if not near(found[0], rate * MBIT):
-                    found.append(passing(sees_it, link))
-                assert near(max(found), rate * MBIT), (link, rate, found)
+    with flooded(inside, "10.95.0.1"):
+        for rate in (1, 2):
+            lab.verbs("apply", held(rate))
+            time.sleep(1)
+            most(rate, lambda: passing([], "eth0"))
     lab.verbs("apply", held(4))
     with Server(inside):
         for words in (TCP, udp(6 * MBIT)):
             for back in (False, True):
-                got = measured([], "10.95.0.2", *words, back=back)
-                assert near(got, 4 * MBIT), (words, back, got)
+                most(4, lambda words=words, back=back: measured([], "10.95.0.2", *words, back=back))
     assert lab.verbs("diff", lab.file()) == "" and lab.state()["pid"] == init
     lab.verbs("apply", lab.write())
     lab.home(gone=False)

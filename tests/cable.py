@@ -135,6 +135,8 @@ def killed_at(host: Host, one: str, name: str, calls: tuple[str, ...]) -> None:
         one: the document; name: the container's.
     """
     trace, before = host.folder / "trace", host.picture()
+    host.apply(one)             # unpacks the image, which is no part of what is traced
+    host.cli.sweep()
     for verb in (("apply", "--yes", host.file(one)), ("destroy", "--yes", name)):
         if verb[0] == "destroy":
             host.apply(one)

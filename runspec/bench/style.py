@@ -124,6 +124,9 @@ nav{display:none}
 h2{break-after:avoid;margin-top:28px}
 h3,h4,caption,.legend,section>p{break-after:avoid}
 .panels{gap:20px}
+.beside{grid-column:1/-1}
+table{font-size:9pt}
+td small{font-size:8pt}
 figure,tr,.absent{break-inside:avoid}
 .scroll{overflow:visible}
 details::details-content{content-visibility:visible;height:auto}

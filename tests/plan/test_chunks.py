@@ -74,6 +74,7 @@ def containers() -> list[Spec]:
 def test_shared_as_alone(spec: Spec, monkeypatch: pytest.MonkeyPatch) -> None:
     names = ("first", "second", "third", "fourth")
     monkeypatch.setattr(base, "_CHUNKS", {})
+    monkeypatch.setattr(base, "_OPS", {})
     shared = tables(spec, names)
     for word in ("_pool", "_places"):
         monkeypatch.setattr(packing, word, type(getattr(packing, word))(getattr(packing, word)))
@@ -81,6 +82,7 @@ def test_shared_as_alone(spec: Spec, monkeypatch: pytest.MonkeyPatch) -> None:
     alone = []
     for name in names:
         base._CHUNKS.clear()
+        base._OPS.clear()
         alone += tables(spec, (name,))
     for (one, given), (other, _), rows in zip(shared, alone, packed, strict=True):
         assert one.ops == other.ops and one.named == other.named

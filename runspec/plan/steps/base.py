@@ -93,14 +93,15 @@ class ChildStep(Step):
 class Chunk:
     """The operations that a Step added, and the slots that were named afterwards."""
 
-    __slots__ = ("named", "next", "ops")
+    __slots__ = ("named", "next", "ops", "shared")
 
     def __init__(self, ops: tuple[abi.Op, ...], named: dict[str, int], next_: int) -> None:
-        self.ops, self.named, self.next = ops, named, next_
+        self.ops, self.named, self.next, self.shared = ops, named, next_, False
 
 
 # Tables of containers that are alike are mostly the same: (named slots, class and fields of a Step) -> its Chunk.
 _CHUNKS: dict[tuple[Any, ...], Chunk] = {}
+_OPS: dict[tuple[Any, ...], abi.Op] = {}        # nobody changes one
 
 
 class Table:
@@ -130,11 +131,14 @@ class Table:
     def add(self, number: int, *, slot: int = -1, dir: int = HOST_CWD, s1: bytes | str = b"",
             s2: bytes | str = b"", a: int = 0, b: int = 0, c: int = 0, pad: int = 0) -> None:
         """Append one operation; see ops.h for what the arguments mean."""
-        self.ops.append(abi.Op(
-            number, slot=slot, dir=dir,
-            s1=s1 if isinstance(s1, bytes) else s1.encode("utf-8", "surrogateescape"),
-            s2=s2 if isinstance(s2, bytes) else s2.encode("utf-8", "surrogateescape"),
-            a=a, b=b, c=c, pad=pad))
+        key = (number, slot, dir, s1 if isinstance(s1, bytes) else s1.encode("utf-8", "surrogateescape"),
+               s2 if isinstance(s2, bytes) else s2.encode("utf-8", "surrogateescape"), a, b, c, pad)
+        op = _OPS.get(key)
+        if op is None:
+            op = _OPS[key] = abi.Op(*key)
+        else:
+            op.shared = True
+        self.ops.append(op)
         self.owners.append(self.step)
 
     def fill(self, steps: list[ChildStep]) -> None:
@@ -150,7 +154,8 @@ class Table:
                 step.ops(self)
                 _CHUNKS[key] = Chunk(tuple(self.ops[begin:]), self.named, self._next)
                 continue
-            if found.ops and not found.ops[0].shared:
+            if not found.shared:
+                found.shared = True
                 for op in found.ops:
                     op.shared = True
             self.ops += found.ops

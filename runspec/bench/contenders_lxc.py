@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 # Namespace types as LXC names them.
 NAMESPACES = {"pid": "pid", "network": "net", "mount": "mnt", "ipc": "ipc", "uts": "uts", "cgroup": "cgroup",
               "user": "user", "time": "time"}
+# The filter of system calls that its own configurations of containers include: where ours is asked for, it has this.
+FILTER = "/usr/share/lxc/config/common.seccomp"
 # What it makes by itself, by lxc.autodev and lxc.pty.max.
 OWN_MOUNTS = ("/dev", "/dev/pts")
 
@@ -29,8 +31,10 @@ class Lxc(Peer):
     own_links, execs = True, "lxc-attach -n"
 
     def lacks(self, spec: Spec) -> str:
-        if spec.linux.seccomp is not None:
+        if spec.linux.seccomp not in (None, "default"):
             return "its filter of system calls is a file of its own kind"
+        if spec.linux.seccomp is not None and not os.path.exists(FILTER):
+            return f"its own filter of system calls is not there: {FILTER}"
         if spec.landlock is not None:
             return "it has no word for landlock"
         return next((f"{one.name}: it has no such link" for one in spec.interfaces if one.type not in LINKS), "")
@@ -87,6 +91,8 @@ def config(spec: Spec, root: str, group: str, limit: Sequence[str]) -> list[str]
              f"lxc.cgroup.dir.monitor.pivot = {os.path.dirname(group)[1:]}/pivot"]
     if process.no_new_privileges:
         lines.append("lxc.no_new_privs = 1")
+    if linux.seccomp is not None:
+        lines.append(f"lxc.seccomp.profile = {FILTER}")
     kept = " ".join(one.removeprefix("CAP_").lower() for one in process.capabilities.bounding)
     lines.append(f"lxc.cap.keep = {kept or 'none'}")
     lines += [f"lxc.environment = {one}" for one in process.env]

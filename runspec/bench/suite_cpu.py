@@ -7,7 +7,7 @@ import os
 from runspec.bench import hpcc
 from runspec.bench.results import HIGHER, Aim
 from runspec.bench.suite import SPECS, Point, Suite, Turn
-from runspec.bench.work import Work, cores, fitting, package, pinned, whole
+from runspec.bench.work import Work, cores, package, pinned, whole
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class Hpcc(Suite):
     programs = (("hpcc", "hpcc"),)
     file = ""
     mark = ""                   # what its results hold, once what is looked for is there
-    quick, default, full = 1, 5, 9
+    quick, default, full = 1, 4, 9
 
     def points(self, text: str) -> Iterator[Point]:
         """What is in the results."""
@@ -50,7 +50,7 @@ class Hpcc(Suite):
         for name in whole(self.settings.contenders):
             work = Work(os.path.join(self.scene.room, f"{self.name}-{name}"))
             work.put("hpccinf.txt", self.told())
-            one = self.contender(name, [fitting(name, work.seen_by(spec, name != "native"))])
+            one = self.contender(name, [work.seen_by(spec, name != "native")])
             if one is not None:
                 turns.append(Turn(contender=name, label=self.file.removesuffix(".yaml"),
                                   take=self.turn(one, work, spec.name)))

@@ -16,7 +16,7 @@ from runspec.bench import hpcc
 from runspec.bench.contenders_plain import Plain
 from runspec.bench.results import HIGHER, Aim, Missing, Series, quantile
 from runspec.bench.suite import SPECS, Point, Suite, Turn
-from runspec.bench.work import Work, cores, fitting, package, pinned, whole
+from runspec.bench.work import Work, cores, package, pinned, whole
 from runspec.errors import HostError
 from runspec.spec.model import Memory, Pids, Spec
 
@@ -117,7 +117,7 @@ class Isolation(Suite):
             else:
                 one = one.replace(process=one.process.replace(args=command))
                 one = pinned(one, core) if limits else unlimited(one)
-            specs.append(fitting(who, work.seen_by(one.replace(name=name, hostname=name), contained)))
+            specs.append(work.seen_by(one.replace(name=name, hostname=name), contained))
         bridges = [one for one in self.models if not isinstance(one, Spec)]
         made = self.contending(who, specs, bridges, what)
         return None if made is None else Pair(made, specs[1].name, specs[0].name, works["lu"], what)

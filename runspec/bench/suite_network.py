@@ -13,7 +13,7 @@ from runspec.bench.contender import ALWAYS
 from runspec.bench.contenders_plain import Plain
 from runspec.bench.results import HIGHER, Aim, Missing
 from runspec.bench.suite import SPECS, Point, Suite, Turn
-from runspec.bench.work import Work, cores, fitting, package, pinned, whole
+from runspec.bench.work import Work, cores, package, pinned, whole
 from runspec.errors import HostError
 from runspec.spec.model import Namespace, Spec, Vlan
 
@@ -92,8 +92,7 @@ class Network(Suite):
             if name not in WHO.get(case, (name,) if case == BRIDGE or self.settings.pace == "full" else ALWAYS):
                 continue
             work = Work(os.path.join(self.scene.room, f"network-{name}-{case.replace(' ', '-')}"))
-            specs = [fitting(name, work.seen_by(on(one, case, place, often), name != "native"))
-                     for place, one in enumerate(pair)]
+            specs = [work.seen_by(on(one, case, place, often), name != "native") for place, one in enumerate(pair)]
             one = self.contending(name, specs, bridges if case == BRIDGE else [], case)
             if one is not None:
                 yield Turn(contender=name, label=case, take=self.turn(one, work, specs[1].name, case))

@@ -107,11 +107,6 @@ def pinned(spec: Spec, core: int | None) -> Spec:
     return spec.replace(linux=spec.linux.replace(resources=resources.replace(cpu=cpu)))
 
 
-def fitting(name: str, spec: Spec) -> Spec:
-    """A container as a contender can have it: LXC without the filter of system calls, which is its own default."""
-    return spec.replace(linux=spec.linux.replace(seccomp=None)) if name == "lxc" else spec
-
-
 def whole(names: Sequence[str]) -> tuple[str, ...]:
     """Those that differ once they run: the floor is for starts, and containers are the same by whichever verb."""
     return tuple(name for name in names if name not in ("floor", "runspec-oci"))

@@ -111,7 +111,8 @@ class Page:
         found = groups.groups(self.results, name)
         parts += [self.curves(group) if len(group.points) > 1 else self.bars(group) for group in found]
         if any('class="c-literature"' in part for part in parts):
-            parts.append(f'<p class="note">Hatched and in italics, from the literature: {esc(literature.SOURCE)}.</p>')
+            parts.append('<p class="note first">Hatched and in italics, from the literature: '
+                         f"{esc(literature.SOURCE)}.</p>")
         absent = "".join(f"<li>{f'<b>{esc(one.contender)}</b>: ' if one.contender else ''}{esc(one.why)}</li>"
                          for one in groups.missing(self.results, name))
         if absent:

@@ -103,7 +103,8 @@ dt{color:var(--muted)}
 dd{margin:0;overflow-wrap:anywhere}
 code{font:13px/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;overflow-wrap:anywhere}
 .commands{background:var(--panel);padding:8px 12px;margin:6px 0;border-radius:4px}
-.absent{background:var(--panel);padding:10px 14px;margin:18px 0 0;border-radius:4px;font-size:14px;list-style:none}
+.absent{background:var(--panel);padding:10px 14px;margin:18px 0 0;border-radius:4px;font-size:14px;list-style:none;
+overflow-wrap:anywhere}
 @media(max-width:1099px){.beside{grid-column:auto}.ratios .plotted{display:none}}
 @media(max-width:640px){
 body{font-size:15px}

@@ -34,4 +34,5 @@ def evil() -> Results:
     return results.replace(
         machine={EVIL: EVIL, "processor": EVIL}, versions={EVIL: EVIL}, settings={EVIL: EVIL},
         series=(series, series.replace(at=1.0, contender="runspec"), series.replace(at=8.0)),
-        ratios=(results.ratios[0].replace(name=EVIL),), missing=(Missing(suite=EVIL, contender=EVIL, why=EVIL),))
+        ratios=(results.ratios[0].replace(name=EVIL),),
+        missing=(Missing(suite=EVIL, contender=EVIL, why=f"{EVIL} {'-' * 400}"),))

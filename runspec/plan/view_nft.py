@@ -109,7 +109,7 @@ def see_apart(network: Network, wall: Wall | None, view: dict[str, Any]) -> None
         lost = [*nft.damage(wall.table), *(f"no element {at} {key}" for at, key in mine
                                            if wall.has(at, key, nft.owner(network)) is None)]
         if lost:
-            view["isolated"] = f"without {', '.join(word.removeprefix('no ') for word in lost)}"
+            view["isolated"] = _said(lost)
 
 
 def see_network(network: Network, wall: Wall | None, view: dict[str, Any]) -> None:
@@ -124,4 +124,10 @@ def see_network(network: Network, wall: Wall | None, view: dict[str, Any]) -> No
             continue
         lost = [*lacks, *(f"no element {at} {key}" for at, key, _ in nft.elements(network.replace(
             internal=word == "internal", nat=word == "nat")) if wall.has(at, key, owner) is None)]
-        view[word] = f"without {', '.join(word.removeprefix('no ') for word in lost)}" if lost else True
+        view[word] = _said(lost) if lost else True
+
+
+def _said(lost: list[str]) -> str:
+    """What is missing or wrong, in place of the yes that it is not."""
+    missing = [one.removeprefix("no ") for one in lost if one.startswith("no ")]
+    return ", ".join([f"without {', '.join(missing)}"] * bool(missing) + [one for one in lost if one[:3] != "no "])

@@ -99,7 +99,7 @@ class Firewall:
             found += [f"element {name} {key} too many" for name, key in sorted(have - want)
                       if name in ("closed", "free") and key.startswith(f"ipv{kind}")]
             if self._taken_over(knob, knobs[knob]):
-                found = [f"{knob.replace('/', '.')} was switched on by somebody else and still serves nobody else"]
+                found = [f"{knob.replace('/', '.')} was switched on by somebody else, who is not served yet"]
             out[knob] = tuple(found)
         return out
 

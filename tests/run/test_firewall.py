@@ -314,7 +314,7 @@ def test_what_is_wrong_with_it_is_told() -> None:
     del kernel.elements[CLOSED]
     assert said() == ("no element closed ipv4", "no element free ipv4 . eth2", "element free ipv4 . eth1 too many")
     kernel.write(f"/proc/sys/{FORWARD}", "1")
-    assert said() == ("net.ipv4.ip_forward was switched on by somebody else and still serves nobody else",)
+    assert said() == ("net.ipv4.ip_forward was switched on by somebody else, who is not served yet",)
 
 
 @pytest.mark.parametrize(("flags", "keeps"), [

@@ -23,7 +23,7 @@ UNSHARE = {"user": "--unshare-user", "ipc": "--unshare-ipc", "pid": "--unshare-p
 
 
 class Front(Peer):
-    """A program that stays in front of its container, and leaves control groups to others.
+    """A program that stays in front of its container, and leaves control groups to others, or makes no limits.
 
     The shell makes the groups, sets the limits, enters and becomes the program.
     """

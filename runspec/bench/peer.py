@@ -30,6 +30,7 @@ class Peer(Contender):
     program = ""
     package = ""
     own_links = False       # whether it makes the links itself
+    alone = True            # whether one container is one command
 
     def missing(self, spec: Spec | None = None) -> str:
         from shutil import which
@@ -66,8 +67,6 @@ class Peer(Contender):
             SHELL, *(f"{line}\n" for line in begin), *(f"{self.launch(one)}\n" for one in specs)])
         self.end = self.scene.write(f"{self.place}/delete.sh", [
             *(f"{self.remove(one)}\n" for one in specs), *(f"{line}\n" for line in self.finish())])
-
-    alone = True
 
     # -- what a runtime says --
 

@@ -71,14 +71,6 @@ class Scene:
             raise HostError(f"bench: {' '.join(command)[:200]}: status {done.returncode}", (trouble or text)[-500:])
         return text
 
-    def timed(self, *command: str, ok: Sequence[int] = (0,)) -> float:
-        """Seconds that a command takes, its start included."""
-        import time
-
-        begun = time.perf_counter()
-        self.run(*command, ok=ok)
-        return time.perf_counter() - begun
-
     def adopted(self, *command: str) -> str:
         """Run a command that leaves one process behind, wait for that one too, and return what both wrote.
 

@@ -18,10 +18,10 @@ def start(**words: object) -> Start:
 
 
 @pytest.mark.parametrize(("words", "rows"), [
-    ({"pace": "quick"}, ["1 4", "10 4 memory", "10 4 network"]),
+    ({"pace": "quick"}, ["1 4", "10 4", "10 4 network"]),
     ({}, ["1 4", "10 4", "10 4 network", "100 4 memory", "100 4 network", "500 2"]),
     ({"pace": "full"}, ["1 4", "10 4", "10 4 network", "100 4 memory", "100 4 network", "500 4", "100 4 filter"]),
-    ({"counts": (3, 200)}, ["3 4 memory", "3 4 network", "200 4", "200 4 network"]),
+    ({"counts": (3, 200)}, ["3 4", "3 4 network", "200 4 memory", "200 4 network"]),
     ({"counts": (200,)}, ["200 4 memory", "200 4 network"]),
 ])
 def test_who_starts_how_many(words: dict[str, object], rows: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,6 +76,8 @@ def lacks(word: str) -> str:
         return interpreter(path) if path else "no busybox in PATH"
     if word in TOOLS:
         return "" if shutil.which(word) else f"no {word} in PATH"
+    if word == "fq_codel":
+        return _try("unshare", "-n", "sh", "-ec", "ip link set lo up; tc qdisc add dev lo root fq_codel")
     if word == "no_vlan":
         return "" if _link("vlan") else "this kernel has the driver of VLANs"
     return {"root": _root, "machine": _machine, "vm": _vm,

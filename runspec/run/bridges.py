@@ -26,12 +26,12 @@ def inherit(specs: list[Spec], lasts: dict[str, Spec | None], former: dict[str, 
     """Specs with what they leave to their networks, as these are and as they were when applied last.
 
     Args:
-        former, joined: the networks as they were, and as they will be.
+        former, joined: the networks as they were, and as they will be; the first learns those that are left.
     """
-    if not joined:
-        return ([networks.lined(one, {}, observer.fair) for one in specs],
-                {name: networks.lined(one, {}, observer.fair) if one is not None else None
-                 for name, one in lasts.items()})
+    for spec in specs:
+        last = lasts[spec.name]
+        if last is not None and last is not spec:
+            _learn(observer.store, last, former)
     now = {name: measured(one, observer) for name, one in joined.items()}
     was = {name: measured(one, observer) for name, one in former.items()}
     out: list[Spec] = []
@@ -145,11 +145,15 @@ def known(store: Store, spec: Spec, found: dict[str, Network]) -> Spec:
     Args:
         found: networks as they were applied; learns those that are missing.
     """
+    _learn(store, spec, found)
+    return networks.lined(spec, found, False)
+
+
+def _learn(store: Store, spec: Spec, found: dict[str, Network]) -> None:
     for name in networks.named(spec):
         record = store.load("network", name) if name not in found else None
         if record is not None:
             found[name] = from_tree(Network, record.spec)
-    return networks.lined(spec, found, False)
 
 
 def together(store: Store, wanted: list[Wanted], gone: list[tuple[str, str]]) -> list[SpecError]:

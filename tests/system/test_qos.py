@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 import yaml
 from conftest import Cli, Netns, assert_nothing_leaked, requires
-from iperf import TCP, Server, measured, udp
+from iperf import NEAR, TCP, Server, hold, measured, udp
 
 from runspec import abi
 from runspec.kernel import Kernel
@@ -33,7 +33,6 @@ HOST, GUEST, HOST6, GUEST6 = "10.92.0.1", "10.92.0.2", "fd92::1", "fd92::2"
 NETWORK = {"apiVersion": "runspec/v1", "kind": "Network", "name": "qos0", "type": "bridge",
            "addresses": [f"{HOST}/24", f"{HOST6}/64"]}
 MBIT = 1_000_000
-NEAR = 0.1          # of a rate, how far a measurement may be off
 
 
 class Held:
@@ -68,6 +67,10 @@ class Held:
         """bit/s that arrive in the container, or on the host."""
         return measured(self.netns.enter(), address, *words, back=back)
 
+    def holds(self, rate: float, *words: str, back: bool = False, address: str = GUEST) -> None:
+        """Fail unless that is the rate."""
+        hold(lambda: [self.rate(*words, back=back, address=address)], rate)
+
     def end(self) -> None:
         self.server.__exit__(None, None, None)
         self.cli("destroy", "--yes", self.file)
@@ -90,28 +93,25 @@ def near(found: float, rate: float) -> bool:
 def test_tcp_is_held_both_ways(held: Held, rate: int) -> None:
     held.apply({"ingress": {"rate": f"{rate}mbit"}, "egress": {"rate": rate * MBIT}})
     for back in (False, True):
-        found = held.rate(*TCP, back=back)
-        assert near(found, rate * MBIT), (back, found)
+        held.holds(rate * MBIT, *TCP, back=back)
 
 
 def test_udp_is_held_both_ways(held: Held) -> None:
     held.apply({"ingress": {"rate": "5mbit"}, "egress": {"rate": "10mbit"}})
     for back, rate in ((False, 5), (True, 10)):
-        found = held.rate(*udp(20 * MBIT), back=back)
-        assert near(found, rate * MBIT), (back, found)
+        held.holds(rate * MBIT, *udp(20 * MBIT), back=back)
 
 
 def test_ipv6_is_held_both_ways(held: Held) -> None:
     held.apply({"ingress": {"rate": "8mbit"}, "egress": {"rate": "4mbit"}})
     for words in (TCP, udp(20 * MBIT)):
         for back, rate in ((False, 8), (True, 4)):
-            found = held.rate(*words, back=back, address=GUEST6)
-            assert near(found, rate * MBIT), (words, back, found)
+            held.holds(rate * MBIT, *words, back=back, address=GUEST6)
 
 
 def test_a_ceiling_is_the_limit(held: Held) -> None:
     held.apply({"ingress": {"rate": "2mbit", "ceil": "8mbit"}})
-    assert near(held.rate(*TCP), 8 * MBIT)
+    held.holds(8 * MBIT, *TCP)
 
 
 def test_a_running_stream_follows_within_a_second(held: Held) -> None:
@@ -200,6 +200,25 @@ for text in sys.argv[2:]:
 """
 
 
+@requires("fq_codel", "ping")
+def test_flows_take_turns(held: Held) -> None:
+    """A stream gets half of a limit beside a flood of another flow, and who says little does not wait for either."""
+    held.apply({})
+    held.file.write_text(held.file.read_text().replace("qos: {}", "qos: {ingress: {rate: 4mbit}}"))
+    assert "hold eth0 to ingress 4000000 bit/s, flows in turn, at held.eth0" in held.cli("plan", held.file).stdout
+    held.apply({"ingress": {"rate": "4mbit"}})
+    with flooded(held.netns.enter(), GUEST):
+        found = held.rate(*TCP)
+        said = held.netns.run("ping", "-c", "10", "-i", "0.2", "-q", GUEST).stdout
+    assert 0.4 * 4 * MBIT < found < 0.6 * 4 * MBIT, found
+    assert " 0% packet loss" in said, said
+    held.netns.run("tc", "qdisc", "del", "dev", "held.eth0", "parent", "7275:1")
+    changes = json.loads(held.cli("diff", "-o", "json", held.file, status=1).stdout)["changes"]
+    assert [(one["path"], one["cause"]) for one in changes] == [("interfaces[0].qos.ingress.queue", "drifted")]
+    held.apply({"ingress": {"rate": "4mbit"}})
+    assert "qdisc fq_codel" in held.netns.run("tc", "qdisc", "show", "dev", "held.eth0").stdout
+
+
 @pytest.mark.both
 def test_packets_are_marked_both_ways(held: Held) -> None:
     """IPv4 and IPv6, whatever the sender wrote there; the two bits of congestion notification stay."""
@@ -263,7 +282,7 @@ def test_what_the_container_may_do_inside_changes_nothing(held: Held) -> None:
     subprocess.run(["nsenter", "-t", str(held.pid), "-n", "tc", "qdisc", "replace", "dev", "eth0", "root", "pfifo",
                     "limit", "10000"], check=True)
     try:
-        assert near(held.rate(*TCP, back=True), 4 * MBIT)
+        held.holds(4 * MBIT, *TCP, back=True)
     finally:
         held.inside("tc", "qdisc", "del", "dev", "eth0", "root")
 
@@ -371,8 +390,8 @@ def test_links_with_their_only_end_inside(cli: Cli, tmp_path: Path, kind: str) -
         for rate, words in ((2, TCP), (4, udp(8 * MBIT))):
             apply(rate)
             for back in (False, True):
-                found = measured(cli.netns.enter(), GUEST, *words, back=back)
-                assert near(found, rate * MBIT), (words, back, rate, found)
+                hold(lambda words=words, back=back: [      # type: ignore[misc]
+                    measured(cli.netns.enter(), GUEST, *words, back=back)], rate * MBIT)
     subprocess.run(["sh", "-ec", f"{' '.join(inside)} tc qdisc del dev eth0 root; "
                     f"{' '.join(inside)} tc filter del dev eth0 ingress pref 2"], check=True)
     found = json.loads(cli("diff", "-o", "json", file, status=1).stdout)["changes"]
@@ -397,7 +416,8 @@ def test_packets_as_large_as_the_parent_takes(cli: Cli, tmp_path: Path) -> None:
 
     def streams(**rates: int) -> None:
         for way, rate in rates.items():
-            assert near(measured(cli.netns.enter(), GUEST, *TCP, back=way == "egress"), rate * MBIT)
+            hold(lambda back=way == "egress": [         # type: ignore[misc]
+                measured(cli.netns.enter(), GUEST, *TCP, back=back)], rate * MBIT)
 
     cli("apply", "--yes", file)
     assert cli("diff", file).stdout == ""

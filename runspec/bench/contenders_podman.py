@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from runspec.bench.peer import Peer, quote
+from runspec.bench.scene import PATH
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,8 +33,12 @@ class Podman(Peer):
         return ""
 
     def words(self, *words: str) -> tuple[str, ...]:
+        from shutil import which
+
         home = "/run/podman"
-        return ("podman", "--storage-driver", "overlay", "--root", f"{home}/root", "--runroot", f"{home}/run",
+        # crun is Debian's default, and takes a machine with both versions of control groups for an error.
+        runtime = ("--runtime", "runc") if which("runc", path=PATH) else ()
+        return ("podman", *runtime, "--storage-driver", "overlay", "--root", f"{home}/root", "--runroot", f"{home}/run",
                 "--tmpdir", f"{home}/tmp", "--cgroup-manager", "cgroupfs", "--events-backend", "file",
                 "--network-config-dir", f"{home}/net", *words)
 

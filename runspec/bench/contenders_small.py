@@ -189,6 +189,11 @@ class Nspawn(Front):
             return "it makes links, but gives them no addresses"
         return ""
 
+    def groups(self, spec: Spec) -> limits.Groups:
+        """It makes further groups below its own in the hierarchies without controllers as well."""
+        groups = super().groups(spec)
+        return groups.replace(tops=tuple(dict.fromkeys((*groups.tops, *named()))))
+
     def foreground(self, spec: Spec) -> tuple[str, ...]:
         process, kept = spec.process, spec.process.capabilities.bounding
         words = ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--settings=no", "--timezone=off",
@@ -226,6 +231,14 @@ def bound(mount: Mount) -> list[str]:
     if mount.type == "tmpfs":
         return ["--tmpfs", mount.destination]
     return ["--ro-bind" if "ro" in options else "--bind", mount.source or "", mount.destination]
+
+
+def named() -> list[str]:
+    """Where cgroup2 and the hierarchies of version 1 with nothing but a name are mounted."""
+    with open("/proc/self/mounts", encoding="utf-8", errors="surrogateescape") as mounts:
+        rows = [line.split() for line in mounts]
+    return [where for _, where, kind, options, *_ in rows
+            if kind == "cgroup2" or (kind == "cgroup" and ",name=" in f",{options}")]
 
 
 def remove_group(folder: str, end: float) -> None:

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 # Unless TMPDIR says else. Not /tmp, which may be memory: a disk that is measured must be one.
 ROOMS = "/var/tmp"
 PREFIX = "runspec-bench-"
-STATE = "/var/lib/runspec"
+# Where programs keep what they know beyond a run, at paths that nobody can choose: empty and in memory inside.
+HIDDEN = ("/var/lib/runspec", "/var/lib/cni")
 LOCK = ".lock"
 UNSHARE = ("unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private")
 # /run is new and empty; sysfs is mounted anew, since /sys/class/net shows the links of the namespace that it was
@@ -34,7 +35,7 @@ INSIDE = """set -e
 if [ -e /sys/fs/cgroup/cgroup.procs ]; then echo 0 >/sys/fs/cgroup/cgroup.procs || true; fi
 mount -t tmpfs -o mode=755 run /run
 mkdir -p /run/runspec /run/netns /run/lock /run/sys
-mount -t tmpfs -o mode=755 state "$1"
+for one in $1; do mount -t tmpfs -o mode=755 state "$one"; done
 mount -t sysfs sysfs /run/sys
 mount --rbind /sys/fs/cgroup /run/sys/fs/cgroup
 mount --rbind /run/sys /sys
@@ -66,7 +67,7 @@ def inside(settings: dict[str, Any], module: str = "runspec.bench.measure") -> d
     require()
     with room() as (path, group):
         # Isolated from the working directory and from site hooks, but with what this process can import.
-        command = [*UNSHARE, "/bin/sh", "-c", INSIDE, "sh", STATE, sys.executable, "-I", "-S", "-c",
+        command = [*UNSHARE, "/bin/sh", "-c", INSIDE, "sh", " ".join(HIDDEN), sys.executable, "-I", "-S", "-c",
                    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from importlib import import_module; "
                    "sys.exit(import_module(sys.argv[2]).main())", json.dumps(sys.path), module]
         text = json.dumps({"room": path, "group": group, "program": program(), "settings": settings})
@@ -129,27 +130,27 @@ def room() -> Iterator[tuple[str, str]]:
     def stop(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = [(one, signal.signal(one, stop)) for one in (signal.SIGTERM, signal.SIGHUP)]
-    made = not os.path.isdir(STATE)
+    before = [(number, signal.signal(number, stop)) for number in (signal.SIGTERM, signal.SIGHUP)]
+    made = [one for one in HIDDEN if not os.path.isdir(one)]
     path = ""
     try:
         sweep()
-        if made:
-            os.makedirs(STATE, 0o755)
+        for one in made:
+            os.makedirs(one, 0o755, exist_ok=True)
         path = tempfile.mkdtemp(prefix=PREFIX, dir=rooms())
         with open(f"{path}/{LOCK}", "w", encoding="ascii") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield path, os.path.basename(path)
     finally:
-        for one, _ in before:
-            signal.signal(one, signal.SIG_IGN)
+        for number, _ in before:
+            signal.signal(number, signal.SIG_IGN)
         if path:
             remove(path)
-        if made:
+        for one in made:
             with contextlib.suppress(OSError):
-                os.rmdir(STATE)
-        for one, handler in before:
-            signal.signal(one, handler)
+                os.rmdir(one)
+        for number, handler in before:
+            signal.signal(number, handler)
 
 
 def rooms() -> str:

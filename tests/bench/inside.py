@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from runspec.bench.contender import Contender, load
@@ -115,6 +116,9 @@ def left(scene: Scene) -> dict[str, list[str]]:
                     processes.append(head)
     groups = [place for top, _, _ in os.walk("/sys/fs/cgroup") if os.path.basename(top) == scene.group
               for place, _, _ in os.walk(top)]
+    # What peers are known to make at the top, or where they are themselves.
+    groups += [str(one) for pattern in ("payload*", "supervisor*", "lxc*", "libpod*", "machine*", "conmon*")
+               for depth in ("", "*/") for one in Path("/sys/fs/cgroup").glob(f"{depth}{pattern}")]
     with open("/proc/self/mounts", encoding="utf-8") as file:
         mounts = sorted(line.split()[1] for line in file)
     return {"processes": sorted(processes), "links": sorted(os.listdir("/sys/class/net")), "mounts": mounts,

@@ -330,8 +330,9 @@ def _run_in_vm(session: pytest.Session, items: list[pytest.Item]) -> None:
 
 def _seconds(items: list[pytest.Item]) -> int:
     """About how long tests take in the VM, by their files, for sharing them out."""
-    slow = {"test_lease.py": 9, "test_kill.py": 7, "test_kill_links.py": 7, "test_two.py": 7, "test_specs.py": 6,
-            "test_bundles.py": 3, "test_inside.py": 3, "test_rows.py": 2}
+    slow = {"test_lease.py": 9, "test_line.py": 8, "test_kill.py": 7, "test_kill_links.py": 7, "test_two.py": 7,
+            "test_specs.py": 6, "test_qos.py": 6, "test_forwarding.py": 5, "test_bundles.py": 3, "test_inside.py": 3,
+            "test_rows.py": 2}
     return sum(slow.get(item.path.name, 1) for item in items)
 
 

@@ -107,6 +107,8 @@ class Network(Suite):
 
     def impossible(self, case: str) -> str:
         """Why this kernel has no such links; "" where it has."""
+        if case == TAGGED:
+            return "" if self.impossible(VLAN) else "the kernel has a driver for VLANs, which is used"
         kind = {MACVLAN: "macvlan", IPVLAN: "ipvlan", VLAN: "vlan"}.get(case, "")
         more = ("id", "10") if kind == "vlan" else ()
         if not kind:

@@ -28,14 +28,15 @@ PREFIX = "runspec-bench-"
 HIDDEN = ("/var/lib/runspec", "/var/lib/cni")
 LOCK = ".lock"
 UNSHARE = ("unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private")
-# /run is new and empty; sysfs is mounted anew, since /sys/class/net shows the links of the namespace that it was
-# mounted in, which is where LXC looks for its bridge. The shell stays to reap what loses its parent. On cgroup2 it goes
-# to the top, where processes may be beside groups with limits: peers take the first process's group for the top.
+# /run is new and empty, and a link may lead there; sysfs is mounted anew, since /sys/class/net shows the links of the
+# namespace that it was mounted in, which is where LXC looks for its bridge. The shell stays to reap what loses its
+# parent. On cgroup2 it goes to the top, where processes may be beside groups with limits: peers take the first
+# process's group for the top.
 INSIDE = """set -e
 if [ -e /sys/fs/cgroup/cgroup.procs ]; then echo 0 >/sys/fs/cgroup/cgroup.procs || true; fi
 mount -t tmpfs -o mode=755 run /run
 mkdir -p /run/runspec /run/netns /run/lock /run/sys
-for one in $1; do mount -t tmpfs -o mode=755 state "$one"; done
+for one in $1; do one=$(readlink -m "$one"); mkdir -p "$one"; mount -t tmpfs -o mode=755 state "$one"; done
 mount -t sysfs sysfs /run/sys
 mount --rbind /sys/fs/cgroup /run/sys/fs/cgroup
 mount --rbind /run/sys /sys
@@ -131,7 +132,7 @@ def room() -> Iterator[tuple[str, str]]:
         raise KeyboardInterrupt
 
     before = [(number, signal.signal(number, stop)) for number in (signal.SIGTERM, signal.SIGHUP)]
-    made = [one for one in HIDDEN if not os.path.isdir(one)]
+    made = [one for one in HIDDEN if not os.path.lexists(one)]
     path = ""
     try:
         sweep()

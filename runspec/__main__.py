@@ -40,7 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _fail(words, error, words.status)
         _drop_output()
         return BROKEN_PIPE
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
+        if error.args:
+            return _fail(words, RunspecError(f"interrupted: {error.args[0]}"), INTERRUPTED)
         return INTERRUPTED
     except RunspecError as error:
         early = words.verb == "exec" and not isinstance(error, UsageError)

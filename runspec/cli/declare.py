@@ -7,7 +7,7 @@ import sys
 
 from runspec.cli import render
 from runspec.cli.words import plain
-from runspec.errors import RunspecError, SpecError, UsageError
+from runspec.errors import RunspecError, SpecError, StateError, UsageError
 from runspec.spec.model import Network, Spec
 
 # Keys are sorted, so every plan begins with these bytes and no document of a user's does.
@@ -163,7 +163,7 @@ def apply(words: Words, kernel: Kernel, store: Store) -> int:
                 confirm(words, hard, "restart or recreate")
                 consent(words, work.risks)
                 session.perform(work, wanted)
-    except RunspecError:
+    except (RunspecError, KeyboardInterrupt):
         store.tidy()        # a refused first apply leaves no empty directories
         raise
     done = {one.model.name: outcome(one.model.name, work) for one in wanted}
@@ -202,6 +202,7 @@ def destroy(words: Words, kernel: Kernel, store: Store) -> int:
         session = Session(kernel, store)
         work = session.look([], gone, data=words.flag("data"))
         work.notes += locks.notes
+        kept(words, gone, work)
         if work.plan.steps:
             confirm(words, list(work.plan.changes), "remove")
             session.perform(work, [])
@@ -239,11 +240,24 @@ def targets(words: Words, store: Store) -> tuple[list[tuple[str, str]], list[str
         kinds = [kind for kind, names in known.items() if word in names]
         gone += [(kind, word) for kind in kinds]
         if not kinds:
-            faults.append(SpecError(f"{word}: no container, network or file of this name",
+            faults.append(SpecError(f"{word}: no container, network or file of this name", "nothing was removed",
                                     fix=render.near(word, sorted(set().union(*known.values())))))
     if faults:
         raise source.join(faults)
     return list(dict.fromkeys(gone)), unknown
+
+
+def kept(words: Words, gone: list[tuple[str, str]], work: Work) -> None:
+    """A network that others use is not removed by its name, nor alone; with the containers of its file it may stay.
+
+    Raises:
+        StateError: nothing is to be removed then.
+    """
+    leaving = {one.name for one in work.networks}
+    stay = [name for kind, name in gone if kind == "network" and name not in leaving]
+    if any(name in words.operands for name in stay) or (stay and not work.plan.steps):
+        raise StateError("\n".join(line for line in work.notes if line.startswith(tuple(f"{one}: " for one in stay))),
+                         "nothing was removed", "name these containers as well, or destroy them first")
 
 
 def confirm(words: Words, changes: list[Change], what: str) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from runspec.run.store import Record
 
 OCI_VERSION = "1.3.0"
-CONTAINER = KINDS[0]
+CONTAINER, NETWORK = KINDS
 BUNDLES = "/var/lib/runspec"
 STOP_SECONDS = 10.0
 
@@ -82,7 +82,7 @@ def oci_state(kernel: Kernel, store: Store, record: Record) -> dict[str, Any]:
 def show_list(words: Words, kernel: Kernel, store: Store) -> int:
     """`list`: all containers, by name."""
     if words.flag("quiet"):
-        for name in store.names(CONTAINER):
+        for name in sorted(store.names(CONTAINER), key=natural):
             print(plain(name))
         return 0
     records, damaged = _records(store)
@@ -95,7 +95,10 @@ def show_list(words: Words, kernel: Kernel, store: Store) -> int:
     rows = [("ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER")]
     rows += [(one["id"], str(one["pid"]), one["status"], one["bundle"], one["created"], one["owner"])
              for one in states]
-    print(table(rows))
+    print(table([rows[0], *sorted(rows[1:], key=lambda row: natural(row[0]))]))
+    networks = networks_text(store.names(NETWORK), records)
+    if networks:
+        print(f"\n{networks}")
     tell_left(kernel, store)
     if kernel.list_dir(f"{store.root}/leases"):
         from runspec.run.leases import Leases
@@ -105,6 +108,28 @@ def show_list(words: Words, kernel: Kernel, store: Store) -> int:
                              f"{plain(lease['container'])} has ended\n"
                              "  fix: `runspec apply` or `runspec destroy` brings it home\n")
     return words.status if damaged else 0
+
+
+def natural(name: str) -> list[tuple[bool, int, str]]:
+    """A name's place for people: c2 before c10."""
+    parts = [""]
+    for one in name:
+        if parts[-1] and one.isdigit() != parts[-1].isdigit():
+            parts.append("")
+        parts[-1] += one
+    return [(not number, int(part) if number else 0, part)
+            for part, number in ((part, part.isascii() and part.isdigit()) for part in parts)]
+
+
+def networks_text(names: Iterable[str], records: Iterable[Record]) -> str:
+    """The networks as a table, with who is on each; "" without any."""
+    users: dict[str, list[str]] = {name: [] for name in sorted(names, key=natural)}
+    for record in sorted(records, key=lambda one: natural(one.name)):
+        links = record.spec.get("interfaces", ())
+        for name in dict.fromkeys(one.get(key) for one in links for key in ("network", "parent")):
+            if name in users:
+                users[name].append(record.name)
+    return table([("NETWORK", "USED BY"), *((name, ", ".join(some)) for name, some in users.items())]) if users else ""
 
 
 def tell_left(kernel: Kernel, store: Store) -> None:

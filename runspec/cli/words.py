@@ -54,7 +54,7 @@ class Verb:
 
     Args:
         oci: an engine's verb: errors exit 1, and of a repeated option the last one counts, as runc does.
-        rest: everything after the first operand belongs to the last one, dashes too.
+        rest: everything after the first operand belongs to the last one, dashes too, but for one `--` ahead of it.
     """
 
     __slots__ = ("help", "name", "oci", "operands", "options", "rest")
@@ -81,7 +81,7 @@ GLOBAL = (
     Option("root", "", "DIR", f"state directory, {DEFAULT_ROOT} by default"),
     Option("log", "", "FILE", "append errors and warnings to this file as well"),
     Option("log-format", "", "FORMAT", "of that file, text or json", ("text", "json")),
-    Option("systemd-cgroup", "", "", "cgroupsPath of a bundle is slice:prefix:name"),
+    Option("systemd-cgroup", "", "", "refused as yet: cgroupsPath of a bundle as slice:prefix:name"),
     Option("debug", "", "", "show a traceback with an error"),
     Option("version", "v", "", "show the version"),
     _HELP,
@@ -161,6 +161,7 @@ VERBS = (
             Option("env", "e", "NAME=VALUE", "set a variable", many=True),
             Option("user", "u", "UID[:GID]", "run as this numeric user"),
             Option("cwd", "", "DIR", "working directory inside"),
+            Option("interactive", "i", "", "changes nothing: it always has this standard input"),
             Option("tty", "t", "", "give it a terminal of its own"),
             Option("detach", "d", "", "do not wait for its end"),
             Option("console-socket", "", "PATH", "with -t and -d: hand its terminal to who listens there"),
@@ -273,7 +274,7 @@ class Words:
         operands: list[str] = []
         while queue:
             if verb.rest and operands:
-                operands += queue
+                operands += queue[queue[0] == "--":]
                 break
             word = queue[0]
             if word == "--":

@@ -8,7 +8,7 @@ from runspec import abi
 from runspec.errors import HostError, Mark, RunspecError, StepError, SyscallError
 from runspec.plan import nft, rtnetlink
 from runspec.plan.steps import namespaces
-from runspec.plan.steps.base import ATTACH, CHILD, HOOKS, LIVE, START, ChildStep, HostStep, Plan, Step, Table
+from runspec.plan.steps.base import ATTACH, CHILD, HOOKS, LIVE, START, STOP, ChildStep, HostStep, Plan, Step, Table
 from runspec.plan.steps.hooks import failure, patience
 from runspec.run import agent, blame
 from runspec.run.firewall import Firewall
@@ -435,6 +435,10 @@ def perform(run: Run, plan: Plan, journal: Journal, places: Callable[[str], dict
             journal.release()   # what is left stays written down, to be undone by the next run
         else:
             journal.close()
+        if isinstance(error, KeyboardInterrupt):
+            error.args = (f"not all could be undone, the next run tries again: {'; '.join(failed)}" if failed else
+                          "undone, but for what had ended; run it again" if any(one.phase == STOP for one, _ in done)
+                          else "undone",)
         if isinstance(error, RunspecError):
             raise _placed(error, doing, [*failed, *run.notes], places) from error
         raise

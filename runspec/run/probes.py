@@ -370,7 +370,7 @@ class Probes:
         if unknown:
             return bad(f"this kernel has no {', '.join(unknown)}, capabilities(7)", "remove it")
         return bad(f"runspec itself lacks {', '.join(missing)}, capabilities(7)",
-                   "remove it, or start runspec with it" if len(missing) == 1
+                   "run it as root" if os.geteuid() else "remove it, or start runspec with it" if len(missing) == 1
                    else "remove them, or start runspec with them")
 
     def _raise(self, text: str) -> Answer:

@@ -24,6 +24,7 @@ ROOT = "/run/runspec"
 ROOMS = (*(f"{kind}s" for kind in KINDS), "journals")
 _RECORD = "record.json"
 WAITING = "/memfd:runspec"       # what init executes until it is told to start
+_AS_ROOT = "run it as root, or name a directory of your own with --root"
 _SAFE = 0o022       # write permission of group and others
 
 
@@ -218,6 +219,9 @@ class Store:
                  else f"it belongs to uid {found.st_uid}" if found.st_uid != os.geteuid()
                  else f"its mode is {stat.S_IMODE(found.st_mode):04o}" if found.st_mode & _SAFE else "")
         if wrong:
+            if found.st_uid == 0 != os.geteuid() and stat.S_ISDIR(found.st_mode):
+                raise StateError(f"{self.root}: this state directory is root's", "containers are made and seen by root",
+                                 _AS_ROOT)
             raise StateError(f"{self.root}: refused as state directory",
                              why=f"{wrong}; others could plant state in it",
                              fix="remove it, or name another one with --root")
@@ -227,8 +231,14 @@ class Store:
         """Make the directory and its rooms, mode 0700, where they are missing."""
         while not self._ready:
             if not self._check():
-                self.kernel.make_dirs(os.path.dirname(self.root))
-                self.kernel.make_dir(self.root, 0o700)
+                try:
+                    self.kernel.make_dirs(os.path.dirname(self.root))
+                    self.kernel.make_dir(self.root, 0o700)
+                except SyscallError as error:
+                    if error.errno not in (errno.EACCES, errno.EPERM) or not os.geteuid():
+                        raise
+                    raise StateError(f"{self.root}: the state directory cannot be made: {error.what}",
+                                     f"this is uid {os.geteuid()}; containers are made by root", _AS_ROOT) from error
                 self._check()           # another may have been quicker
             try:
                 for room in ROOMS:

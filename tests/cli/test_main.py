@@ -143,7 +143,7 @@ def test_unexpected_trouble_is_one_line(
     assert "Traceback" in capsys.readouterr().err
 
 
-def test_interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupt(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     from runspec.cli import people
 
     def interrupt(_: object) -> int:
@@ -151,6 +151,7 @@ def test_interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(people, "run", interrupt)
     assert main(["tree"]) == 130
+    assert capsys.readouterr().err == ""
 
 
 def test_bad_fault_word(tmp_path: Path) -> None:

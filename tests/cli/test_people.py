@@ -94,7 +94,7 @@ def scene(monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Any]:
         root = "/run/runspec"
 
         def names(self, kind: str) -> list[str]:
-            return sorted(records)
+            return sorted(records) if kind == people.CONTAINER else []
 
         def load(self, kind: str, name: str) -> Record | None:
             return records.get(name)
@@ -182,6 +182,21 @@ def test_state_and_list(scene: tuple[Any, Any], capsys: pytest.CaptureFixture[st
         "foo1   2966   running   /var/lib/runspec/foo1             root"]
     people.show_list(words("list", "-q"), kernel, store)
     assert capsys.readouterr().out == "foo1\nfoo2\n"
+
+
+def test_names_are_in_the_order_of_people() -> None:
+    names = ["c10", "c2", "c1", "b", "c", "c2-x10", "c2-x9", "2", "10", "c02"]
+    assert sorted(names, key=people.natural) == ["2", "10", "b", "c", "c1", "c02", "c2", "c2-x9", "c2-x10", "c10"]
+
+
+def test_networks_and_who_is_on_them() -> None:
+    on = {"spec": {"interfaces": [{"network": "lan10"}, {"parent": "lan9"}, {"network": "lan10"}]}}
+    assert people.networks_text(["lan10", "lan8", "lan9"], [record("c10", 1, **on), record("c9", 1, **on)]) == (
+        "NETWORK   USED BY\n"
+        "lan8\n"
+        "lan9      c9, c10\n"
+        "lan10     c9, c10")
+    assert people.networks_text([], [record("c1", 1, **on)]) == ""
 
 
 def test_unknown_container_names_the_nearest(scene: tuple[Any, Any]) -> None:

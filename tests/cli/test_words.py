@@ -56,6 +56,23 @@ def test_everything_behind_the_id_is_the_command() -> None:
     assert (words.values("env"), words.value("user")) == (("A=1", "B=2"), "0")
 
 
+def test_dashes_between_id_and_command() -> None:
+    """One pair right before the command ends options, as podman and docker users write it; later ones are its own."""
+    for words in (("x", "--", "ls", "-l"), ("--", "x", "ls", "-l"), ("x", "ls", "-l")):
+        assert parse("exec", *words).operands == ("x", "ls", "-l")
+    assert parse("exec", "x", "sh", "--", "-c").operands == ("x", "sh", "--", "-c")
+    assert parse("exec", "x", "--", "--", "ls").operands == ("x", "--", "ls")
+    with pytest.raises(UsageError, match="exec: no program given"):
+        parse("exec", "x", "--")
+
+
+@pytest.mark.parametrize("word", ["-it", "-ti"])
+def test_an_interactive_terminal(word: str) -> None:
+    words = parse("exec", word, "x", "sh")
+    assert words.flag("tty") and words.flag("interactive") and words.operands == ("x", "sh")
+    assert not parse("exec", "-i", "x", "sh").flag("tty")
+
+
 def test_a_repeated_option() -> None:
     assert parse("apply", "--yes", "--yes", "-o", "json", "-o", "json", "f").json
     with pytest.raises(UsageError, match="given twice"):

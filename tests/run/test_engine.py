@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -70,6 +72,7 @@ EDITS = (("weight: 25", "weight: 50"), ("hostname: first", "hostname: second"), 
 # Runs one verb whose Step number I fails: before its act, or after it, when the act's effect is there.
 FAULTY = """
 import sys
+import time
 sys.path += sys.argv[1].split(":")
 at, late = int(sys.argv[2]), sys.argv[3] == "after"
 from runspec.errors import HostError
@@ -201,6 +204,27 @@ def test_error_names_step_place_and_call(cli: Cli, tmp_path: Path, key: str, val
     print(done.stderr)
     assert first == f"{file}:{says}"
     assert second.startswith("  why: while trying to: ")
+    assert_nothing_leaked(before, cli.picture)
+
+
+@requires(*NEEDED)
+@pytest.mark.both
+@pytest.mark.parametrize("whom", ["it", "its group"])
+def test_interrupted_at_a_terminal(cli: Cli, tmp_path: Path, whom: str) -> None:
+    """What Ctrl-C of a half-done apply took back is said, and true."""
+    file, begun = tmp_path / "slow.yaml", tmp_path / "begun"
+    file.write_text("apiVersion: runspec/v1\nname: slow\nroot: {image: busybox}\n"
+                    "process: {args: [/bin/sleep, '1000']}\n"
+                    f"hooks: {{createRuntime: [{{path: /bin/sh, args: [sh, -c, '> {begun}; exec sleep 30']}}]}}\n")
+    before = cli.picture()
+    running = cli.popen("apply", file, start_new_session=True)
+    end = time.monotonic() + 60
+    while not begun.exists():
+        assert running.poll() is None and time.monotonic() < end
+        time.sleep(0.01)
+    (os.kill if whom == "it" else os.killpg)(running.pid, signal.SIGINT)
+    said = running.communicate()[1]
+    assert (running.returncode, said) == (130, "runspec: interrupted: undone\n")
     assert_nothing_leaked(before, cli.picture)
 
 

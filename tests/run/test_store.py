@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -13,7 +14,7 @@ import jsonschema
 import pytest
 from conftest import requires
 
-from runspec.errors import StateError
+from runspec.errors import StateError, SyscallError
 from runspec.kernel import Kernel
 from runspec.run import store as module
 from runspec.run.store import Record, Store, boot_id, record_text, status
@@ -114,6 +115,28 @@ def test_other_owner(kernel: Kernel, tmp_path: Path) -> None:
     os.chown(tmp_path / "theirs", 1000, 1000)
     with pytest.raises(StateError, match="uid 1000"):
         Store(kernel, str(tmp_path / "theirs"))
+
+
+@requires("root")
+def test_roots_own_is_told_to_others(kernel: Kernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody else is told to remove what root's containers need, nor left alone with a refused mkdir(2)."""
+    (tmp_path / "state").mkdir(0o700)
+    monkeypatch.setattr(os, "geteuid", lambda: 65534)
+    with pytest.raises(StateError) as caught:
+        Store(kernel, str(tmp_path / "state"))
+    assert caught.value.what == f"{tmp_path}/state: this state directory is root's"
+    assert caught.value.fix == "run it as root, or name a directory of your own with --root"
+
+    def refuse(path: str, mode: int) -> None:
+        raise SyscallError("mkdir", path, errno.EACCES)
+
+    monkeypatch.setattr(kernel, "make_dir", refuse)
+    with pytest.raises(StateError) as caught:
+        Store(kernel, str(tmp_path / "none")).prepare()
+    assert caught.value.text() == (
+        f"{tmp_path}/none: the state directory cannot be made: mkdir({tmp_path}/none): Permission denied\n"
+        "  why: this is uid 65534; containers are made by root\n"
+        "  fix: run it as root, or name a directory of your own with --root")
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../../etc", "a\0b"])

@@ -380,13 +380,25 @@ def test_what_fails_later_leaves_the_network_as_it_was(cli: Cli, write: Callable
     assert addresses(cli, "one") == ["10.77.0.32/24"] and shown()[1] == {"one.eth0": True}
 
 
-def test_a_network_goes_after_its_users(cli: Cli, write: Callable[..., Path]) -> None:
-    """It stays for as long as a container has a link on it, and destroy says for whose sake."""
+def test_a_network_goes_after_its_users(cli: Cli, write: Callable[..., Path], tmp_path: Path) -> None:
+    """It stays for as long as a container has a link on it: by its name or alone it is refused, and for whose sake is
+    said; with a container of its file it stays, in a word."""
     file = write(LAN, file="lan.yaml")
     cli("apply", file, write(box("one"), file="one.yaml"), write(box("two"), file="two.yaml"))
-    assert "lan0: stays, since one, two use it" in cli("destroy", "--yes", file).stdout
-    assert "lan0: stays, since two uses it" in cli("destroy", "--yes", "one", "lan0").stdout
+    for words, users in (((file,), "one, two use"), (("lan0",), "one, two use"), (("one", "lan0"), "two uses")):
+        refused = cli("destroy", "--yes", *words, status=2)
+        assert refused.stderr == (f"runspec: lan0: stays, since {users} it\n  why: nothing was removed\n"
+                                  "  fix: name these containers as well, or destroy them first\n")
+        assert refused.stdout == "" and cli("list", "-q").stdout == "one\ntwo\n"
+    assert cli("list").stdout.endswith("\n\nNETWORK   USED BY\nlan0      one, two\n")
+    mixed = cli("destroy", "--yes", file, tmp_path / "one.yaml").stdout
+    assert mixed == "one: removed\nlan0: stays, since two uses it\n"
+    assert cli("list").stdout.endswith("\n\nNETWORK   USED BY\nlan0      two\n")
+    unknown = cli("destroy", "--yes", "lan0", "two", "nosuch", status=2).stderr
+    assert "nosuch: no container, network or file of this name\n  why: nothing was removed" in unknown
+    assert cli("list", "-q").stdout == "two\n"
     cli("destroy", "--yes", "lan0", "two")
+    assert "NETWORK" not in cli("list").stdout
     assert {one["ifname"] for one in json.loads(host(cli, "ip", "-j", "link"))} == {"lo"}
 
 

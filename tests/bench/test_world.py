@@ -54,8 +54,9 @@ def processes(rooms: Path) -> list[str]:
 
 
 def begun(*words: str) -> subprocess.Popen[str]:
-    """A run that has come to its first round that counts."""
-    run = subprocess.Popen([*command(), *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    """A run that has come to its first round that counts. It heeds SIGINT also where we, in the background, do not."""
+    run = subprocess.Popen(["env", "--default-signal=INT", *command(), *words], stdout=subprocess.PIPE,
+                           stderr=subprocess.PIPE, text=True)
     assert run.stderr is not None
     for line in run.stderr:
         if "round 1/" in line:

@@ -28,6 +28,7 @@ from runspec.plan.steps import (
 )
 from runspec.plan.steps.base import PREPARE, SPAWN, Change, Plan, Step
 from runspec.spec import fields
+from runspec.spec.defaults import WEIGHT
 from runspec.spec.model import IDMapping, Network, Spec
 
 TYPE_CHECKING = False
@@ -484,10 +485,12 @@ def kinds(facts: Facts) -> dict[str, str]:
 
 
 def warnings(items: list[Item]) -> list[str]:
-    """Weights compare only among containers with one parent group on the same cores."""
+    """Weights that somebody chose compare only among containers with one parent group on the same cores."""
     weighted = [item.wanted for item in items if item.wanted is not None
-                and item.wanted.linux.resources.cpu.weight is not None]
-    out = []
+                and item.wanted.linux.resources.cpu.weight not in (None, WEIGHT)]
+    out = [f"warning: {item.name}: {one.name} is routed and has neither gateway nor routes: nothing leads out by it"
+           for item in items if item.wanted is not None for one in item.wanted.interfaces
+           if one.mode == "routed" and not one.gateway and not one.routes]
     parents = {(spec.linux.cgroups_path or "").rsplit("/", 1)[0] for spec in weighted}
     cores = {spec.linux.resources.cpu.cpus for spec in weighted}
     for words, values in (("parent groups", parents), ("cores", cores)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from runspec.plan.cgroup import knob
 from runspec.plan.steps import limits
+from runspec.spec import units
 from runspec.spec.frozen import key
 
 TYPE_CHECKING = False
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from runspec.kernel import Kernel
     from runspec.plan.host import Host
     from runspec.run.abilities import Refusal
-    from runspec.spec.model import BlockIO, Resources, Spec
+    from runspec.spec.model import BlockIO, Cpu, Resources, Spec
 
 BLOCK, CPU = "linux.resources.blockIO", "linux.resources.cpu"
 HUGE = "/sys/kernel/mm/hugepages"
@@ -68,9 +69,22 @@ def refusals(kernel: Kernel, host: Host, spec: Spec) -> list[Refusal]:
         out += _rdma(kernel, resources)
     where = spec.linux.cgroups_path or f"/runspec/{spec.name}"
     out += _realtime(kernel, host, spec, where)
-    if resources.cpu.partition in ("root", "isolated") and host.version_of("cpuset") == 2:
+    lacking = _sets(host, resources.cpu)
+    out += lacking
+    if not lacking and resources.cpu.partition in ("root", "isolated") and host.version_of("cpuset") == 2:
         out += _partition(kernel, host, resources, where)
     return out
+
+
+def _sets(host: Host, cpu: Cpu) -> list[Refusal]:
+    """Cores and memory nodes that are not there, which the kernel refuses without a word for it."""
+    if not host.version_of("cpuset"):
+        return []
+    return [(f"{CPU}.{word}", f"this machine does not have all of the {called} {asked}",
+             f"it has {called} {has}, cpuset(7)", f'write {word}: "{has}", or some of them')
+            for word, asked, has, called in (("cpus", cpu.cpus, host.cpus, "cores"),
+                                             ("mems", cpu.mems, host.mems, "memory nodes"))
+            if asked and units.numbers(asked) - units.numbers(has)]
 
 
 def _block(kernel: Kernel, host: Host, block: BlockIO) -> list[Refusal]:
@@ -181,9 +195,6 @@ def _realtime(kernel: Kernel, host: Host, spec: Spec, where: str) -> list[Refusa
 
 def _partition(kernel: Kernel, host: Host, resources: Resources, where: str) -> list[Refusal]:
     at, kind, cpus = f"{CPU}.partition", resources.cpu.partition or "", resources.cpu.cpus or ""
-    if knob.cpu_list(f"{cpus},{host.cpus}") != knob.cpu_list(host.cpus):
-        return [(f"{CPU}.cpus", f"this machine does not have all of the cores {cpus}", f"it has {host.cpus}, cpuset(7)",
-                 "name cores that it has")]
     if knob.cpu_list(cpus) == knob.cpu_list(host.cpus):
         return [(at, f"{kind} would take every core", f"the host must keep one of {host.cpus}, cgroup-v2.rst",
                  "write fewer cpus")]

@@ -18,6 +18,7 @@ NODES = 50_000              # nodes of one document, aliases counted as often as
 ALIASED = 100_000           # nodes which aliases add, in all documents of a file together
 DOCUMENTS = 10_000          # documents of one file
 KEY = 1024                  # characters of one key, YAML's own bound where no `?` stands before it
+LISTS = ("cpus", "mems")     # keys of texts that people write as numbers with commas
 DIGITS = 40                 # of one number: int() takes quadratic time
 
 
@@ -298,10 +299,12 @@ class Composer:
     def mapping(self, at: int, end: int, path: str, depth: int, replay: bool) -> dict[str, Any]:
         """The pairs of a map, each key plain text and there once."""
         out: dict[str, Any] = {}
+        last, after = "", at
         while at < end:
             event = self.events[at]
             target = self.targets.get(at)
-            key = self.key(self.events[at if target is None else target], event, path)
+            hint = self.split_list(last, out[last], after, end) if last in LISTS else ""
+            key = self.key(self.events[at if target is None else target], event, path, hint)
             at = self.ends.get(at, at) + 1
             if key is None:
                 at = self.ends.get(at, at) + 1
@@ -315,10 +318,28 @@ class Composer:
             self.keys[inner] = self.mark(event.start_mark)
             out[key] = self.node(at, inner, depth, replay)
             at = self.ends.get(at, at) + 1
+            last, after = key, at
         return out
 
-    def key(self, event: Any, at: Any, path: str) -> str | None:
-        """A key's text; None with a fault noted where it is none."""
+    def split_list(self, name: str, value: Any, at: int, end: int) -> str:
+        """How to write a list of numbers whose commas part the pairs of a map in braces; "" where it is none.
+
+        Args:
+            name, value: the pair before; at: index of what follows it.
+        """
+        words = [str(value)]
+        while at + 1 < end and getattr(self.events[at + 1], "value", None) == "" and (
+                word := getattr(self.events[at], "value", "")).replace("-", "").isdigit():
+            words.append(word)
+            at += 2
+        return f'write {name}: "{",".join(words)}"' if len(words) > 1 and type(value) in (int, str) else ""
+
+    def key(self, event: Any, at: Any, path: str, hint: str = "") -> str | None:
+        """A key's text; None with a fault noted where it is none.
+
+        Args:
+            hint: how to write what is no text better than in quotes.
+        """
         self.count(at, False)
         where = f"{path}: " if path else ""
         value = getattr(event, "value", None)
@@ -337,7 +358,7 @@ class Composer:
             found = self.plain(event, path)
             if not isinstance(found, str):
                 what = f"{where}key {value or 'null'} is {kind(found)}, expected text"
-                self.faults.append(self.fault(at, what, fix=f'write it in quotes: "{value}"'))
+                self.faults.append(self.fault(at, what, fix=hint or f'write it in quotes: "{value}"'))
                 return None
         elif not event.implicit[1] and event.tag not in (None, "!", _CORE + "str"):
             self.faults.append(self.refused(at, event.tag, child(path, value)))

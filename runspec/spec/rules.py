@@ -91,7 +91,7 @@ def judge(documents: list[Document], unread: list[SpecError] | None = None, host
         The models of documents without a fault of their schema, see from_yaml.gather; and every
         fault, in file order.
     """
-    from runspec.spec import from_yaml, rules_host, schema
+    from runspec.spec import from_yaml, rules_host, rules_ports_together, schema
 
     faults = list(unread or ())
     # What could not even be read as YAML says more than what follows from it at the same place.
@@ -111,6 +111,7 @@ def judge(documents: list[Document], unread: list[SpecError] | None = None, host
         if host and isinstance(model, Spec):
             found = found + rules_host.check_host(model, document.marks)
         faults += [one for one in found if str(one.at) not in told]
+    faults += rules_ports_together.judge(read)
     if faults:
         files = [one.at.file for one in faults if one.at] if unread else []
         faults = from_yaml.in_file_order(faults, [*(one.file for one in documents), *files])

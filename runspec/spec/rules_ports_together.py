@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from runspec.spec import networks as pools
 from runspec.spec.model import Network, Spec
 from runspec.spec.read_ports import span
 from runspec.spec.rules_conflicts import Finding, Party
@@ -10,6 +11,9 @@ from runspec.spec.rules_ports import clash, family, is_local, text, way_in
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from runspec.errors import SpecError
+    from runspec.spec.compose import Document
 
 
 def together(specs: Sequence[Spec], networks: Sequence[Network]) -> list[Finding]:
@@ -38,4 +42,45 @@ def together(specs: Sequence[Spec], networks: Sequence[Network]) -> list[Finding
                     parties=(Party(kind="container", name=spec.name, path=f"ports[{index}]", asks=text(port)),),
                     what=f"{text(port)} would not be reached: network {found[0].network} is internal",
                     why="nothing is forwarded to it", fix="publish it at 127.0.0.1, or on another network"))
+    return out + nowhere(specs, networks)
+
+
+def nowhere(specs: Sequence[Spec], networks: Sequence[Network]) -> list[Finding]:
+    """Ports of a family of which `addresses: auto` will give their container no address.
+
+    What is on a network that is not among these may get one of either family.
+    """
+    out: list[Finding] = []
+    known = {one.name: one for one in networks}
+    for spec in specs:
+        asked = [one.network or "" for one in spec.interfaces if one.pooled]
+        if not spec.ports or not asked or not known.keys() >= set(asked):
+            continue
+        given = {kind for name in asked for kind in pools.families(known[name])}
+        for index, port in enumerate(spec.ports):
+            kind = family(port)
+            if kind in given or way_in(spec, kind) is not None:
+                continue
+            ranged = known[asked[0]].pool
+            out.append(Finding(
+                parties=(Party(kind="container", name=spec.name, path=f"ports[{index}]", asks=text(port)),),
+                what=f"there is no IPv{kind} address for it to lead to",
+                why=f"`addresses: auto` takes what {' and '.join(dict.fromkeys(asked))} can give, "
+                    f"which has no IPv{kind}",
+                fix=f"give {asked[0]} an IPv{kind} address"
+                    + (f" and its pool an IPv{kind} range" if ranged is not None and ranged.range else "")
+                    + ", or remove the port"))
     return out
+
+
+def judge(read: list[tuple[Spec | Network, Document]]) -> list[SpecError]:
+    """The same of documents that are judged together, as faults with their places."""
+    specs = [model for model, _ in read if isinstance(model, Spec) and model.ports]
+    if not specs:
+        return []
+    from runspec.spec import from_yaml
+
+    marks = {model.name: document.marks for model, document in read if isinstance(model, Spec)}
+    return [from_yaml.fault(marks[party.name], party.path, one.what, one.why, one.fix)
+            for one in nowhere(specs, [model for model, _ in read if isinstance(model, Network)])
+            for party in one.parties]

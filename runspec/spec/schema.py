@@ -202,7 +202,9 @@ def _walk_map(here: Schema, value: Schema, path: str) -> Iterator[_Broken]:
     if choices and not any(all(key in value for key in one["required"]) for one in choices):
         needed = (*needed, *choices[-1]["required"])
     for key in needed:
-        if key not in value:
+        # What is there by another format's word is told once, as the unknown key that it is.
+        if key not in value and not any(_OTHERS_WORDS.get(other.lower().replace("_", "")) == key
+                                        for other in value if other not in known):
             yield _Broken("missing", path, value, here, key)
 
 
@@ -225,7 +227,7 @@ def _told(document: Document, name: str, broken: _Broken) -> SpecError:
         return _fault(document, path, *_of_enum(here["enum"], value, why))
     if word == "type":
         what = f"expected {_expected(here)}, found {_found(value)}"
-        return _fault(document, path, what, why, _retype(here, value))
+        return _fault(document, path, what, why, _short(here, value) or _retype(here, value))
     if word in ("pattern", "size") and "x-rule" in here:
         said = _of_rule(here["x-rule"], value)
         if said:
@@ -243,7 +245,36 @@ def _told(document: Document, name: str, broken: _Broken) -> SpecError:
     form = _expected(here) if several else here.get("x-form", "another value")
     alone = several and "items" in here and next(_walk(here["items"], value, path), None) is None
     return _fault(document, path, f"expected {form}, found {_found(value)}", why,
-                  f"write a list: [{quote(value)}]" if alone else "")
+                  f"write a list: [{quote(value)}]" if alone else _short(here, value))
+
+
+def _short(here: Schema, value: Any) -> str:
+    """How what other formats say in one word is written here; "" where it is none of these."""
+    form, text = here.get("x-short"), str(value) if type(value) in (int, str) else ""
+    if form == "port" and text.isascii() and text.isdigit() and len(text) < 6:
+        return f'write "{text}:{text}"'
+    if form == "image" and text:
+        return _fetch(text)
+    source, colon, rest = text.partition(":")
+    target, _, options = rest.partition(":")
+    if form == "mount" and colon and source.startswith("/") and target.startswith("/") and len(text) < 200:
+        words = ", ".join(["rbind", *(["ro"] if "ro" in options.split(",") else [])])
+        return f"write {{source: {quote(source)}, destination: {quote(target)}, options: [{words}]}}"
+    return ""
+
+
+def _fetch(image: str) -> str:
+    """How to get an image that is named as registries name theirs; "" for what no registry could have."""
+    name = image.removeprefix("docker://")
+    kind = name.partition(":")[0]
+    kinds = ["busybox", "host", "docker-archive", *(["dir", "tar", "oci"] if ":/" in name else [])]
+    near = _near(kind, kinds) if name == image else ""
+    if near:
+        return f"did you mean {near}?"
+    if len(name) > 200 or ":/" in name or kind in ("dir", "tar", "oci") or (
+            not matches("^[A-Za-z0-9][A-Za-z0-9._/:@-]*$", name)):
+        return ""
+    return f"skopeo copy docker://{name} oci:/DIR:TAG, and write image: oci:/DIR:TAG"
 
 
 def _of_rule(rule: str, value: str) -> tuple[str, str, str] | None:
@@ -322,7 +353,8 @@ def _near(word: str, known: list[str]) -> str:
 
 # What other formats call these keys.
 _OTHERS_WORDS = {"command": "args", "cmd": "args", "entrypoint": "args", "workdir": "cwd", "workingdir": "cwd",
-                 "environment": "env", "capadd": "capabilities", "ulimits": "rlimits", "volumes": "mounts"}
+                 "environment": "env", "capadd": "capabilities", "ulimits": "rlimits", "volumes": "mounts",
+                 "target": "destination", "dst": "destination"}
 
 
 def _unknown(name: str, key: str, here: Schema, value: Schema) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from runspec.plan.host import Host
 from runspec.run import admission
 from runspec.run.apply import Wanted
 from runspec.run.store import Record, Store
-from runspec.spec.model import Interface, Process, Root, Spec
+from runspec.spec.model import Interface, Network, Pool, Port, Process, Root, Spec
 from runspec.spec.tree import to_tree
 
 MAC = "mac:52:54:00:12:34:57"
@@ -61,3 +61,20 @@ def test_one_of_them_is_applied(store: Store) -> None:
         store.save(Record(kind="container", name="a", spec=to_tree(box("a", "eth1")), boot_id="b"))
     ((_, what, why),) = judged(store, box("b", MAC))
     assert what.endswith("eth1 can be in one container only") and why.startswith("a (applied) physical, b (b.yaml:7:9)")
+
+
+def test_a_port_of_a_family_that_the_networks_pool_lacks(store: Store) -> None:
+    """The network is applied, so that no file of the request tells what it gives."""
+    with store.lock([("network", "lan0")]):
+        store.save(Record(kind="network", name="lan0", boot_id="b", spec=to_tree(
+            Network(name="lan0", addresses=("10.5.0.1/24",), pool=Pool()))))
+    link = Interface(name="eth0", type="veth", network="lan0", pooled=True)
+    one = box("a").replace(interfaces=(link,), ports=(Port(host="8443", container="443", host_ip="::"),))
+    wanted = [Wanted(one, "", lambda: {"ports[0]": Mark("a.yaml", 6, 9)})]
+    faults, _ = admission.judge(Kernel(), store, Host(), wanted)
+    assert [fault.text() for fault in faults] == [
+        "a.yaml:6:9: ports[0]: there is no IPv6 address for it to lead to\n"
+        "  why: a (a.yaml:6:9) [::]:8443/tcp; `addresses: auto` takes what lan0 can give, which has no IPv6\n"
+        "  fix: give lan0 an IPv6 address, or remove the port"]
+    wanted[0].model = one.replace(interfaces=(link.replace(addresses=("10.5.0.2/24", "fd05::2/64")),))
+    assert admission.judge(Kernel(), store, Host(), wanted) == ([], [])

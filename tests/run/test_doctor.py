@@ -176,3 +176,26 @@ def test_configuration_is_a_hint() -> None:
     probes = Probes(kernel, V1)             # type: ignore[arg-type]
     assert [probes.configured(f"CONFIG_{name}") for name in ("USER_NS", "VETH", "X")] == [
         "CONFIG_USER_NS=y", "CONFIG_VETH=m", "CONFIG_X is not set"]
+
+
+@pytest.mark.parametrize("host", [V1.replace(cpus="0-1"), V2], ids=["v1", "v2"])
+def test_cores_and_nodes_that_are_not_there(host: Host) -> None:
+    at = "linux.resources.cpu"
+
+    def refused(**cpu: Any) -> dict[str, tuple[str, str, str]]:
+        spec = Spec(name="a", root=Root(image="busybox"), process=Process(args=("sh",)),
+                    linux=Linux(resources=Resources(cpu=Cpu(**cpu))))
+        kernel: Any = FakeKernel()
+        rows = rows_of(Probes(kernel, host), kernel, Wanted(spec, "", dict))
+        return {row.path: (row.need, row.answer.why, row.answer.fix) for row in rows
+                if row.path.startswith(at) and row.answer.ok is False}
+
+    assert refused(cpus="0-1", mems="0") == refused(cpus="1") == {}
+    assert refused(cpus="99") == {f"{at}.cpus": (
+        "this machine does not have all of the cores 99", "it has cores 0-1, cpuset(7)",
+        'write cpus: "0-1", or some of them')}
+    assert refused(cpus="0-3", mems="0,2") == {
+        f"{at}.cpus": ("this machine does not have all of the cores 0-3", "it has cores 0-1, cpuset(7)",
+                       'write cpus: "0-1", or some of them'),
+        f"{at}.mems": ("this machine does not have all of the memory nodes 0,2", "it has memory nodes 0, cpuset(7)",
+                       'write mems: "0", or some of them')}

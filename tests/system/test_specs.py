@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import CHECKOUT, Cli, Netns, assert_nothing_leaked, requires
+from conftest import CHECKOUT, Cli, Netns, assert_nothing_leaked, command, requires
 from kernels import IN_VM
 from machine import Picture
 
@@ -28,6 +29,12 @@ def cli(name: str, netns: Netns) -> Iterator[Cli]:
     one.sweep()
     if machine is not None:
         machine.close()
+
+
+def test_folder() -> None:
+    """All files together are good: no two of them call different things by one name."""
+    done = subprocess.run([*command(), "validate", CHECKOUT / "specs"], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith(" documents: good\n") and int(done.stdout.split()[0]) > len(FILES)
 
 
 @requires("root", "busybox", "bridge", "veth", "ip", "nsenter", "overlay")

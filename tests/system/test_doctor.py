@@ -130,7 +130,7 @@ def test_nobody_may_look(cli: Cli, tmp_path: Path) -> None:
     document = "{apiVersion: runspec/v1, name: mine, root: {image: busybox}, process: {args: [/bin/true]}}"
     for verb in ("plan", "diff"):
         told = subprocess.run(
-            cli.netns.enter("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *cli.argv[:-1], "/nowhere", verb,
-                            "-"), capture_output=True, text=True, input=document)
+            cli.netns.enter("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *cli.argv[:-1], "/nowhere",
+                            verb, "-"), capture_output=True, text=True, input=document)
         assert told.returncode == 2 and "runspec itself lacks CAP_CHOWN" in told.stderr, told.stderr
         assert {line for line in told.stderr.splitlines() if line.startswith("  fix: ")} == {"  fix: run it as root"}

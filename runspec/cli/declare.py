@@ -166,10 +166,11 @@ def apply(words: Words, kernel: Kernel, store: Store) -> int:
     except (RunspecError, KeyboardInterrupt):
         store.tidy()        # a refused first apply leaves no empty directories
         raise
-    done = {one.model.name: outcome(one.model.name, work) for one in wanted}
+    done = {one.model.name: outcome(one.model, work) for one in wanted}
     if words.json:
-        print(render.done_json(done, work.plan.changes, (*work.plan.quiet, *work.notes)))
+        print(render.done_json(done, work.plan.changes, (*work.plan.quiet, *work.notes), work.ended))
     else:
+        done |= {name: f"{done[name]}, {render.end_text(end)}" for name, end in work.ended.items()}
         print(render.done_text(done, work.plan.changes, warnings(work), render.coloured()))
     return 0
 
@@ -206,8 +207,9 @@ def destroy(words: Words, kernel: Kernel, store: Store) -> int:
         if work.plan.steps:
             confirm(words, list(work.plan.changes), "remove")
             session.perform(work, [])
-        done = {name: "removed" for _, name in gone if any(one.name == name for one in
-                                                           (*work.networks, *work.containers))}
+        unmade = {one.name for one in work.networks if one.last is not None and one.last.external}
+        done = {name: "let go" if kind == "network" and name in unmade else "removed" for kind, name in gone
+                if any(one.name == name for one in (*work.networks, *work.containers))}
         done.update(dict.fromkeys(unknown, "was not there"))
     store.tidy()
     if words.json:
@@ -285,17 +287,17 @@ def consent(words: Words, risks: tuple[str, ...]) -> None:
         raise UsageError("nothing done", "the answer was not yes")
 
 
-def outcome(name: str, work: Work) -> str:
-    """One word on what became of a target."""
+def outcome(model: Spec | Network, work: Work) -> str:
+    """A word or two on what became of a target."""
     from runspec.spec import fields
 
-    changes = [one for one in work.plan.changes if one.target == name]
+    changes = [one for one in work.plan.changes if one.target == model.name]
     if not changes:
         return ""
     if any(one.cause == "new" for one in changes):
-        return "created"
+        return "used" if isinstance(model, Network) and model.external else "created"
     if any(not one.path for one in changes):
-        return "started"
+        return "made anew" if isinstance(model, Network) else "started"
     worst = max(one.impact for one in changes)
     return {fields.RECREATE: "recreated", fields.RESTART: "restarted"}.get(worst, "changed in place")
 

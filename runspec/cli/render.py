@@ -121,8 +121,10 @@ def change_line(change: Change, mark: Mark | None = None, colour: bool = False, 
     path = f"{path or change.path}: " if change.path else ""
     cause = paint(change.cause, change.cause, colour)
     word = CLASSES[change.impact]
-    return (f"{where}{change.target}: {path}{value_text(change.before)} -> {value_text(change.after)}  "
-            f"{cause}, {paint(word, word, colour)}")
+    # What goes has no class; a bridge of somebody else's does not even go.
+    tail = (f"{cause}, {paint(word, word, colour)}" if change.cause != "removed"
+            else "let go" if change.after == "unused" else cause)
+    return f"{where}{change.target}: {path}{value_text(change.before)} -> {value_text(change.after)}  {tail}"
 
 
 def change_tree(change: Change, mark: Mark | None = None) -> dict[str, Any]:
@@ -226,10 +228,24 @@ def done_text(done: Mapping[str, str], changes: Iterable[Change] = (), quiet: It
     return "\n".join([*lines, *map(plain, quiet)])
 
 
-def done_json(done: Mapping[str, str], changes: Iterable[Change] = (), quiet: Iterable[str] = ()) -> str:
-    """`{"done": {target: word}, "changes": [...], "quiet": [...]}`."""
-    return canonical({"done": {target: word or UP_TO_DATE for target, word in done.items()},
-                      "changes": [change_tree(one) for one in changes], "quiet": list(quiet)})
+def done_json(done: Mapping[str, str], changes: Iterable[Change] = (), quiet: Iterable[str] = (),
+              ended: Mapping[str, tuple[str, int] | None] | None = None) -> str:
+    """`{"done": {target: word}, "changes": [...], "quiet": [...]}`.
+
+    Args:
+        ended: see end_text; those whose program has ended are told as `"ended": {target: {"exitStatus": 0}}`.
+    """
+    tree = {"done": {target: word or UP_TO_DATE for target, word in done.items()},
+            "changes": [change_tree(one) for one in changes], "quiet": list(quiet)}
+    if ended:
+        tree["ended"] = {target: {"exitStatus" if end[0] != "signal" else "signal": end[1]} if end is not None else {}
+                         for target, end in ended.items()}
+    return canonical(tree)
+
+
+def end_text(end: tuple[str, int] | None) -> str:
+    """That a program has ended, with what it left: ("exit status" or "signal", number), None where nobody knows."""
+    return "and its program has ended" + (f", {end[0]} {end[1]}" if end is not None else "")
 
 
 # -- errors -------------------------------------------------------------------------------------------

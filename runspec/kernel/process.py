@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _HEADER = Struct("=IIiI")           # struct report: kind, index, error, length
 _PACKET = (1 << 17) + 4096          # more than any report: a header and 128 KiB; one buffer for all
 _TABLE_SECONDS = 10.0
+_EXITING = 0x4         # PF_EXITING, linux/sched.h
 _buffer = bytearray()
 
 
@@ -338,6 +339,38 @@ class Processes:
         """The state letter of exactly this process (Z: zombie), None where it is gone."""
         text = _stat(pid)
         return parse_state(text) if text and parse_start_time(text) == start_time else None
+
+    def ends(self, pid: int, start_time: int) -> bool:
+        """Whether exactly this process has ended, or is about to: its groups and namespaces go before it is a zombie.
+
+        See: proc_pid_stat(5), flags
+        """
+        text = _stat(pid)
+        if not text or parse_start_time(text) != start_time:
+            return True
+        return parse_state(text) in "ZXx" or bool(int(text[text.rindex(b")") + 2:].split(b" ", 7)[6]) & _EXITING)
+
+    def end_of(self, pid: int, start_time: int) -> tuple[str, int] | None:
+        """How exactly this process, which ends, ended: ("exit status", N) or ("signal", N); it stays to be waited for.
+
+        Returns:
+            None where that takes a second, or where only its parent knows, who is not us.
+        See: waitid(2) WNOWAIT
+        """
+        import select
+        pidfd = self.open_process(pid, start_time)
+        if pidfd is None:
+            return None
+        try:
+            poll = select.poll()
+            poll.register(pidfd, select.POLLIN)
+            poll.poll(1000)
+            end = os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except OSError:
+            return None
+        finally:
+            os.close(pidfd)
+        return ("exit status" if end.si_code == os.CLD_EXITED else "signal", end.si_status) if end is not None else None
 
     def open_process(self, pid: int, start_time: int) -> int | None:
         """A pidfd of exactly this process, None where it is gone.

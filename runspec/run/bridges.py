@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from runspec.run.apply import Wanted
     from runspec.run.observe import Observer
     from runspec.run.probes import Probes
-    from runspec.run.store import Store
+    from runspec.run.store import Record, Store
 
 
 def inherit(specs: list[Spec], lasts: dict[str, Spec | None], former: dict[str, Network], joined: dict[str, Network],
@@ -92,7 +92,8 @@ def _item(store: Store, wanted: Network, facts: Facts) -> Item:
     record = store.load("network", wanted.name)
     last = from_tree(Network, record.spec) if record is not None else None
     if facts.status == "absent" or last is None:
-        change = Change(target=wanted.name, path="", before=ABSENT, after="present", impact=fields.IN_PLACE,
+        before, after = ("unused", "used") if wanted.external else (ABSENT, "present")
+        change = Change(target=wanted.name, path="", before=before, after=after, impact=fields.IN_PLACE,
                         cause="new" if record is None else "drifted")
         return Item(wanted, last, facts, (change,))
     seen = steps.network_seen(wanted, last, facts)
@@ -100,6 +101,32 @@ def _item(store: Store, wanted: Network, facts: Facts) -> Item:
                                                   steps.network_expected(last), seen))
     item.seen = seen
     return item
+
+
+def leaver(network: Network, facts: Facts) -> Item:
+    """A network that goes; a bridge of somebody else's is used no more, and stays."""
+    before, after = ("used", "unused") if network.external else ("present", ABSENT)
+    return Item(None, network, facts, (Change(target=network.name, path="", before=before, after=after,
+                                              impact=fields.RECREATE, cause="removed"),))
+
+
+def blame(store: Store, spec: Spec, record: Record, changes: tuple[Change, ...]) -> tuple[Change, ...]:
+    """Changes of what a container has from its network, which was edited after the container was applied: not drifted.
+
+    Args:
+        spec: with what it has from its networks.
+        record: of the container.
+    """
+    if all(one.cause != "drifted" or not one.path.startswith("interfaces[") for one in changes):
+        return changes
+    own = from_tree(Spec, record.spec)
+    given = {f"interfaces[{i}].{key}": link.network for i, link in enumerate(spec.interfaces) for last in own.interfaces
+             if (last.name, last.network) == (link.name, link.network)
+             for key, derived in (("gateway", last.pooled), ("mtu", last.mtu is None)) if derived and link.network}
+    later = {name for name in set(given.values())
+             if (network := store.load("network", name)) is not None and network.created > record.created}
+    return tuple(one.replace(cause="edited") if one.cause == "drifted" and given.get(one.path) in later else one
+                 for one in changes)
 
 
 def foreign(wanted: Network, facts: Facts) -> tuple[str, str, str, str] | None:

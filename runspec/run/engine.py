@@ -112,7 +112,10 @@ class Run:
         return {"pid": child.pid, "start_time": child.start_time}
 
     def _running(self, name: str) -> int:
-        pid = self.pid(name)
+        pid, child = self.pid(name), self.children.get(name)
+        if child is not None and self.kernel.ends(child.pid, child.start_time):
+            raise HostError(f"the program of {name} has ended already", "its namespaces ended with it",
+                            f"give {name} a program that stays")
         if not pid:
             record = self.store.load("container", name)
             pid = record.pid if record is not None and status(self.kernel, record) == "running" else 0
@@ -151,6 +154,10 @@ class Run:
         if isinstance(step, ChildStep):
             cause.why, cause.fix = step.why(errno), step.remedy(errno) or cause.fix
         return blame.step_error(step, cause)
+
+    def started(self) -> dict[str, tuple[int, int]]:
+        """(pid, start time) of each init that this run brought to its program."""
+        return {name: (child.pid, child.start_time) for name, child in self.children.items() if name not in self.parked}
 
     def release(self, name: str) -> None:
         """Let a waiting child go on."""

@@ -40,7 +40,9 @@ class Piece:
     def parse(self) -> tuple[list[Document], list[SpecError]]:
         """Compose it, once."""
         if self._parsed is None:
-            self._parsed = source.parse(self.text, self.file, self.line)
+            # Nothing between two marks needs no parser.
+            self._parsed = (source.parse(self.text, self.file, self.line, True) if self.text.removeprefix("---").strip()
+                            else ([], []))
         return self._parsed
 
 
@@ -114,14 +116,18 @@ def compose(pieces: list[Piece], known: dict[str, Spec | Network], judge: Judge,
     """Models of the pieces; None where two of one name differ and only a full reading can say where."""
     fresh: list[Document] = []
     order: list[tuple[Piece, Spec | Network | None, int]] = []
+    empty = dict.fromkeys((piece.file for piece in pieces), True)
     for piece in pieces:
         model = known.get(piece.digest)
         found: list[Document] = []
+        bad: list[SpecError] = []
         if model is None:
             found, bad = piece.parse()
             faults += bad
             fresh += found
+        empty[piece.file] &= model is None and not found and not bad
         order.append((piece, model, len(found)))
+    faults += [source.nothing(file) for file, none in empty.items() if none]
     # By the tree: a document whose positions shifted comes back as another one around the same tree.
     judged = {id(document.tree): (model, document) for model, document in judge(fresh, faults)}
     out: dict[tuple[str, str], Wanted] = {}

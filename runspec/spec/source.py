@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from runspec.spec.compose import Document
 
-__all__ = ["decode", "files", "gather", "join", "load", "parse", "split"]
+__all__ = ["decode", "files", "gather", "join", "load", "nothing", "parse", "split"]
 
 SIZE = 10 * 1024 * 1024     # bytes of one file
 
@@ -212,13 +212,14 @@ def split(text: str) -> list[str] | None:
     return [text[start:end] for start, end in pairwise(edges)]
 
 
-def parse(text: str, file: str, line: int = 0) -> tuple[list[Document], list[SpecError]]:
-    """Composes the documents of a text.
+def parse(text: str, file: str, line: int = 0, part: bool = False) -> tuple[list[Document], list[SpecError]]:
+    """Composes the documents of a text; empty ones are passed over.
 
     Args:
         text: decoded text of a file, or one piece of split.
         file: its name in messages.
         line: number of lines of the file above the text.
+        part: whether it is no whole file, and may hold nothing.
 
     Returns:
         The documents and the faults; a document with faults is among them when it is whole.
@@ -241,7 +242,11 @@ def parse(text: str, file: str, line: int = 0) -> tuple[list[Document], list[Spe
             faults += bad
         if merged is not None:          # without its base nothing more can be said of it
             documents.append(merged)
-    if not composer.documents and not faults:
-        faults.append(SpecError("holds no document", "a spec file declares a container or a network",
-                                at=Mark(file, 0, 0)))
+    if not composer.documents and not faults and not part:
+        faults.append(nothing(file))
     return documents, faults
+
+
+def nothing(file: str) -> SpecError:
+    """The fault of a file all of whose documents are empty."""
+    return SpecError("holds no document", "a spec file declares a container or a network", at=Mark(file, 1, 1))

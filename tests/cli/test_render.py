@@ -54,6 +54,12 @@ def test_change_line() -> None:
             == "a.yaml:3:7: foo1: interfaces[0].addresses: [10.0.0.1/24] -> absent  drifted, in place")
 
 
+def test_what_goes_has_no_class() -> None:
+    gone = Change(target="foo1", path="", before="running", after=ABSENT, impact=3, cause="removed")
+    assert render.change_line(gone) == "foo1: running -> absent  removed"
+    assert render.change_line(gone.replace(before="used", after="unused")) == "foo1: used -> unused  let go"
+
+
 def test_diff_text_takes_the_nearest_mark() -> None:
     marks = {"foo1": {"interfaces[0]": Mark("a.yaml", 9, 5), "": Mark("a.yaml", 1, 1)}}
     assert render.diff_text((WEIGHT, ADDRESS), marks) == (
@@ -122,6 +128,12 @@ def test_done() -> None:
     assert render.done_text({"foo1": "changed", "foo2": ""}, (WEIGHT,)) == (
         "foo1: changed\n  linux.resources.cpu.weight: 25 -> 30  edited, in place\nfoo2: up to date")
     assert render.done_text({"foo2": ""}) == "up to date: nothing to do"
+    assert render.done_json({"a": "created", "b": "started", "c": "started"}, ended={
+        "a": ("exit status", 3), "b": ("signal", 9), "c": None}) == (
+            '{"changes":[],"done":{"a":"created","b":"started","c":"started"},'
+            '"ended":{"a":{"exitStatus":3},"b":{"signal":9},"c":{}},"quiet":[]}')
+    assert render.end_text(("signal", 9)) == "and its program has ended, signal 9"
+    assert render.end_text(None) == "and its program has ended"
     assert render.done_json({"foo2": ""}) == '{"changes":[],"done":{"foo2":"up to date"},"quiet":[]}'
 
 

@@ -21,7 +21,7 @@ from kernels import cgroup_mounts
 from runspec import abi
 from runspec.abi import Op
 from runspec.errors import SyscallError, UsageError
-from runspec.kernel import Kernel
+from runspec.kernel import Kernel, process
 from runspec.kernel.process import parse_start_time, parse_state
 from runspec.kernel.sockets import parse_messages
 
@@ -210,13 +210,32 @@ def test_process(kernel: Kernel) -> None:
     kernel.set_rlimit(child.pid, abi.RLIMITS["RLIMIT_CORE"], 0, -1)
     assert kernel.get_rlimit(child.pid, abi.RLIMITS["RLIMIT_NOFILE"]) == (50, 60)
     assert kernel.get_rlimit(child.pid, abi.RLIMITS["RLIMIT_CORE"]) == (0, -1)
+    assert not kernel.ends(child.pid, start) and kernel.ends(child.pid, start + 1)
     assert kernel.signal(fd, signal.SIGTERM) is True
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
-    assert kernel.process_state(child.pid, start) == "Z"
+    assert kernel.process_state(child.pid, start) == "Z" and kernel.ends(child.pid, start)
+    assert kernel.end_of(child.pid, start) == ("signal", signal.SIGTERM)
     assert child.wait() == -signal.SIGTERM
     assert kernel.process_state(child.pid, start) is None and kernel.open_process(child.pid, start) is None
+    assert kernel.ends(child.pid, start) and kernel.end_of(child.pid, start) is None
     assert kernel.signal(fd, signal.SIGTERM) is False
     kernel.close(fd)
+
+
+def test_who_is_about_to_end_ends(kernel: Kernel) -> None:
+    """Its groups and namespaces are gone while it is not a zombie yet: a moment that only the flag shows."""
+    child = subprocess.Popen(["sleep", "60"])
+    start = kernel.start_time(child.pid) or 0
+    text = Path(f"/proc/{child.pid}/stat").read_bytes()
+    head, _, rest = text.rpartition(b")")
+    words = rest.split()
+    words[6] = b"%d" % (int(words[6]) | 4)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(process, "_stat", lambda pid: head + b") " + b" ".join(words))
+        assert kernel.process_state(child.pid, start) in ("S", "R", "D") and kernel.ends(child.pid, start)
+    assert not kernel.ends(child.pid, start)
+    child.kill()
+    assert child.wait() == -signal.SIGKILL
 
 
 def test_end_process(kernel: Kernel) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -161,7 +162,8 @@ def test_external(cli: Cli, write: Callable[..., Path]) -> None:
     host(cli, "ip", "addr", "add", "10.77.0.1/24", "dev", "lan0")
     host(cli, "ip", "link", "set", "lan0", "up")
     before = json.loads(host(cli, "ip", "-j", "-d", "addr", "show", "dev", "lan0"))
-    cli("apply", file)
+    assert "lan0: unused -> used  new, in place\n" in cli("plan", file).stdout
+    assert cli("apply", file).stdout == "lan0: used\none: created\n"
     assert cli("diff", file).stdout == "" and addresses(cli, "one") == ["10.77.0.2/24"]
     assert reaches(cli, "one", "10.77.0.1")
     now = json.loads(host(cli, "ip", "-j", "-d", "addr", "show", "dev", "lan0"))
@@ -174,10 +176,38 @@ def test_external(cli: Cli, write: Callable[..., Path]) -> None:
     assert f"{own}:3:7: name: a link lan0 is there already and is not runspec's" in cli("apply", own, status=2).stderr
     host(cli, "ip", "addr", "add", "10.77.5.1/24", "dev", "lan0")
     assert cli("diff", file).stdout == ""
-    cli("destroy", "--yes", "one", "lan0")
+    asked = cli("destroy", "one", "lan0", status=2).stderr
+    assert "lan0: used -> unused  let go\none: running -> absent  removed\n" in asked, asked
+    assert cli("destroy", "--yes", "one", "lan0").stdout == "one: removed\nlan0: let go\n"
     left = json.loads(host(cli, "ip", "-j", "-d", "addr", "show", "dev", "lan0"))
     assert left[0]["address"] == before[0]["address"] and left[0]["mtu"] == 1400
     assert {one["ifname"] for one in json.loads(host(cli, "ip", "-j", "link"))} == {"lo", "lan0", "up0", "up1"}
+
+
+def test_what_a_network_gave_is_edited_with_it(cli: Cli, write: Callable[..., Path]) -> None:
+    """The container's gateway is the network's word, also where that was applied without the container."""
+    lan1 = LAN | {"name": "lan1", "addresses": ["10.78.0.1/24"], "internal": True}
+    one = write(box("one"), file="one.yaml")
+    cli("apply", write(LAN, lan1), one)
+    both = write(LAN, lan1, box("one", network="lan1"), file="moved.yaml")
+    told = cli("diff", both, status=1).stdout
+    assert "interfaces[0].gateway: [10.77.0.1, fd77::1] -> []  edited, in place\n" in told and "drifted" not in told
+    time.sleep(1.1)         # Records tell the second
+    cli("apply", write(LAN | {"internal": True}))
+    told = cli("diff", one, status=1).stdout
+    assert told.endswith("one: interfaces[0].gateway: [10.77.0.1, fd77::1] -> []  edited, in place\n"), told
+    time.sleep(1.1)
+    cli("apply", one)
+    pid = json.loads(cli("state", "one").stdout)["pid"]
+    host(cli, "nsenter", f"--net=/proc/{pid}/ns/net", "ip", "route", "add", "default", "via", "10.77.0.1")
+    assert "gateway: [10.77.0.1] -> []  drifted, in place\n" in cli("diff", one, status=1).stdout
+
+
+def test_a_lost_bridge_is_made_anew(cli: Cli, write: Callable[..., Path]) -> None:
+    file = write(LAN)
+    assert cli("apply", file).stdout == "lan0: created\n"
+    host(cli, "ip", "link", "del", "lan0")
+    assert cli("apply", file).stdout == "lan0: made anew\n"
 
 
 def test_own_bridge_is_not_declared_external(cli: Cli, write: Callable[..., Path]) -> None:

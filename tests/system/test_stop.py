@@ -55,6 +55,32 @@ def state(cli: Cli, name: str = "c1") -> tuple[str, int]:
 
 @needs
 @pytest.mark.both
+def test_a_program_may_end_by_itself(cli: Cli, start: Callable[..., Path], tmp_path: Path) -> None:
+    """At any moment of the apply that starts it, which is no failure; its sibling is left alone."""
+    file = start("c2", STUBBORN)
+    sibling = state(cli, "c2")
+    ends, words = 0, "created"
+    for turn in range(6 if SLOWER > 1 else 24):
+        loops = turn % 6 * 150
+        one = tmp_path / "c1.yaml"
+        one.write_text(SPEC.format(name="c1", args=(
+            f'[/bin/sh, -c, "i=0; while [ $i -lt {loops} ]; do i=$((i+1)); done; exit 3"]')))
+        told = cli("apply", "--yes", one, file).stdout
+        alive = told.replace(", and its program has ended, exit status 3", "")
+        assert alive == f"c1: {words}\nc2: up to date\n", told
+        ends, words = ends + (alive != told), "started"
+        deadline = time.monotonic() + 10 * SLOWER
+        while state(cli)[0] != "stopped":
+            assert time.monotonic() < deadline
+    assert ends and state(cli, "c2") == sibling
+    assert "c1: stopped -> absent  removed\n" in cli("destroy", "c1", status=2).stderr
+    # To fail at the start is something else.
+    one.write_text(SPEC.format(name="c1", args="[/bin/nothing]"))
+    assert "exec(/bin/nothing): No such file" in cli("apply", "--yes", one, status=2).stderr
+
+
+@needs
+@pytest.mark.both
 def test_stop_and_start_again(cli: Cli, start: Callable[..., Path], picture: Callable[[], Picture]) -> None:
     """SIGTERM ends a polite init at once, all its children go with it, and apply starts it anew."""
     file = start()

@@ -217,7 +217,8 @@ def test_interrupted_at_a_terminal(cli: Cli, tmp_path: Path, whom: str) -> None:
                     "process: {args: [/bin/sleep, '1000']}\n"
                     f"hooks: {{createRuntime: [{{path: /bin/sh, args: [sh, -c, '> {begun}; exec sleep 30']}}]}}\n")
     before = cli.picture()
-    running = cli.popen("apply", file, start_new_session=True)
+    # A shell that runs us in the background has SIGINT ignored, for all that we start.
+    running = cli.netns.popen("env", "--default-signal=INT", *cli.argv, "apply", file, start_new_session=True)
     end = time.monotonic() + 60
     while not begun.exists():
         assert running.poll() is None and time.monotonic() < end

@@ -340,6 +340,11 @@ class Processes:
         text = _stat(pid)
         return parse_state(text) if text and parse_start_time(text) == start_time else None
 
+    def command(self, pid: int) -> bytes:
+        """The name of a process, which exec gives it and a zombie keeps; empty where there is none."""
+        text = _stat(pid) or b"()"
+        return text[text.index(b"(") + 1:text.rindex(b")")]
+
     def ends(self, pid: int, start_time: int) -> bool:
         """Whether exactly this process has ended, or is about to: its groups and namespaces go before it is a zombie.
 

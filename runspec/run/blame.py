@@ -37,6 +37,14 @@ def step_error(step: Step | None, cause: RunspecError) -> StepError:
     return error
 
 
+def never_began(name: str) -> StepError:
+    """Init of a container was killed between its start gate and its program."""
+    error = StepError(f"{name}: process.args: init ended before its program began",
+                      "it was killed from outside, or by the memory limit of its own group")
+    error.path = "process.args"
+    return error
+
+
 def place(marks: dict[str, Mark], path: str) -> Mark | None:
     """The position of a path, or of the nearest thing around it that the file spells out."""
     while path and path not in marks:

@@ -214,10 +214,10 @@ def test_process(kernel: Kernel) -> None:
     assert kernel.signal(fd, signal.SIGTERM) is True
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
     assert kernel.process_state(child.pid, start) == "Z" and kernel.ends(child.pid, start)
-    assert kernel.end_of(child.pid, start) == ("signal", signal.SIGTERM)
+    assert kernel.end_of(child.pid, start) == ("signal", signal.SIGTERM) and kernel.command(child.pid) == b"sleep"
     assert child.wait() == -signal.SIGTERM
     assert kernel.process_state(child.pid, start) is None and kernel.open_process(child.pid, start) is None
-    assert kernel.ends(child.pid, start) and kernel.end_of(child.pid, start) is None
+    assert kernel.ends(child.pid, start) and kernel.end_of(child.pid, start) is None and not kernel.command(child.pid)
     assert kernel.signal(fd, signal.SIGTERM) is False
     kernel.close(fd)
 

@@ -10,15 +10,18 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from conftest import Cli, assert_nothing_leaked, requires
 from kernels import IN_VM
 
 import runspec
-from runspec.errors import Mark
+from runspec.errors import Mark, StepError
 from runspec.kernel import Kernel
-from runspec.run import blame, journal, recover
+from runspec.plan.steps.base import Table
+from runspec.run import blame, engine, journal, recover
 from runspec.run.store import Record, Store
 
 SPEC = """\
@@ -261,3 +264,29 @@ def test_place() -> None:
     assert blame.place(marks, "mounts[1].source") == marks["mounts[1].source"]
     assert blame.place(marks, "mounts[4].options[2]") == marks["mounts"]
     assert blame.place(marks, "linux.resources") == marks[""]
+
+
+@pytest.mark.parametrize(("names", "ends", "began"), [
+    ((b"init", b"echo"), True, True), ((b"init", b"init"), True, False), ((b"init", b""), True, True),
+    ((b"init", b"init"), False, True),
+], ids=["a program that ended", "killed before its program", "gone", "a program of that name"])
+def test_who_ends_before_its_program_began(names: tuple[bytes, bytes], ends: bool, began: bool, tmp_path: Path) -> None:
+    """End of file on the control socket is the exec's success, or the end of an init that never got there."""
+    said: list[str] = []
+    child: Any = SimpleNamespace(pid=7, start_time=70, go=lambda: said.append("go"), receive=lambda timeout: None,
+                                 close=lambda: said.append("close"))
+    told = iter(names)
+    kernel: Any = SimpleNamespace(ends=lambda pid, start: (pid, start) == (7, 70) and ends,
+                                  command=lambda pid: next(told))
+    run = engine.Run(kernel, Store(Kernel(), str(tmp_path)), None, {}, {})
+    run.children["a"], run.tables["a"] = child, Table(())
+    step: Any = SimpleNamespace(target="a")
+    run.start(step)
+    if began:
+        run.confirm("a")
+        assert said == ["go", "close"] and run.started() == {"a": (7, 70)}
+        return
+    with pytest.raises(StepError) as caught:
+        run.confirm("a")
+    assert caught.value.text() == ("a: process.args: init ended before its program began\n"
+                                   "  why: it was killed from outside, or by the memory limit of its own group")

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from errno import EBUSY, EEXIST, ENOENT
+from errno import ENOENT
 
-from runspec.errors import HostError, SyscallError
 from runspec.plan import line, rtnetlink, tc, traffic
 from runspec.plan.steps.base import FINISH, PREPARE, HostStep, Step
 from runspec.plan.steps.cgroup import KillContainer
-from runspec.plan.steps.host_links import MARK, AddLink, JoinBridge, alias, host_name, index_of, remove_own
+from runspec.plan.steps.host_links import MARK, AddLink, JoinBridge, alias, host_name, remove_own
 from runspec.plan.steps.links import RemoveInterface, RemoveLink
-from runspec.plan.steps.traffic import HoldOutside
+from runspec.plan.steps.traffic import HoldOutside, ifb_of
 from runspec.spec import networks
 from runspec.spec.model import Carried, Network, Spec
 
@@ -60,7 +59,8 @@ class SetLine(HostStep):
 
     def put(self, kernel: Any, asked: Carried) -> None:
         """All of it but what ports have in it."""
-        index, held = self._link(kernel), line.whole(asked, self.mtu)
+        index = ifb_of(kernel, traffic.line_link(self.target, self.word), alias(self.target, self.word))
+        held = line.whole(asked, self.mtu)
         root = next((one for one in kernel.rows("qdiscs", tc.dump_qdiscs())
                      if one.index == index and one.parent == tc.ROOT), None)
         anew = root is None or (root.kind, root.handle) != ("htb", traffic.ROOT)
@@ -76,25 +76,6 @@ class SetLine(HostStep):
                     kernel.close(fd)
         share_out(kernel, self.target, index, held, self.fair)
         kernel.netlink(rtnetlink.set_link(index, up=True), what)
-
-    def _link(self, kernel: Any) -> int:
-        """The index of the ifb, made where it is missing."""
-        name = traffic.line_link(self.target, self.word)
-        for attempt in range(8):
-            found = kernel.link_alias(name)
-            if found is not None:
-                if found and not found.startswith(MARK):
-                    raise HostError(f"{name}: a link of this name is there already and is not runspec's",
-                                    "runspec changes only links that carry its mark, ip-link(8) alias", "remove it")
-                return index_of(kernel, name)
-            number = rtnetlink.link_index(name + "+" * attempt)
-            try:
-                kernel.netlink(tc.create_ifb(name, number) + rtnetlink.set_link(
-                    number, alias=alias(self.target, self.word)), f"ifb {name}")
-            except SyscallError as error:
-                if error.errno not in (EEXIST, EBUSY) or attempt == 7:
-                    raise
-        return index_of(kernel, name)
 
     def __str__(self) -> str:
         return (f"hold {self.word} of {self.target} to {self.asked.rate} bit/s for all"

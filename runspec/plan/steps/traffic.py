@@ -67,7 +67,7 @@ class HoldOutside(HostStep):
         index, name = index_of(kernel, self.link), traffic.shaper(self.target, one.name)
         out, back = traffic.way(one.qos, "egress"), traffic.way(one.qos, "ingress")
         held = traffic.bucket(out, one.mtu) is not None and "egress" not in one.line.shared
-        number = self._shaper(kernel) if held else 0
+        number = ifb_of(kernel, name, alias(self.target, one.name)) if held else 0
         ifb = traffic.Shaper(name=name, index=number, alias=alias(self.target, one.name))
         turned = {traffic.TURNED[word]: part for word, part in parts.items()}
         acts = traffic.acts(index, back, out, one.mtu, turned, ifb, one.line, self._places(kernel, one))
@@ -97,25 +97,6 @@ class HoldOutside(HostStep):
             if not lenient or (number is not None and kernel.link_index(name) is not None):
                 out[traffic.TURNED[word]] = traffic.Place(link=index_of(kernel, name), number=number or 0)
         return out
-
-    def _shaper(self, kernel: Any) -> int:
-        """The index of the ifb, made where it is missing."""
-        name = traffic.shaper(self.target, self.interface.name)
-        for attempt in range(8):
-            found = kernel.link_alias(name)
-            if found is not None:
-                if found and not found.startswith(MARK):
-                    raise HostError(f"{name}: a link of this name is there already and is not runspec's",
-                                    "runspec changes only links that carry its mark, ip-link(8) alias", "remove it")
-                return index_of(kernel, name)
-            number = rtnetlink.link_index(name + "+" * attempt)
-            try:
-                kernel.netlink(tc.create_ifb(name, number) + rtnetlink.set_link(
-                    number, alias=alias(self.target, self.interface.name)), f"ifb {name}")
-            except SyscallError as error:
-                if error.errno not in (EEXIST, EBUSY) or attempt == 7:
-                    raise
-        return index_of(kernel, name)
 
     def __str__(self) -> str:
         return f"{words(self.interface)}, at {self.link}"
@@ -186,6 +167,30 @@ class HoldInside(HostStep):
 
     def __str__(self) -> str:
         return f"{words(self.interface)}, in {self.target}"
+
+
+def ifb_of(kernel: Any, name: str, mark: str) -> int:
+    """The index of a link of type ifb of ours, made where it is missing.
+
+    Args:
+        mark: the alias by which it is known as runspec's.
+    Raises:
+        HostError: a link of this name is somebody else's.
+    """
+    for attempt in range(8):
+        found = kernel.link_alias(name)
+        if found is not None:
+            if found and not found.startswith(MARK):
+                raise HostError(f"{name}: a link of this name is there already and is not runspec's",
+                                "runspec changes only links that carry its mark, ip-link(8) alias", "remove it")
+            return index_of(kernel, name)
+        number = rtnetlink.link_index(name + "+" * attempt)
+        try:
+            kernel.netlink(tc.create_ifb(name, number) + rtnetlink.set_link(number, alias=mark), f"ifb {name}")
+        except SyscallError as error:
+            if error.errno not in (EEXIST, EBUSY) or attempt == 7:
+                raise
+    return index_of(kernel, name)
 
 
 def again(parts: tuple[tuple[str, str], ...]) -> dict[str, str]:

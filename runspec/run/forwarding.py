@@ -35,7 +35,7 @@ def read(kernel: Kernel, path: str) -> str | None:
 
 def beside(kernel: Kernel, knob: str) -> dict[str, str]:
     """What the switch changes beside itself and giving it back does not restore: path -> value, before it is thrown."""
-    out = {path: "1" for _, path, value in _switches(kernel, knob) if value not in (None, OFF)}
+    out = {path: "1" for path, value in _switches(kernel, knob) if value not in (None, OFF)}
     if knob == nft.FORWARD[4] and read(kernel, REDIRECTS) == OFF:
         out[REDIRECTS] = OFF
     return out
@@ -47,7 +47,7 @@ def left(kernel: Kernel, knob: str, before: dict[str, str]) -> dict[str, str]:
     Args:
         before: what `beside` told, of which a kill may have kept some from being set again.
     """
-    out = {path: "1" for _, path, value in _switches(kernel, knob)
+    out = {path: "1" for path, value in _switches(kernel, knob)
            if value not in (None, OFF, OURS) or (value == OURS and path in before)}
     if REDIRECTS in before and read(kernel, REDIRECTS) == OFF:
         out[REDIRECTS] = OFF
@@ -91,18 +91,11 @@ def _forwards(kernel: Kernel, kind: int, link: Link) -> bool:
     return read(kernel, f"net/ipv{kind}/conf/{link.name}/forwarding") not in (None, OFF, OURS)
 
 
-def _switches(kernel: Kernel, knob: str) -> Iterator[tuple[str, str, str | None]]:
-    """As _links, and what else of a link goes off with the host's switch."""
-    for name, path, value in _links(kernel, knob):
-        yield name, path, value
-        if knob == nft.FORWARD[6]:
-            yield name, _FORCE.format(name), read(kernel, _FORCE.format(name))
-
-
-def _links(kernel: Kernel, knob: str) -> Iterator[tuple[str, str, str | None]]:
-    """(link, path, value) of each link's own switch, and of `default`, for links to come."""
-    room = f"net/ipv{6 if knob == nft.FORWARD[6] else 4}/conf"
+def _switches(kernel: Kernel, knob: str) -> Iterator[tuple[str, str | None]]:
+    """(path, value) of all of a link that goes off with the host's switch, and of `default`, for links to come."""
+    kind = 6 if knob == nft.FORWARD[6] else 4
+    room = f"net/ipv{kind}/conf"
     for name in kernel.list_dir(f"/proc/sys/{room}"):
         if name != "all":
-            path = f"{room}/{name}/forwarding"
-            yield name, path, read(kernel, path)
+            for path in (f"{room}/{name}/forwarding", *([_FORCE.format(name)] if kind == 6 else ())):
+                yield path, read(kernel, path)

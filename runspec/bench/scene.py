@@ -60,15 +60,18 @@ class Scene:
 
         with tempfile.TemporaryFile("w+", dir=self.room) as out, tempfile.TemporaryFile("w+", dir=self.room) as wrong:
             try:
-                done = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=wrong, cwd=self.room,
-                                        env={"PATH": PATH, "LC_ALL": "C.UTF-8"})
+                with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=wrong, cwd=self.room,
+                                      env={"PATH": PATH, "LC_ALL": "C.UTF-8"}) as done:
+                    late = True
+                    try:
+                        late = not ended(done.pid, seconds)
+                    finally:
+                        if late:
+                            done.kill()
             except OSError as error:
                 raise HostError(f"bench: {command[0]}: {error}") from None
-            if not ended(done.pid, seconds):
-                done.kill()
-                done.wait()
+            if late:
                 raise HostError(f"bench: {' '.join(command)[:200]}: it took longer than {seconds:g} seconds")
-            done.wait()
             out.seek(0)
             wrong.seek(0)
             text, trouble = out.read(), wrong.read()

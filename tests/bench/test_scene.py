@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from unittest.mock import patch
 
@@ -26,3 +27,18 @@ def test_an_end_is_not_looked_for_at_intervals(tmp_path_factory: pytest.TempPath
         assert scene.run("sh", "-c", "sleep 0.1; echo done", seconds=10) == "done\n"
         with pytest.raises(HostError, match=r"sleep 60: it took longer than 0.1 seconds"):
             scene.run("sleep", "60", seconds=0.1)
+
+
+def test_nobody_goes_on_after_an_interrupt(tmp_path_factory: pytest.TempPathFactory) -> None:
+    scene = Scene.__new__(Scene)
+    scene.room = str(tmp_path_factory.mktemp("room"))
+    begun = []
+
+    def interrupted(pid: int, seconds: float) -> bool:
+        begun.append(pid)
+        raise KeyboardInterrupt
+
+    with patch("runspec.bench.scene.ended", interrupted), pytest.raises(KeyboardInterrupt):
+        scene.run("sleep", "60")
+    with pytest.raises(ProcessLookupError):
+        os.kill(begun[0], 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from time import monotonic
 
 from runspec.bench import machine, suite
 from runspec.bench.contender import CONTENDERS, load
@@ -17,11 +18,7 @@ if TYPE_CHECKING:
 
 
 def take(scene: Scene, settings: Settings) -> Results:
-    """Run the suites, one after another.
-
-    Raises:
-        HostError: runspec itself failed in one of them.
-    """
+    """Run the suites, one after another; who fails is noted, and the others go on."""
     facts = machine.facts()
     versions: dict[str, str] = {}
     missing: list[Missing] = []
@@ -53,8 +50,13 @@ def take(scene: Scene, settings: Settings) -> Results:
                    missing=tuple(missing))
 
 
+BEGUN = monotonic()
+
+
 def say(line: str) -> None:
-    """Progress: lines, or on a terminal one line that changes."""
+    """Progress with minutes and seconds since the start: lines, or on a terminal one line that changes."""
+    seconds = int(monotonic() - BEGUN)
+    line = f"{seconds // 60:2}:{seconds % 60:02} {line}"
     if sys.stderr.isatty():
         sys.stderr.write(f"\r\x1b[K{line[:100]}")
     else:

@@ -127,11 +127,16 @@ class Ratio(Frozen):
 
 
 class Missing(Frozen):
-    """What could not be measured, and why."""
+    """What could not be measured, and why.
+
+    Args:
+        failed: whether it is runspec that failed at what it should do.
+    """
 
     suite: str
     contender: str
     why: str
+    failed: bool = False
 
 
 class Results(Frozen):
@@ -348,6 +353,12 @@ def _number(value: Any) -> float:
     return float(value)
 
 
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"{value!r:.40} is neither true nor false")
+    return value
+
+
 def _values(value: Any) -> tuple[float, ...]:
     if not isinstance(value, list) or not value:
         raise ValueError(f"{value!r:.40} is no list of values")
@@ -355,5 +366,6 @@ def _values(value: Any) -> tuple[float, ...]:
 
 
 _READ: dict[str, Callable[[Any], Any]] = {
-    "str": _text, "float": _number, "float | None": lambda value: None if value is None else _number(value),
+    "str": _text, "bool": _flag, "float": _number,
+    "float | None": lambda value: None if value is None else _number(value),
     "tuple[float, ...]": _values}

@@ -120,7 +120,7 @@ class Isolation(Suite):
             specs.append(work.seen_by(one.replace(name=name, hostname=name), contained))
         bridges = [one for one in self.models if not isinstance(one, Spec)]
         made = self.contending(who, specs, bridges, what)
-        return None if made is None else Pair(made, specs[1].name, specs[0].name, works["lu"], what)
+        return None if made is None else Pair(made, specs[1].name, specs[0].name, works["lu"], works["neighbour"], what)
 
     def contending(self, who: str, specs: list[Spec], bridges: list[Network], what: str) -> Contender | None:
         if who not in (SHARED, "native"):
@@ -166,6 +166,7 @@ class Isolation(Suite):
             HostError: a result is missing or wrong, or the stressor did not do its work.
         """
         pair.work.drop("hpccoutf.txt")
+        pair.room.clear()
         opposite = None
         begun = time.monotonic()
         try:
@@ -219,8 +220,8 @@ class Isolation(Suite):
         for kind in kinds:
             found = {one.contender: one for one in self.series()
                      if (one.figure, one.case) == (LIMITED, kind)}
-            ours, shared = found.pop("runspec"), found.pop(SHARED, None)
-            if shared is None:
+            ours, shared = found.pop("runspec", None), found.pop(SHARED, None)
+            if ours is None or shared is None:
                 continue
             spread = shared.high - shared.low
             self.add(shared.replace(figure=SPREAD, unit=POINTS, values=(spread,), command=""))
@@ -239,13 +240,14 @@ class Pair:
     Args:
         one: the contender that has both.
         lu, neighbour: the containers' names.
-        what: the stressor's.
+        work, room: their directories.
+        what: the stressor's name.
     """
 
-    __slots__ = ("lu", "neighbour", "one", "what", "work")
+    __slots__ = ("lu", "neighbour", "one", "room", "what", "work")
 
-    def __init__(self, one: Contender, lu: str, neighbour: str, work: Work, what: str) -> None:
-        self.one, self.lu, self.neighbour, self.work, self.what = one, lu, neighbour, work, what
+    def __init__(self, one: Contender, lu: str, neighbour: str, work: Work, room: Work, what: str) -> None:
+        self.one, self.lu, self.neighbour, self.work, self.room, self.what = one, lu, neighbour, work, room, what
 
 
 def stressor(kind: str) -> tuple[str, ...]:

@@ -54,6 +54,13 @@ class Work:
             except FileNotFoundError:
                 continue
 
+    def clear(self) -> None:
+        """Remove all that programs left: over the directory of a killed stress-ng the next one of its pid stumbles."""
+        import shutil
+
+        shutil.rmtree(self.path)
+        os.mkdir(self.path)
+
     def seen_by(self, spec: Spec, contained: bool) -> Spec:
         """A container that has the directory at /work; a program of its own just begins there.
 

@@ -48,7 +48,10 @@ def run(words: Words) -> int:
             file.write(shown(results, before, form, WIDTH, False) + "\n")
     colour = render.coloured()
     print(shown(results, before, words.value("output", "text"), columns() if sys.stdout.isatty() else WIDTH, colour))
-    return 0
+    lost = [] if words.flag("show") else [one for one in results.missing if one.failed]
+    for one in lost:
+        print(f"runspec: bench: {one.suite}: runspec failed\n  why: {plain(one.why)}", file=sys.stderr)
+    return 2 if lost else 0
 
 
 def asked(words: Words) -> dict[str, Any]:

@@ -266,10 +266,9 @@ def compare(old: Results, new: Results) -> tuple[tuple[Slower, ...], tuple[Slowe
         others = tuple(value for name, value in changes[now.key].items() if name != now.contender)
         found = Slower(series=now, before=before.median, now=now.median, change=change,
                        beyond=max(QUIET, now.noise + before.noise), others=quantile(others, 0.5) if others else None)
-        if change > 1 + found.beyond:
-            worse.append(found)
-        elif change < 1 / (1 + found.beyond):
-            better.append(found)
+        # Not by the change, which rounds otherwise than its inverse: two runs are the same two in either order.
+        if max(before.level, now.level) / min(before.level, now.level) > 1 + found.beyond:
+            (worse if change > 1 else better).append(found)
     return tuple(sorted(worse, key=lambda one: -one.change)), tuple(sorted(better, key=lambda one: one.change))
 
 

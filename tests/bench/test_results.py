@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import example, given, settings, strategies as st
 
 from runspec.bench.results import (
     FORMAT,
@@ -285,6 +285,7 @@ def test_what_a_machine_became_is_told_from_what_runspec_became() -> None:
     assert delete.others is None and delete.alone and delete.change == pytest.approx(1.8)
 
 
+@example((1.6875,), (1.375, 1.6875), "ms", LOWER)           # just at the border
 @given(some_values, some_values, st.sampled_from(["ms", "%"]), st.sampled_from([LOWER, HIGHER]))
 def test_the_other_way_round_worse_is_better(a: tuple[float, ...], b: tuple[float, ...], unit: str,
                                              better: str) -> None:

@@ -113,8 +113,7 @@ def acts_of(spec: Spec, root: str, groups: limits.Groups, host: Host, netns: str
     acts += [("w", file, value) for file, value in groups.lines]
     acts.append(("c", hex(sum(flag for kind, flag in NAMESPACES.items()
                               if kind in kinds and not (netns and kind == "network")))))
-    # 0 is whoever writes it.
-    acts += [("w", f"{folder}/cgroup.procs", "0") for folder in groups.folders]
+    acts += [("w", file, "0") for file in groups.doors]
     if "cgroup" in kinds:
         acts.append(("u", hex(abi.CLONE_NEWCGROUP)))
     acts += [("j", netns) if netns else ("l",), ("h", spec.hostname or spec.name),

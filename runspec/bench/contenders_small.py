@@ -54,7 +54,7 @@ class Front(Peer):
         return f"( {self.entered(spec)} ) </dev/null >/dev/null 2>{self.errors(spec)} &"
 
     def entered(self, spec: Spec) -> str:
-        enter = "; ".join(f"echo 0 >{quote(f'{folder}/cgroup.procs')}" for folder in self.groups(spec).folders)
+        enter = "; ".join(f"echo 0 >{quote(file)}" for file in self.groups(spec).doors)
         return f"{enter}; exec {quote(*self.foreground(spec))}"
 
     def run(self, name: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from runspec.plan import cgroup
 from runspec.spec.frozen import Frozen
 
@@ -32,6 +34,16 @@ class Groups(Frozen):
     def folders(self) -> tuple[str, ...]:
         """The container's directory in each hierarchy."""
         return tuple(f"{top}{self.path}" for top in self.tops)
+
+    @property
+    def doors(self) -> tuple[str, ...]:
+        """The files that a process of one thread writes 0 into, to be in the group.
+
+        On v1 those of single tasks: for whole processes the kernel takes a lock for which the first of them waits ten
+        milliseconds.
+        """
+        return tuple(f"{top}{self.path}/{'tasks' if os.path.exists(f'{top}/tasks') else 'cgroup.procs'}"
+                     for top in self.tops)
 
 
 def read_host() -> Host:

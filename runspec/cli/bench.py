@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 # What `--out` writes, by the ending of the name.
 ENDINGS = {".json": "json", ".txt": "text", ".html": "html"}
 WIDTH = 80          # of lines in a file
+# What measures nothing, and what goes without the other.
+UNMEASURED = ("show", "list")
+EXCLUDE = (("quick", "full"), UNMEASURED, ("list", "out"), ("list", "compare"),
+           *((one, other) for one in UNMEASURED for other in ("quick", "full", "peers", "rounds", "count")))
 MOST_COUNT = 1000
 MOST_ROUNDS = 1000
 
@@ -43,15 +47,15 @@ def run(words: Words) -> int:
         results = read(words.value("show"))
     else:
         results = from_tree(world.inside({**settings, "debug": words.debug}), "the measuring process")
-    for name, form in outs:
-        with open(name, "w", encoding="utf-8") as file:
-            file.write(shown(results, before, form, WIDTH, False) + "\n")
+    # Before the rest, which who reads it may break off; a full disk takes no figure from the screen.
+    wrong = [why for name, form in outs if (why := write(name, shown(results, before, form, WIDTH, False)))]
     colour = render.coloured()
     print(shown(results, before, words.value("output", "text"), columns() if sys.stdout.isatty() else WIDTH, colour))
-    lost = [] if words.flag("show") else [one for one in results.missing if one.failed]
-    for one in lost:
-        print(f"runspec: bench: {one.suite}: runspec failed\n  why: {plain(one.why)}", file=sys.stderr)
-    return 2 if lost else 0
+    if not words.flag("show"):
+        wrong += [f"{one.suite}: runspec failed\n  why: {plain(one.why)}" for one in results.missing if one.failed]
+    for why in wrong:
+        print(f"runspec: bench: {why}", file=sys.stderr)
+    return 2 if wrong else 0
 
 
 def asked(words: Words) -> dict[str, Any]:
@@ -60,14 +64,16 @@ def asked(words: Words) -> dict[str, Any]:
     Raises:
         UsageError: two of them exclude each other, or one is no name of a suite or contender, or no number.
     """
-    for one, other in (("quick", "full"), ("show", "list")):
+    for one, other in EXCLUDE:
         if words.flag(one) and words.flag(other):
             raise UsageError(f"bench: --{one} and --{other} exclude each other", fix="give one of them")
+        if words.flag(one) and words.operands and one in UNMEASURED:
+            raise UsageError(f"bench: --{one} and a SUITE exclude each other", fix="give one of them")
     suites = chosen(words.operands, SUITES, "suite")
     if words.flag("peers"):
         given = words.value("peers").split(",")
         peers: Iterable[str] = () if given == ["none"] else CONTENDERS if given == ["all"] else chosen(
-            given, CONTENDERS, "contender")
+            given, CONTENDERS, "contender", ("all", "none"))
     else:
         peers = CONTENDERS if words.flag("full") else USUAL
     contenders = [name for name in CONTENDERS if name in peers or name in ALWAYS]
@@ -79,8 +85,11 @@ def asked(words: Words) -> dict[str, Any]:
             "counts": sorted(set(counts))}
 
 
-def chosen(given: Iterable[str], known: Iterable[str], what: str) -> tuple[str, ...]:
+def chosen(given: Iterable[str], known: Iterable[str], what: str, words: Iterable[str] = ()) -> tuple[str, ...]:
     """Names that are known.
+
+    Args:
+        words: what can be said instead of names.
 
     Raises:
         UsageError: one is not.
@@ -89,7 +98,7 @@ def chosen(given: Iterable[str], known: Iterable[str], what: str) -> tuple[str, 
         if name not in known:
             near = nearest(name, known)
             raise UsageError(f"bench: no {what} {quoted(name)}",
-                             fix=f"did you mean {near}?" if near else f"one of: {', '.join(known)}")
+                             fix=f"did you mean {near}?" if near else f"one of: {', '.join((*known, *words))}")
     return tuple(given)
 
 
@@ -128,6 +137,16 @@ def writable(name: str) -> None:
            else 0 if os.access(place, os.W_OK) else errno.EACCES)
     if why:
         raise UsageError(f"bench: --out {plain(name)}: {os.strerror(why)}")
+
+
+def write(name: str, text: str) -> str:
+    """Write a file; returns why that failed, "" where it did not."""
+    try:
+        with open(name, "w", encoding="utf-8") as file:
+            file.write(f"{text}\n")
+    except OSError as error:
+        return f"--out {plain(name)}: {os.strerror(error.errno or 0)}"
+    return ""
 
 
 def read(name: str) -> Results:

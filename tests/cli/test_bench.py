@@ -64,6 +64,17 @@ def test_a_file_gets_the_form_that_its_name_says(tmp_path: Path, capsys: pytest.
     assert written[0] == text and json.loads(written[1])["format"] and "</html>" in written[2]
 
 
+def test_a_file_that_cannot_be_written_takes_nothing_from_the_others(
+        tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A quarter of an hour is not lost to a full disk."""
+    full, good = str(tmp_path / "full.json"), str(tmp_path / "good.json")
+    Path(full).symlink_to("/dev/full")
+    assert run("--show", str(RUN), "--out", full, "--out", good) == 2
+    text, told = capsys.readouterr()
+    assert told == f"runspec: bench: --out {full}: No space left on device\n"
+    assert text.startswith("Ratios\n") and from_tree(json.loads(Path(good).read_text()), good) == sample()
+
+
 def test_compare_in_every_form(old: str, capsys: pytest.CaptureFixture[str]) -> None:
     text = out(capsys, "--show", str(RUN), "--compare", old)
     assert f"Compared with {old} of 2026-11-26 01:00 UTC\n" in text
@@ -89,6 +100,9 @@ def test_the_width_is_the_terminals(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     (("--compare", "{}/list.json", "--show", "{}/list.json"),
      "bench: {}/list.json is no result of `runspec bench -o json`"),
     (("--quick", "--full"), "bench: --quick and --full exclude each other"),
+    (("--show", "{}/text.json", "--rounds", "3"), "bench: --show and --rounds exclude each other"),
+    (("--show", "{}/text.json", "cpu"), "bench: --show and a SUITE exclude each other"),
+    (("--list", "--out", "{}/run.json"), "bench: --list and --out exclude each other"),
     (("disk",), 'bench: no suite "disk"'),
     (("--peers", "rkt"), 'bench: no contender "rkt"'),
     (("--rounds", "0"), 'bench: --rounds: "0" is no number from 1 to 1000'),

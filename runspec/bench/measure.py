@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from time import monotonic
 
-from runspec.bench import machine, suite
+from runspec.bench import machine
 from runspec.bench.contender import CONTENDERS, load
 from runspec.bench.results import Missing, Ratio, Results, Series, judge, to_tree
 from runspec.bench.scene import Scene
-from runspec.bench.suite import Settings, suite_class
+from runspec.bench.suite import SUITES, Settings, refusal, suite_class
 from runspec.errors import RunspecError
 
 TYPE_CHECKING = False
@@ -21,27 +22,31 @@ def take(scene: Scene, settings: Settings) -> Results:
     """Run the suites, one after another; who fails is noted, and the others go on."""
     facts = machine.facts()
     versions: dict[str, str] = {}
-    missing: list[Missing] = []
+    lost = {name: why for name in settings.suites if (why := suite_class(name)(scene, settings).lacks())}
+    missing = [Missing(suite=name, contender="", why=why) for name, why in lost.items()]
     for name in settings.contenders:
-        one = load(name, scene)
-        why = one.missing()
+        version, why = look(name, scene)
         if why:
-            missing += [Missing(suite=each, contender=name, why=why) for each in settings.suites]
+            missing += [Missing(suite=each, contender=name, why=why) for each in settings.suites if each not in lost]
         else:
-            versions[name] = one.version()
-    present = settings.replace(contenders=tuple(name for name in settings.contenders if name in versions))
+            versions[name] = version
+    for line in dict.fromkeys(f"{one.contender or one.suite}: not measured: {one.why}" for one in missing):
+        tell(line)      # now, and not after a quarter of an hour
+    present = settings.replace(contenders=tuple(versions))
     series: list[Series] = []
     ratios: list[Ratio] = []
     for name in settings.suites:
-        one_suite = suite_class(name)(scene, present)
-        if why := one_suite.lacks():
-            missing += [Missing(suite=name, contender=each, why=why) for each in present.contenders]
+        if name in lost:
             continue
-        one_suite.measure()
-        series += one_suite.series()
-        versions.update(one_suite.versions())
-        ratios += judge(one_suite.series(), one_suite.aims)
-        missing += one_suite.missing
+        suite = suite_class(name)(scene, present)
+        try:
+            suite.measure()
+            versions.update(suite.versions())
+        except (RunspecError, OSError) as error:
+            suite.miss("runspec", refusal(error))
+        series += suite.series()
+        ratios += judge(suite.series(), suite.aims)
+        missing += suite.missing
     facts["load after"] = machine.load()
     words = {"suites": " ".join(settings.suites), "contenders": " ".join(settings.contenders), "pace": settings.pace,
              "rounds": str(settings.rounds or "by suite"),
@@ -50,7 +55,18 @@ def take(scene: Scene, settings: Settings) -> Results:
                    missing=tuple(missing))
 
 
+def look(name: str, scene: Scene) -> tuple[str, str]:
+    """A contender's version, and why it cannot take part; one of them is "". It cannot where its program breaks."""
+    one = load(name, scene)
+    try:
+        why = one.missing()
+        return ("", why) if why else (one.version(), "")
+    except (RunspecError, OSError) as error:
+        return "", refusal(error)
+
+
 BEGUN = monotonic()
+CLEAR = "\r\x1b[K"     # the line that changes
 
 
 def say(line: str) -> None:
@@ -58,9 +74,15 @@ def say(line: str) -> None:
     seconds = int(monotonic() - BEGUN)
     line = f"{seconds // 60:2}:{seconds % 60:02} {line}"
     if sys.stderr.isatty():
-        sys.stderr.write(f"\r\x1b[K{line[:100]}")
+        sys.stderr.write(f"{CLEAR}{line[:os.get_terminal_size(sys.stderr.fileno()).columns - 1]}")
+        sys.stderr.flush()
     else:
-        sys.stderr.write(f"bench: {line}\n")
+        tell(line)
+
+
+def tell(line: str) -> None:
+    """A line that stays."""
+    sys.stderr.write(f"{CLEAR if sys.stderr.isatty() else ''}bench: {line}\n")
     sys.stderr.flush()
 
 
@@ -76,13 +98,13 @@ def main() -> int:
         answer = to_tree(take(scene, settings_of(asked["settings"])))
     except RunspecError as error:
         answer = {"error": [error.what, error.why, error.fix]}
+    except OSError as error:
+        answer = {"error": [f"bench: {error}", "", ""]}
     except Exception as error:
         if asked["settings"].get("debug"):
             traceback.print_exc()
         answer = {"error": [f"bench: internal error: {type(error).__name__}: {error}", "",
                             "run it again with --debug before the verb"]}
-    if sys.stderr.isatty():
-        sys.stderr.write("\r\x1b[K")
     json.dump(answer, sys.stdout)
     return 0
 
@@ -101,12 +123,11 @@ def listing() -> tuple[list[tuple[str, str, str]], list[tuple[str, str]]]:
     with tempfile.TemporaryDirectory(prefix="runspec-bench-") as room:
         scene = Scene(room, (), say)
         suites = []
-        for name in suite.SUITES:
+        for name in SUITES:
             one = suite_class(name)(scene, Settings(suites=(), contenders=()))
             suites.append((name, one.what, one.lacks()))
         contenders = []
         for name in CONTENDERS:
-            made = load(name, scene)
-            why = made.missing()
-            contenders.append((name, f"missing: {why}" if why else made.version()))
+            version, why = look(name, scene)
+            contenders.append((name, version if not why else f"missing: {why}"))
     return suites, contenders

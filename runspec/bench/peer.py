@@ -44,7 +44,7 @@ class Peer(Contender):
         return ""
 
     def version(self) -> str:
-        return self.scene.run(self.program, "--version").splitlines()[0]
+        return self.scene.run(self.program, "--version").partition("\n")[0]
 
     def know(self, specs: Sequence[Spec], networks: Sequence[Network]) -> None:
         """Keep what is asked."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from runspec.bench.contender import load
 from runspec.bench.results import LOWER, Aim, Missing, Series
-from runspec.errors import HostError, RunspecError
+from runspec.errors import RunspecError
 from runspec.spec.frozen import Frozen
 from runspec.spec.model import Network, Spec
 
@@ -133,7 +133,7 @@ class Suite:
             try:
                 made.prepare(specs, networks)
                 return made
-            except RunspecError as error:
+            except (RunspecError, OSError) as error:
                 why = refusal(error)
         self.miss(name, f"{case}: {why}" if case else why)
         return None
@@ -165,7 +165,7 @@ class Suite:
                     for point in turn.take():
                         if number:
                             mine.setdefault((point.figure, point.case, point.at), (point, []))[1].append(point.value)
-                except HostError as error:
+                except (RunspecError, OSError) as error:
                     self.miss(turn.contender, f"{turn.label}: {refusal(error)}")
                     going.remove(turn)
         self._series += [
@@ -182,9 +182,10 @@ class Suite:
         return tuple(self._series)
 
 
-def refusal(error: RunspecError) -> str:
-    """An error as one line."""
-    return " ".join(f"{error.what}: {error.why}".rstrip(": ").removeprefix("bench: ").split())[:400]
+def refusal(error: Exception) -> str:
+    """An error as one line, of the kernel as well: a disk that is full, a limit that is reached."""
+    text = f"{error.what}: {error.why}" if isinstance(error, RunspecError) else str(error)
+    return " ".join(text.rstrip(": ").removeprefix("bench: ").split())[:400]
 
 
 def suite_class(name: str) -> type[Suite]:

@@ -78,6 +78,8 @@ def inside(settings: dict[str, Any], module: str = "runspec.bench.measure") -> d
                 out, _ = inner.communicate(text.encode())
             finally:
                 inner.kill()
+                if sys.stderr.isatty():
+                    sys.stderr.write("\r\x1b[K")        # the line of progress
         try:
             answer: dict[str, Any] = json.loads(out)
         except ValueError:

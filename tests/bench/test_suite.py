@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 
 import pytest
@@ -24,7 +25,10 @@ def small(**words: object) -> tuple[Small, list[str]]:
     return Small(Scene("/nonexistent", (), lines.append), settings), lines
 
 
-def turn(who: str, asked: list[str], fails: int = -1) -> Turn:
+BROKEN = HostError("bench: it broke", "on purpose")
+
+
+def turn(who: str, asked: list[str], fails: int = -1, error: Exception = BROKEN) -> Turn:
     """A turn that counts its calls, and fails at one of them."""
     mine: list[int] = []
 
@@ -33,7 +37,7 @@ def turn(who: str, asked: list[str], fails: int = -1) -> Turn:
         asked.append(who)
         yield Point(figure="calls", value=float(len(mine)), unit="")
         if len(mine) - 1 == fails:
-            raise HostError("bench: it broke", "on purpose")
+            raise error
 
     return Turn(contender=who, label="a thing", take=take)
 
@@ -64,6 +68,14 @@ def test_who_fails_is_left_out_and_told(fails: int) -> None:
     assert {one.contender: len(one.values) for one in suite.series()} == {"a": 3, "c": 3}
     assert asked.count("b") == fails + 1
     assert [(one.contender, one.why) for one in suite.missing] == [("b", "a thing: it broke: on purpose")]
+
+
+def test_what_the_kernel_refuses_is_one_turns_failure() -> None:
+    """A disk that is full for a while, say: the others' figures stay."""
+    suite, _ = small()
+    suite.rounds([turn("a", []), turn("b", [], 1, OSError(errno.ENOSPC, "No space left on device", "/room/b"))], 1)
+    assert [one.contender for one in suite.series()] == ["a"]
+    assert [one.why for one in suite.missing] == ["a thing: [Errno 28] No space left on device: '/room/b'"]
 
 
 def test_a_failure_of_runspec_is_one() -> None:

@@ -45,8 +45,18 @@ class Comparison(Frozen):
     added: int
 
     @property
+    def counts(self) -> str:
+        """One sentence about how many figures there are."""
+        rest = self.compared - len(self.worse) - len(self.better)
+        more = " more" if rest < self.compared else ""
+        return (f"{rest}{more} figures are within the noise; {self.gone} are only in the older run, {self.added} only "
+                "in this.")
+
+    @property
     def verdict(self) -> str:
         """One sentence about runspec's own figures."""
+        if not self.compared:
+            return "The two runs have no figure in common."
         worse, better = (sum(one.series.contender == HERO and one.alone for one in found)
                          for found in (self.worse, self.better))
         if not worse and not better:

@@ -194,6 +194,18 @@ def summary(ratios: Iterable[Ratio]) -> str:
     return f"{sum(asked)} of {len(asked)} figures are reached" if asked else ""
 
 
+def notes(results: Results) -> tuple[str, ...]:
+    """What is to be known of a run before its figures are believed."""
+    return tuple(note for note in (busy(results), once(results)) if note)
+
+
+def once(results: Results) -> str:
+    """A warning where a suite had but one round; "" where none had."""
+    single = [title(name) for name in suites(results)
+              if (found := results.of(name)) and all(len(one.values) == 1 for one in found)]
+    return f"Measured once, so that nobody knows by how much the figures vary: {', '.join(single)}." if single else ""
+
+
 def busy(results: Results) -> str:
     """A warning where the machine had something else to do before the run; "" where it had not, or nobody knows."""
     try:

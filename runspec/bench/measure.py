@@ -74,7 +74,8 @@ def say(line: str) -> None:
     seconds = int(monotonic() - BEGUN)
     line = f"{seconds // 60:2}:{seconds % 60:02} {line}"
     if sys.stderr.isatty():
-        sys.stderr.write(f"{CLEAR}{line[:os.get_terminal_size(sys.stderr.fileno()).columns - 1]}")
+        width = os.get_terminal_size(sys.stderr.fileno()).columns or 80     # 0: nobody said
+        sys.stderr.write(f"{CLEAR}{line[:width - 1]}")
         sys.stderr.flush()
     else:
         tell(line)

@@ -21,7 +21,7 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 HATCH = ('<svg width="0" height="0" aria-hidden="true" style="position:absolute"><defs><pattern id="hatch" width="5" '
          'height="5" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><path d="M0,0v5" '
          'class="hatch"/></pattern></defs></svg>')
-OPEN = 16           # rows of a table that stands beside its plots; longer ones are folded
+OPEN = 16           # rows of a table that stands beside its plot; longer ones are folded
 NOISY = '<abbr title="the rounds differ by more than 5 %">~</abbr>'
 
 
@@ -63,8 +63,7 @@ class Page:
                        "</section>\n" for key, title, inner in sections)
         summary = groups.summary(self.results.ratios)
         verdict = f'<p class="verdict">{summary}.</p>' if summary else ""
-        busy = groups.busy(self.results)
-        verdict += f'<p class="note">{esc(busy)}</p>' if busy else ""
+        verdict += "".join(f'<p class="note">{esc(note)}</p>' for note in groups.notes(self.results))
         return (f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">\n'
                 f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
                 f'<meta name="viewport" content="width=device-width,initial-scale=1">\n'
@@ -266,8 +265,8 @@ class Page:
 def comparison(found: Comparison) -> str:
     """What got slower and what got faster since an older run."""
     parts = [f"<p>{esc(found.verdict)}</p>",
-             f'<p class="muted">With {esc(found.file)}{f", {esc(found.when)}" if found.when else ""}: {found.compared} '
-             f"figures are in both, {found.gone} only in the older run, {found.added} only in this.</p>"]
+             f'<p class="muted">With {esc(found.file)}{f", {esc(found.when)}" if found.when else ""}: '
+             f"{found.counts}</p>"]
     if found.others:
         others = {one.name: f"{one.before or 'none'} → {one.now or 'none'}" for one in found.others}
         parts.append(f"<dl>{pairs(others)}</dl>")
@@ -309,15 +308,11 @@ def pairs(found: dict[str, str]) -> str:
 
 
 def beside(figures: Sequence[str], table: str, summary: str) -> str:
-    """Plots with their table: a short one stands beside a single plot, a long one is folded below them."""
-    short = table.count("<tr") <= OPEN
-    if short and len(figures) == 1:
+    """Plots with their table: a short one stands beside a single plot, any other is folded below them."""
+    if len(figures) == 1 and table.count("<tr") <= OPEN:
         return f'<div class="panels">{figures[0]}<div class="beside">{table}</div></div>'
-    return f'<div class="panels">{"".join(figures)}</div>{table if short else folded(summary, table)}'
-
-
-def folded(summary: str, inner: str) -> str:
-    return f"<details><summary>{esc(summary)}</summary>{inner}</details>"
+    return (f'<div class="panels">{"".join(figures)}</div><details><summary>{esc(summary)}</summary>{table}'
+            "</details>")
 
 
 def scrolled(table: str, name: str) -> str:

@@ -110,6 +110,8 @@ overflow-wrap:anywhere}
 body{font-size:15px}
 .page{padding:20px 20px 48px}
 .ratios .spread,.ratios .aimed{display:none}
+.ratios td{white-space:normal}
+.ratios .good,.ratios .bad{white-space:nowrap}
 .ratios small{display:block}
 th,td{padding-right:10px}
 dl{grid-template-columns:1fr;gap:0}

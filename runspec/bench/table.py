@@ -30,8 +30,7 @@ def text(results: Results, width: int = 80, colour: bool = False) -> str:
         colour: whether the terminal shows it.
     """
     parts = [ratios(results, width, colour)] if results.ratios else []
-    busy = groups.busy(results)
-    parts += ["\n".join(wrapped(busy, width))] if busy else []
+    parts += ["\n".join(wrapped(note, width)) for note in groups.notes(results)]
     parts += [suite(results, name, width, colour) for name in groups.suites(results)]
     parts.append(place(results, width, colour))
     return "\n\n".join(parts)
@@ -155,9 +154,7 @@ def compared(found: Comparison, width: int = 80, colour: bool = False) -> str:
             rows = [[word, "", "before", "now", "change", "noise", "others", ""]]
             rows += [changed(one) for one in some]
             lines += ["", columns(rows, width, colour, (7, 5, 6, 2), word)]
-    rest = found.compared - len(found.worse) - len(found.better)
-    lines += ["", *wrapped(f"{rest} more figures are within the noise; {found.gone} are only in the older run, "
-                           f"{found.added} only in this.", width)]
+    lines += ["", *wrapped(found.counts, width)]
     return "\n".join(lines)
 
 

@@ -39,6 +39,9 @@ def test_what_is_in_one_run_alone_is_counted() -> None:
     fewer = NEW.replace(series=NEW.series[3:])
     assert (comparison(NEW, fewer, "x").gone, comparison(NEW, fewer, "x").added) == (3, 0)
     assert comparison(fewer, NEW, "x").added == 3
+    other = comparison(NEW.replace(series=NEW.series[:3]), fewer, "x")
+    assert other.verdict == "The two runs have no figure in common."
+    assert other.counts.startswith("0 figures are within the noise; 3 are only in the older run, ")
 
 
 @pytest.mark.parametrize(("change", "text"), [

@@ -91,3 +91,13 @@ def test_commands_are_told_once() -> None:
 @given(st.text())
 def test_plain_text_is_one_printable_line(text: str) -> None:
     assert groups.plain(text).isprintable() and len(groups.plain(text)) == len(text)
+
+
+def test_what_was_measured_once_is_told() -> None:
+    """By suite; a figure that is taken once by its nature, as a bomb, is none of it."""
+    assert groups.once(RESULTS) == ""
+    single = RESULTS.replace(series=tuple(one.replace(values=one.values[:1]) if one.suite in ("cpu", "exec") else one
+                                          for one in RESULTS.series))
+    assert groups.once(single).endswith("vary: CPU, Exec.") and groups.once(single) in groups.notes(single)
+    bomb = RESULTS.of("exec")[0].replace(figure="bomb", values=(1.0,))
+    assert groups.once(RESULTS.replace(series=(*RESULTS.series, bomb))) == ""

@@ -118,6 +118,12 @@ def test_machine_versions_settings_and_command_lines_are_there() -> None:
     assert set(codes) == {one.command for one in RESULTS.series if one.command}
 
 
+def test_a_table_stands_open_beside_one_plot_alone() -> None:
+    one, two = page.beside(["<figure/>"], "<tr>" * 5, "all"), page.beside(["<figure/>"] * 2, "<tr>" * 5, "all")
+    assert "beside" in one and "details" not in one and "details" in page.beside(["<figure/>"], "<tr>" * 17, "all")
+    assert two.endswith("<details><summary>all</summary><tr><tr><tr><tr><tr></details>")
+
+
 def test_a_busy_machine_is_told() -> None:
     busy = RESULTS.replace(machine={**RESULTS.machine, "load before": "1.5 1 1"})
     assert "its load was 1.5 before the run, on 2 cores" in parse(page.page(busy)).all("header")[0].text

@@ -8,6 +8,9 @@ import pytest
 from hypothesis import given, strategies as st
 
 from runspec.bench import hpcc
+from runspec.bench.scene import Scene
+from runspec.bench.suite import Settings
+from runspec.bench.suite_memory import Memory
 from runspec.errors import HostError
 
 HERE = Path(__file__).parent
@@ -68,3 +71,17 @@ def test_sizes_of_caches(text: str, size: int) -> None:
 
 def test_this_machine_has_caches() -> None:
     assert hpcc.cache_bytes() >= 0
+
+
+@pytest.mark.parametrize(("pace", "names", "order"), [("quick", ("native", "runspec"), 2896),
+                                                      ("default", ("native", "runspec", "runc", "lxc"), 5792)])
+def test_a_quick_run_is_short_whatever_the_cache(pace: str, names: tuple[str, ...], order: int,
+                                                 monkeypatch: pytest.MonkeyPatch) -> None:
+    """And tells whom it leaves out."""
+    monkeypatch.setattr(hpcc, "cache_bytes", lambda: 1 << 30)
+    suite = Memory(Scene("/nonexistent", (), print), Settings(
+        suites=("memory",), contenders=("native", "runspec", "floor", "runc", "lxc"), pace=pace))
+    assert suite.names() == names
+    assert [(one.contender, one.why) for one in suite.missing] == (
+        [("runc, lxc", "left out of a quick run")] if pace == "quick" else [])
+    assert suite.told().splitlines()[5] == f"{order} Ns"

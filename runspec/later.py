@@ -26,7 +26,7 @@ else:
 
 
 class Later(ModuleType):
-    """A module, or a package, that nobody has used yet."""
+    """A module that nobody has used yet."""
 
     def __getattr__(self, name: str) -> Any:
         if name == "__path__":      # asked of every module from which something is imported
@@ -40,31 +40,22 @@ class Later(ModuleType):
 
 def _loaded(module: Later) -> ModuleType:
     """The same module, as good as any other."""
-    if module.__spec__ is None:     # packages have one
-        name, file = module.__name__, str(module.__file__)
-        module.__loader__ = Loader(name, file)
-        module.__spec__ = ModuleSpec(name, module.__loader__, origin=file)
-    loader: Any = module.__loader__
+    name, file = module.__name__, str(module.__file__)
+    loader = Loader(name, file)
+    module.__loader__, module.__spec__ = loader, ModuleSpec(name, loader, origin=file)
     module.__class__ = ModuleType  # type: ignore[assignment]
-    loader.run(module)
+    loader.exec_module(module)
     return module
 
 
 class Loader(SourceFileLoader):
-    """Makes a package, and leaves its code for later."""
-
-    def create_module(self, spec: ModuleSpec) -> Later:
-        """Of the right name and place, and empty."""
-        package = Later(spec.name)
-        package.__file__ = str(self.path)
-        enter(package, self.path.rpartition("/")[0])
-        return package
+    """Makes the modules of a package before its own code runs, which may ask for them."""
 
     def exec_module(self, module: ModuleType) -> None:
-        """Nothing yet."""
-
-    def run(self, module: ModuleType) -> None:
         """Run the module's code."""
+        if hasattr(module, "__path__"):
+            module.__file__ = str(self.path)
+            enter(module, self.path.rpartition("/")[0])
         super().exec_module(module)
 
     def get_code(self, fullname: str) -> CodeType | None:
@@ -89,7 +80,7 @@ class Finder:
 
     @staticmethod
     def find_spec(name: str, path: Sequence[str] | None = None, target: object = None) -> ModuleSpec | None:
-        """The spec of a package that is loaded later, None for all else."""
+        """The spec of a package, None for all else."""
         if path is None or not name.startswith("runspec."):
             return None
         folder = f"{path[0]}/{name[name.rindex('.') + 1:]}"

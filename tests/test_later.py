@@ -25,7 +25,7 @@ def package(tmp_path: Path) -> Path:
     (top / "plan" / "two.py").write_text("from runspec.plan import one\nprint('two loaded')\nNAMES = ('a', 'b')\n\n\n"
                                          "def value() -> int:\n    return one.VALUE\n")
     (top / "kind").mkdir()
-    (top / "kind" / "__init__.py").write_text("print('kind loaded')\nfrom runspec.kind import wood\nNAME = 'kind'\n")
+    (top / "kind" / "__init__.py").write_text("from runspec.kind import wood\nprint('kind loaded')\nNAME = 'kind'\n")
     (top / "kind" / "wood.py").write_text("print('wood loaded')\nfrom runspec.kind import NAME\nSOFT = NAME + ' x'\n")
     (top / "plan" / "bad.py").write_text("print('bad loaded')\nraise RuntimeError('bad')\n")
     return top
@@ -56,14 +56,14 @@ def run(package: Path, code: str) -> list[str]:
     ("from runspec.plan import none", ["ImportError"]),
     ("import runspec.plan.none", ["ModuleNotFoundError"]),
     ("from runspec.plan.one import missing", ["one loaded", "ImportError"]),
-    ("from runspec import kind\nprint(type(kind).__name__, len(kind.__path__))", ["Later 1"]),
-    ("from runspec.kind import NAME\nprint(NAME)", ["kind loaded", "kind"]),
+    ("from runspec import kind\nprint(kind.NAME, kind.__file__.endswith('/kind/__init__.py'), len(kind.__path__))",
+     ["kind loaded", "kind True 1"]),
     ("from runspec.kind import wood\nprint('begun')\nprint(wood.SOFT)",
-     ["begun", "wood loaded", "kind loaded", "kind x"]),
-    ("from runspec.kind.wood import SOFT\nprint(SOFT)", ["wood loaded", "kind loaded", "kind x"]),
-    ("import runspec.kind.wood\nprint(runspec.kind.wood.SOFT)", ["wood loaded", "kind loaded", "kind x"]),
+     ["kind loaded", "begun", "wood loaded", "kind x"]),
+    ("from runspec.kind.wood import SOFT\nprint(SOFT)", ["kind loaded", "wood loaded", "kind x"]),
+    ("import runspec.kind.wood\nprint(runspec.kind.wood.SOFT)", ["kind loaded", "wood loaded", "kind x"]),
     ("from runspec.kind import none", ["kind loaded", "ImportError"]),
-    ("import runspec.kind.none", ["ModuleNotFoundError"]),
+    ("import runspec.kind.none", ["kind loaded", "ModuleNotFoundError"]),
     ("from runspec.plan import bad\nprint('begun')\nbad.x", ["begun", "bad loaded", "RuntimeError"]),
 ])
 def test_when_a_module_is_loaded(package: Path, code: str, said: list[str]) -> None:

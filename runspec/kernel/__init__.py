@@ -11,6 +11,7 @@ import os
 
 from runspec import abi
 from runspec.errors import UsageError
+from runspec.kernel.beside import Beside
 from runspec.kernel.conntrack import Conntrack
 from runspec.kernel.filters import Filters
 from runspec.kernel.foreign import Foreign
@@ -30,7 +31,7 @@ __all__ = ["Child", "Kernel", "Report"]
 _SIGKILL = 9
 
 
-class Kernel(Conntrack, Filters, Foreign, Gates, Groups, Hooks, Inside, Lines, Nft, Sockets, Tasks, Terminals):
+class Kernel(Beside, Conntrack, Filters, Foreign, Gates, Groups, Hooks, Inside, Lines, Nft, Sockets, Tasks, Terminals):
     """The facade that Steps, store and journal receive.
 
     Args:

@@ -13,7 +13,7 @@ from runspec.plan.steps.base import Change, Plan
 from runspec.plan.steps.cgroup import groups
 from runspec.plan.values import ABSENT
 from runspec.run import abilities, abilities_resources, admission, bridges, claims, conflicts, engine, firewall, pool
-from runspec.run.ends import what_ended
+from runspec.run.ends import look_again, what_ended
 from runspec.run.filters import Filters
 from runspec.run.images import Images
 from runspec.run.journal import Journal, begin, pending
@@ -464,8 +464,8 @@ class Session:
         run = engine.Run(self.kernel, self.store, work.plan, records, running)
         work.notes += self._run(run, work.plan, begin(self.store, ids), places)
         # A container at its start gate has not become what its bundle describes.
-        again = self.look([one for one in wanted if one.model.name in names and not one.bundle], [])
-        work.ended = what_ended(self.kernel, run, (*again.networks, *again.containers))
+        again = look_again(self, [one for one in wanted if one.model.name in names and not one.bundle])
+        work.ended = what_ended(self.kernel, run, again)
 
     def _record(self, one: Wanted, moment: str) -> Record:
         model = one.model

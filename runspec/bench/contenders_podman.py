@@ -26,8 +26,8 @@ class Podman(Peer):
     def lacks(self, spec: Spec) -> str:
         if spec.landlock is not None:
             return "it has no word for landlock"
-        if spec.linux.seccomp is not None:
-            return "it has a filter of system calls of its own"
+        if spec.linux.seccomp not in (None, "default"):
+            return "its filter of system calls is a file of its own kind"
         if len(spec.interfaces) > 1 or any(one.type != "veth" or one.mode == "routed" for one in spec.interfaces):
             return "only a veth on a bridge is measured with it"
         return ""
@@ -70,7 +70,9 @@ class Podman(Peer):
 
         process, resources = spec.process, spec.linux.resources
         words = ["--name", spec.name, "--hostname", spec.hostname or spec.name, "--workdir", process.cwd,
-                 "--cgroup-parent", f"/{self.scene.group}/podman", "--security-opt", "seccomp=unconfined",
+                 "--cgroup-parent", f"/{self.scene.group}/podman",
+                 # Where ours is asked for, it has its own filter, as it does by itself.
+                 *(["--security-opt", "seccomp=unconfined"] if spec.linux.seccomp is None else []),
                  "--cgroupns", "private", "--uts", "private",
                  "--cap-drop", "all", *(word for one in process.capabilities.bounding for word in ("--cap-add", one)),
                  *(word for one in process.env for word in ("--env", one)),

@@ -183,7 +183,7 @@ class Nspawn(Front):
     own_links = True
 
     def lacks(self, spec: Spec) -> str:
-        if spec.linux.seccomp is not None:
+        if spec.linux.seccomp not in (None, "default"):
             return "it has a filter of system calls of its own alone"
         if spec.interfaces:
             return "it makes links, but gives them no addresses"

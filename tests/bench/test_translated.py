@@ -9,7 +9,9 @@ from models import V1, V2, spec
 
 from runspec import abi
 from runspec.bench import contenders_floor, contenders_lxc, contenders_oci, contenders_podman, contenders_small, limits
-from runspec.spec.model import Mount
+from runspec.bench.peer import Peer
+from runspec.bench.scene import Scene
+from runspec.spec.model import Mount, Seccomp
 
 KEPT = ("CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_SETGID", "CAP_SETUID",
         "CAP_SETPCAP", "CAP_NET_BIND_SERVICE", "CAP_NET_RAW", "CAP_SYS_CHROOT", "CAP_MKNOD", "CAP_AUDIT_WRITE",
@@ -47,6 +49,27 @@ def test_an_lxc_configuration() -> None:
     assert "lxc.cgroup2.memory.max = 67108864" in contenders_lxc.limit_lines(one, V2)
     alone = contenders_lxc.config(spec(interfaces=()), "/images/one", "/top/lxc/all", ())
     assert alone[-2:] == ["lxc.net.0.type = empty", "lxc.net.0.flags = up"]
+
+
+@pytest.mark.parametrize("cls", [contenders_lxc.Lxc, contenders_podman.Podman, contenders_small.Nspawn])
+def test_who_has_a_filter_of_its_own_takes_part_where_ours_is_asked_for(
+        cls: type[Peer], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contenders_lxc, "FILTER", "/dev/null")
+    one = cls(Scene("/room", (), print))
+    alone = spec(interfaces=())
+    for seccomp, asked in (("default", ""), (Seccomp(default_action="SCMP_ACT_ALLOW"), "filter of system calls")):
+        why = one.lacks(alone.replace(linux=alone.linux.replace(seccomp=seccomp)))
+        assert bool(why) == bool(asked) and asked in why
+
+
+@pytest.mark.parametrize(("seccomp", "option"), [(None, True), ("default", False)])
+def test_podman_has_a_filter_unless_none_is_asked_for(
+        seccomp: str | None, option: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contenders_podman.Podman, "root", lambda *_: "/images/one")
+    one = spec(interfaces=())
+    words = contenders_podman.Podman(Scene("/room", (), print)).options(
+        one.replace(linux=one.linux.replace(seccomp=seccomp)))
+    assert ("seccomp=unconfined" in words) is option and words[-2:] == ("/bin/sleep", "7")
 
 
 def test_what_fstab_would_read_otherwise_is_escaped() -> None:

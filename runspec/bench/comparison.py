@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runspec.bench.results import Slower, compare
+from runspec.bench.results import LOWER, QUIET, Series, quantile
 from runspec.spec.frozen import Frozen
 
 TYPE_CHECKING = False
@@ -25,6 +25,35 @@ class Other(Frozen):
     now: str
 
 
+class Difference(Frozen):
+    """A series of two runs that differs by more than their noise.
+
+    Args:
+        before, now: medians; change: now / before, turned so that more than 1 is worse; beyond: the noise allowed.
+        others: the same change of the other contenders there, their median: what the machine itself became; None
+            where there are none.
+    """
+
+    series: Series
+    before: float
+    now: float
+    change: float
+    beyond: float
+    others: float | None = None
+
+    @property
+    def amounts(self) -> tuple[str, str]:
+        """now / before in words, and the others'; of what should be high the lower is the worse. "" for no others."""
+        found = [one if self.series.better == LOWER else 1 / one for one in (self.change, self.others or 1.0)]
+        return amount(found[0]), "" if self.others is None else amount(found[1])
+
+    @property
+    def alone(self) -> bool:
+        """Whether the change stays one beyond the noise when the others' is taken out of it."""
+        own = self.change / (self.others or 1.0)
+        return max(own, 1 / own) > 1 + self.beyond
+
+
 class Comparison(Frozen):
     """What differs between an older run and a newer one.
 
@@ -38,8 +67,8 @@ class Comparison(Frozen):
     file: str
     when: str
     others: tuple[Other, ...]
-    worse: tuple[Slower, ...]
-    better: tuple[Slower, ...]
+    worse: tuple[Difference, ...]
+    better: tuple[Difference, ...]
     compared: int
     gone: int
     added: int
@@ -84,6 +113,33 @@ def comparison(old: Results, new: Results, file: str) -> Comparison:
                       compared=len(before & now), gone=len(before - now), added=len(now - before))
 
 
+def compare(old: Results, new: Results) -> tuple[tuple[Difference, ...], tuple[Difference, ...]]:
+    """(worse, better) in the newer run, each beyond the spread that both runs show by themselves.
+
+    A change counts where the medians differ by more than the sum of both interquartile ranges, and by 5 % at least:
+    two quiet runs of a machine differ by that much.
+    """
+    known = {(one.key, one.contender): one for one in old.series}
+    pairs = [(known[one.key, one.contender], one) for one in new.series if (one.key, one.contender) in known]
+    pairs = [(before, now) for before, now in pairs
+             if (before.unit, before.better) == (now.unit, now.better) and before.level > 0 and now.level > 0]
+    changes: dict[tuple[str, str, str, float], dict[str, float]] = {}
+    for before, now in pairs:
+        change = now.level / before.level
+        changes.setdefault(now.key, {})[now.contender] = change if now.better == LOWER else 1 / change
+    worse: list[Difference] = []
+    better: list[Difference] = []
+    for before, now in pairs:
+        change = changes[now.key][now.contender]
+        others = tuple(value for name, value in changes[now.key].items() if name != now.contender)
+        found = Difference(series=now, before=before.median, now=now.median, change=change,
+                       beyond=max(QUIET, now.noise + before.noise), others=quantile(others, 0.5) if others else None)
+        # Not by the change, which rounds otherwise than its inverse: two runs are the same two in either order.
+        if max(before.level, now.level) / min(before.level, now.level) > 1 + found.beyond:
+            (worse if change > 1 else better).append(found)
+    return tuple(sorted(worse, key=lambda one: -one.change)), tuple(sorted(better, key=lambda one: one.change))
+
+
 def _differ(before: dict[str, str], now: dict[str, str]) -> list[Other]:
     return [Other(name=name, before=before.get(name, ""), now=now.get(name, ""))
             for name in dict.fromkeys((*before, *now))
@@ -98,7 +154,7 @@ def amount(change: float) -> str:
 
 def to_tree(found: Comparison) -> dict[str, Any]:
     """What `-o json` prints of it."""
-    def rows(slower: Iterable[Slower]) -> list[dict[str, Any]]:
+    def rows(slower: Iterable[Difference]) -> list[dict[str, Any]]:
         return [{"suite": one.series.suite, "figure": one.series.figure, "case": one.series.case,
                  "at": one.series.at, "contender": one.series.contender, "unit": one.series.unit,
                  "before": one.before, "now": one.now, "change": one.change, "noise": one.beyond,

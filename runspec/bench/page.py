@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from runspec.bench import groups, literature, plots, style
-from runspec.bench.comparison import amount
 from runspec.bench.groups import number
 from runspec.bench.plots import Bar, Curve, esc
 from runspec.bench.results import PERCENT, point
@@ -12,9 +11,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from runspec.bench.comparison import Comparison
+    from runspec.bench.comparison import Comparison, Difference
     from runspec.bench.groups import Group
-    from runspec.bench.results import Ratio, Results, Series, Slower
+    from runspec.bench.results import Ratio, Results, Series
 
 # Nothing may be loaded, and nothing may run.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
@@ -280,17 +279,16 @@ def comparison(found: Comparison) -> str:
     return "".join(parts)
 
 
-def changed(one: Slower, word: str) -> str:
+def changed(one: Difference, word: str) -> str:
     """A row of a comparison."""
     series = one.series
     at = "" if series.at is None else point(series.at, series.along)
+    change, others = one.amounts
     where = ", ".join(part for part in (f"{groups.title(series.suite)}: {series.figure}", series.case, at) if part)
-    change = amount(series.level / (series.level - one.now + one.before))
     return (f'<tr><th scope="row">{esc(where)}</th><td class="l">{esc(series.contender)}</td>'
             f"<td>{number(one.before, series.unit)} {esc(groups.unit(series.unit))}</td>"
             f"<td>{number(one.now, series.unit)} {esc(groups.unit(series.unit))}</td>"
-            f"<td{f' class={word}' if one.alone else ''}>{change}</td><td>{one.beyond:.0%}</td>"
-            f"<td>{'' if one.others is None else amount(one.others)}</td>"
+            f"<td{f' class={word}' if one.alone else ''}>{change}</td><td>{one.beyond:.0%}</td><td>{others}</td>"
             f'<td class="l muted">{"" if one.alone else "as the others"}</td></tr>')
 
 

@@ -1,4 +1,4 @@
-"""What a run of the benchmarks found: series, ratios, and the comparison of two runs."""
+"""What a run of the benchmarks found: series and ratios, and how they are written and read."""
 
 from __future__ import annotations
 
@@ -162,29 +162,6 @@ class Results(Frozen):
                      and case in (None, one.case))
 
 
-class Slower(Frozen):
-    """A series of two runs that differs by more than their noise.
-
-    Args:
-        before, now: medians; change: now / before, turned so that more than 1 is worse; beyond: the noise allowed.
-        others: the same change of the other contenders there, their median: what the machine itself became; None
-            where there are none.
-    """
-
-    series: Series
-    before: float
-    now: float
-    change: float
-    beyond: float
-    others: float | None = None
-
-    @property
-    def alone(self) -> bool:
-        """Whether the change stays one beyond the noise when the others' is taken out of it."""
-        own = self.change / (self.others or 1.0)
-        return max(own, 1 / own) > 1 + self.beyond
-
-
 def quantile(values: tuple[float, ...], part: float) -> float:
     """Of a few values, with linear interpolation between the two nearest."""
     ordered = sorted(values)
@@ -243,33 +220,6 @@ def best(series: Iterable[Series]) -> Series | None:
     if not peers:
         return None
     return (min if peers[0].better == LOWER else max)(peers, key=lambda one: one.median)
-
-
-def compare(old: Results, new: Results) -> tuple[tuple[Slower, ...], tuple[Slower, ...]]:
-    """(worse, better) in the newer run, each beyond the spread that both runs show by themselves.
-
-    A change counts where the medians differ by more than the sum of both interquartile ranges, and by 5 % at least:
-    two quiet runs of a machine differ by that much.
-    """
-    known = {(one.key, one.contender): one for one in old.series}
-    pairs = [(known[one.key, one.contender], one) for one in new.series if (one.key, one.contender) in known]
-    pairs = [(before, now) for before, now in pairs
-             if (before.unit, before.better) == (now.unit, now.better) and before.level > 0 and now.level > 0]
-    changes: dict[tuple[str, str, str, float], dict[str, float]] = {}
-    for before, now in pairs:
-        change = now.level / before.level
-        changes.setdefault(now.key, {})[now.contender] = change if now.better == LOWER else 1 / change
-    worse: list[Slower] = []
-    better: list[Slower] = []
-    for before, now in pairs:
-        change = changes[now.key][now.contender]
-        others = tuple(value for name, value in changes[now.key].items() if name != now.contender)
-        found = Slower(series=now, before=before.median, now=now.median, change=change,
-                       beyond=max(QUIET, now.noise + before.noise), others=quantile(others, 0.5) if others else None)
-        # Not by the change, which rounds otherwise than its inverse: two runs are the same two in either order.
-        if max(before.level, now.level) / min(before.level, now.level) > 1 + found.beyond:
-            (worse if change > 1 else better).append(found)
-    return tuple(sorted(worse, key=lambda one: -one.change)), tuple(sorted(better, key=lambda one: one.change))
 
 
 def to_tree(results: Results) -> dict[str, Any]:

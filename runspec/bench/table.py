@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from runspec.bench import groups
-from runspec.bench.comparison import amount
 from runspec.bench.groups import number, plain
 from runspec.bench.results import PERCENT, point
 
@@ -11,9 +10,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from runspec.bench.comparison import Comparison
+    from runspec.bench.comparison import Comparison, Difference
     from runspec.bench.groups import Group
-    from runspec.bench.results import Results, Series, Slower
+    from runspec.bench.results import Results, Series
 
 POINTS = 4          # of a long curve; the page has all
 GAP = "   "
@@ -158,15 +157,15 @@ def compared(found: Comparison, width: int = 80, colour: bool = False) -> str:
     return "\n".join(lines)
 
 
-def changed(one: Slower) -> list[str]:
+def changed(one: Difference) -> list[str]:
     """A row of a comparison."""
     series = one.series
     at = "" if series.at is None else point(series.at, series.along)
     where = ", ".join(word for word in (f"{series.suite}: {series.figure}", series.case, at) if word)
+    change, others = one.amounts
     return [where, series.contender, f"{number(one.before, series.unit)} {groups.unit(series.unit)}",
-            f"{number(one.now, series.unit)} {groups.unit(series.unit)}",
-            amount(series.level / (series.level - one.now + one.before)), f"{one.beyond:.0%}",
-            amount(one.others) if one.others is not None else "", "" if one.alone else "as the others"]
+            f"{number(one.now, series.unit)} {groups.unit(series.unit)}", change, f"{one.beyond:.0%}", others,
+            "" if one.alone else "as the others"]
 
 
 # -- text ---------------------------------------------------------------------------------------------

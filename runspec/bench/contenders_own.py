@@ -100,8 +100,8 @@ class Runspec(Contender):
         self.names = tuple(self.specs)
         self.bundles: dict[str, RunspecOci] = {}
         self.file = self.scene.write(f"runspec/{self.names[0]}-{len(mine)}.yaml", brief.text([*mine, *networks]))
-        # The image is unpacked before anything is timed, as pulled images of the others are.
-        self.scene.image(mine[0]) if mine[0].root.image not in (None, "host") else None
+        if mine[0].root.image not in (None, "host"):
+            self.scene.image(mine[0])       # unpacked before anything is timed, as pulled images of the others are
 
     def start(self) -> None:
         self.scene.run(*self.scene.runspec, "apply", "--yes", self.file)

@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 
+from runspec.bench.scene import PATH
 from runspec.errors import HostError
 
 TYPE_CHECKING = False
@@ -73,7 +74,7 @@ def inside(settings: dict[str, Any], module: str = "runspec.bench.measure") -> d
                    "sys.exit(import_module(sys.argv[2]).main())", json.dumps(sys.path), module]
         text = json.dumps({"room": path, "group": group, "program": program(), "settings": settings})
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True,
-                              env={"PATH": inner_path(), "LC_ALL": "C.UTF-8"}) as inner:
+                              env={"PATH": PATH, "LC_ALL": "C.UTF-8"}) as inner:
             try:
                 out, _ = inner.communicate(text.encode())
             finally:
@@ -101,15 +102,9 @@ def require() -> None:
     if os.geteuid():
         raise HostError("bench: it makes namespaces and control groups", "you are not root", "run it as root")
     for one, package in (("unshare", "util-linux"), ("mount", "mount"), ("ip", "iproute2")):
-        if which(one, path=inner_path()) is None:
+        if which(one, path=PATH) is None:
             raise HostError(f"bench: there is no {one}", "the private world of a run is made with it",
                             f"apt-get install {package}")
-
-
-def inner_path() -> str:
-    from runspec.bench.scene import PATH
-
-    return PATH
 
 
 def program() -> list[str]:

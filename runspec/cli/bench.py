@@ -201,8 +201,4 @@ def listing() -> str:
     lines += [f"  {name:<15} {what}{f' ({lost})' if lost else ''}" for name, what, lost in suites]
     lines.append("contenders:")
     lines += [f"  {name:<15} {text}" for name, text in contenders]
-    return plain_lines(lines)
-
-
-def plain_lines(lines: Iterable[str]) -> str:
-    return "\n".join(plain(line) for line in lines)
+    return "\n".join(map(plain, lines))

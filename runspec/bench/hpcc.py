@@ -11,22 +11,48 @@ SOLVED, STREAMED = "End of HPL section.", "End of SingleSTREAM section."
 # Places of a line of results: T/V N NB P Q Time Gflops.
 FIELDS = 7
 KERNELS = ("Copy", "Scale", "Add", "Triad")
-# HPL reads at most so many sizes.
-MOST_SOLVES = 20
+# HPL reads at most so many values of a word, and solves all combinations.
+MOST_VALUES = 20
 
 
 def told(template: str, order: int, solves: int) -> str:
     """The text of hpccinf.txt.
 
+    The same depth many times, not the same size: for each size hpcc transposes a matrix before.
+
     Args:
         template: the one of specs/bench.
         order: of the matrix, N.
-        solves: how often it is solved, at most MOST_SOLVES.
+        solves: how often it is solved at least; exactly where it is MOST_VALUES at most, or a multiple.
     """
     lines = template.splitlines()
-    lines[4] = f"{solves} # of problems sizes (N)"
-    lines[5] = f"{' '.join([str(order)] * solves)} Ns"
+    sizes, depths = -(-solves // MOST_VALUES), min(solves, MOST_VALUES)
+    lines[4] = f"{sizes} # of problems sizes (N)"
+    lines[5] = f"{' '.join([str(order)] * sizes)} Ns"
+    place = next(number for number, line in enumerate(lines) if "# of lookahead depth" in line)
+    lines[place] = f"{depths} # of lookahead depth"
+    lines[place + 1] = f"{' '.join([lines[place + 1].split()[0]] * depths)} DEPTHs"
     return "\n".join(lines) + "\n"
+
+
+def solved(text: str) -> tuple[float, ...]:
+    """GFLOP/s of each solution so far, of a file that still grows.
+
+    Raises:
+        HostError: one failed the check of its residual.
+    """
+    found: list[float] = []
+    rate = 0.0
+    whole = text[:text.rfind("\n") + 1].partition("Begin of HPL section.")[2].partition(SOLVED)[0]
+    for line in whole.splitlines():
+        words = line.split()
+        if line.startswith("W") and len(words) == FIELDS:
+            rate = float(words[-1])
+        elif line.startswith("||Ax-b||"):
+            if not line.endswith("PASSED"):
+                raise HostError(f"bench: hpcc: solution {len(found) + 1} failed its check", line)
+            found.append(rate)
+    return tuple(found)
 
 
 def parse_linpack(text: str) -> tuple[float, ...]:

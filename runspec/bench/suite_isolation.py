@@ -3,6 +3,9 @@
 Two cores of one machine share caches, memory, and on a virtual machine what its host gives them. So the same stressor
 runs on the neighbour's core without any container in the same round (`other core`): what LU loses there is the
 hardware's, and what it loses beyond is the containers'.
+
+LU solves over and over in one process: first alone, then the neighbour is started. So both figures are of the same
+memory and of the same two seconds, which on a virtual machine differ less than two seconds of different minutes.
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ if TYPE_CHECKING:
     from runspec.bench.contender import Contender
     from runspec.spec.model import Network
 
-ALONE, SHARED = "alone", "other core"
+SHARED = "other core"
 HOST, GUEST = "10.96.0.1", "10.96.0.3"      # as the file has them
 # At most so long a stressor lives, whatever becomes of this process.
 BOUND = "120"
@@ -56,7 +59,12 @@ FORK_BOMB = ("stress-ng", "--fork", "16", "--fork-max", "64")
 TAKEN, PROCESSES = "memory bomb", "fork bomb"
 # MiB and processes: the limits of the file. Pages that a program's processes share count for each of them.
 MOST_TAKEN, MOST_PROCESSES = 256 + 64, 64 + 2
-ORDER = 1000
+ORDER = 900
+# How often LU solves: alone, of which the first does not count; and beside its neighbour once that works, for which
+# those in progress when it has been started and the next do not count. QUICK of the last kind are enough at --quick.
+ALONE, SETTLING, BESIDE, QUICK = 5, 2, 8, 4
+# At least so many beside it where starting it takes longer than LU goes on for; which is for SOLVES solutions.
+FEWEST, SOLVES = 3, 40
 SECONDS = 120.0
 # Seconds of CPU that a stressor must have used, to be one.
 LEAST = 0.05
@@ -103,30 +111,32 @@ class Isolation(Suite):
         """An LU solver and a neighbour that runs a command; None where this contender has no such containers."""
         contained = who not in (SHARED, "native")
         sign = f"{what}{'' if limits else ' free'}".replace(" ", "-")
-        room = f"{self.scene.room}/isolation-{who.replace(' ', '-')}"
-        specs, works = [], {}
+        bridges = [one for one in self.models if not isinstance(one, Spec)]
+        made = {}
         for one in self.models:
             if not isinstance(one, Spec):
                 continue
+            is_lu = one.name == "lu"
             name = f"{one.name}-{sign}"
-            works[one.name] = work = Work(f"{room}/{name}")
-            core = cores()[0] if one.name == "lu" else cores()[-1]
-            if one.name == "lu":
-                work.put("hpccinf.txt", hpcc.told(self.template(), ORDER, 5 if self.settings.pace == "quick" else 10))
-                one = pinned(one, core)
+            work = Work(f"{self.scene.room}/isolation-{who.replace(' ', '-')}/{name}")
+            if is_lu:
+                work.put("hpccinf.txt", hpcc.told(self.template(), ORDER, SOLVES))
+                one = pinned(one, cores()[0])
             else:
                 one = one.replace(process=one.process.replace(args=command))
-                one = pinned(one, core) if limits else unlimited(one)
-            specs.append(work.seen_by(one.replace(name=name, hostname=name), contained))
-        bridges = [one for one in self.models if not isinstance(one, Spec)]
-        made = self.contending(who, specs, bridges, what)
-        return None if made is None else Pair(made, specs[1].name, specs[0].name, works["lu"], works["neighbour"], what)
+                one = pinned(one, cores()[-1]) if limits else unlimited(one)
+            spec = work.seen_by(one.replace(name=name, hostname=name), contained)
+            contender = self.contending(who, spec, [] if is_lu else bridges, what)
+            if contender is None:
+                return None
+            made[is_lu] = Half(contender, name, work)
+        return Pair(made[True], made[False], what)
 
-    def contending(self, who: str, specs: list[Spec], bridges: list[Network], what: str) -> Contender | None:
+    def contending(self, who: str, spec: Spec, bridges: list[Network], what: str) -> Contender | None:
         if who not in (SHARED, "native"):
-            return self.contender(who, specs, bridges, what)
+            return self.contender(who, [spec], bridges, what)
         plain = Plain(self.scene)
-        plain.prepare(specs, bridges)
+        plain.prepare([spec], bridges)
         return plain
 
     def template(self) -> str:
@@ -137,54 +147,69 @@ class Isolation(Suite):
     # -- turns --
 
     def turn(self, who: str, kinds: list[str], limits: bool) -> Turn | None:
-        """LU alone, then beside each stressor."""
-        alone = self.pair(who, ALONE, ("sleep", BOUND), limits)
-        pairs = [self.pair(who, kind, stressor(kind), limits) for kind in kinds] if alone is not None else []
-        if alone is None or None in pairs:
+        """LU beside each stressor."""
+        pairs = [self.pair(who, kind, stressor(kind), limits) for kind in kinds]
+        there = [one for one in pairs if one is not None]
+        if len(there) < len(pairs):
             return None
 
         def take() -> Iterator[Point]:
-            before = self.solve(alone)
-            rates = {one.what: self.solve(one) for one in pairs if one is not None}
-            # What changed meanwhile by itself is no stressor's doing.
-            whole = before if self.settings.pace == "quick" else (before + self.solve(alone)) / 2
+            found = [self.solve(one) for one in there]
             if limits:
-                yield Point(figure="LU alone", value=whole, unit="GFLOP/s", better=HIGHER,
-                            command=alone.one.command(alone.lu))
-            for one in pairs:
-                if one is not None:
-                    yield Point(figure=LIMITED if limits else FREE, case=one.what,
-                                value=100 * (1 - rates[one.what] / whole), unit="%",
-                                command=one.one.command(one.neighbour))
+                yield Point(figure="LU alone", value=hpcc.overall(tuple(alone for alone, _ in found)), unit="GFLOP/s",
+                            better=HIGHER, command=there[0].lu.command)
+            for one, (alone, shared) in zip(there, found, strict=True):
+                yield Point(figure=LIMITED if limits else FREE, case=one.what, value=100 * (1 - shared / alone),
+                            unit="%", command=one.neighbour.command)
 
         return Turn(contender=who, label=LIMITED if limits else FREE, take=take)
 
-    def solve(self, pair: Pair, meanwhile: Callable[[], object] = lambda: None) -> float:
-        """GFLOP/s of LU beside its neighbour.
+    def solve(self, pair: Pair, meanwhile: Callable[[], object] = lambda: None) -> tuple[float, float]:
+        """GFLOP/s of LU alone, and beside its neighbour.
+
+        Args:
+            meanwhile: called again and again while the neighbour works.
 
         Raises:
             HostError: a result is missing or wrong, or the stressor did not do its work.
         """
-        pair.work.drop("hpccoutf.txt")
-        pair.room.clear()
+        pair.lu.work.drop("hpccoutf.txt")
         opposite = None
-        begun = time.monotonic()
         try:
-            pair.one.start()
+            pair.lu.one.start()
+            alone = self.rates(pair.lu, ALONE)[1:]
+            begun = time.monotonic()
+            pair.neighbour.one.start()
             if pair.what in OPPOSITE:
                 opposite = beside(OPPOSITE[pair.what], cores()[-1])
-            text = pair.work.wait("hpccoutf.txt", lambda text: text if hpcc.SOLVED in text else None, pair.one, pair.lu,
-                                  SECONDS, meanwhile)
-            if pair.what not in (ALONE, TAKEN, PROCESSES):
-                used = cpu_seconds(pair.one.pids().get(pair.neighbour, 0))
+            settled = len(hpcc.solved(pair.lu.work.read("hpccoutf.txt"))) + SETTLING
+            counted = QUICK if self.settings.pace == "quick" else BESIDE
+            shared = self.rates(pair.lu, settled + counted, meanwhile)[settled:]
+            if len(shared) < FEWEST:
+                raise HostError(f"bench: {pair.what}: the neighbour was started after {time.monotonic() - begun:.1f} s "
+                                "only, when LU had ended")
+            if pair.what not in (TAKEN, PROCESSES):
+                used = cpu_seconds(pair.neighbour.one.pids().get(pair.neighbour.name, 0))
                 if used < LEAST:
                     raise HostError(f"bench: {pair.what}: the stressor worked {used:.2f} s in "
                                     f"{time.monotonic() - begun:.1f}")
         finally:
             if opposite is not None:
                 end(opposite)
-            pair.one.delete()
-        return hpcc.overall(hpcc.parse_linpack(text))
+            pair.neighbour.one.delete()
+            pair.lu.one.delete()
+            # What it wrote goes before the disk has it, and is not written during the next one's turn.
+            pair.neighbour.work.clear()
+            self.scene.run("sync", "-f", pair.neighbour.work.path)
+        return hpcc.overall(alone), hpcc.overall(shared)
+
+    def rates(self, lu: Half, count: int, meanwhile: Callable[[], object] = lambda: None) -> tuple[float, ...]:
+        """Those of LU's solutions as soon as there are so many, or all where it ends before."""
+        def found(text: str) -> tuple[float, ...] | None:
+            rates = hpcc.solved(text)
+            return rates if len(rates) >= count or hpcc.SOLVED in text else None
+
+        return lu.work.wait("hpccoutf.txt", found, lu.one, lu.name, SECONDS, meanwhile)
 
     def bombs(self, who: str) -> Turn | None:
         """What would take all memory, and what would take all processes, is held by the limits; LU goes on."""
@@ -199,11 +224,11 @@ class Isolation(Suite):
             if oom_kills() == killed:
                 raise HostError("bench: memory bomb: nobody was killed for want of memory")
             yield Point(figure=TAKEN, value=most.resident / (1 << 20), unit="MiB",
-                        command=memory.one.command(memory.neighbour))
+                        command=memory.neighbour.command)
             most = Most(forks)
             self.solve(forks, most.look)
             yield Point(figure=PROCESSES, value=most.processes, unit="processes",
-                        command=forks.one.command(forks.neighbour))
+                        command=forks.neighbour.command)
             stop = time.monotonic() + 10
             while left := below(most.top):
                 if time.monotonic() > stop:
@@ -234,20 +259,36 @@ class Isolation(Suite):
         self.aims = (*aims, *(one for one in type(self).aims if one.figure in (TAKEN, PROCESSES)))
 
 
+class Half:
+    """One prepared container.
+
+    Args:
+        one: the contender that has it.
+        name: the container's.
+        work: its directory.
+    """
+
+    __slots__ = ("name", "one", "work")
+
+    def __init__(self, one: Contender, name: str, work: Work) -> None:
+        self.one, self.name, self.work = one, name, work
+
+    @property
+    def command(self) -> str:
+        return self.one.command(self.name)
+
+
 class Pair:
     """A prepared pair.
 
     Args:
-        one: the contender that has both.
-        lu, neighbour: the containers' names.
-        work, room: their directories.
         what: the stressor's name.
     """
 
-    __slots__ = ("lu", "neighbour", "one", "room", "what", "work")
+    __slots__ = ("lu", "neighbour", "what")
 
-    def __init__(self, one: Contender, lu: str, neighbour: str, work: Work, room: Work, what: str) -> None:
-        self.one, self.lu, self.neighbour, self.work, self.room, self.what = one, lu, neighbour, work, room, what
+    def __init__(self, lu: Half, neighbour: Half, what: str) -> None:
+        self.lu, self.neighbour, self.what = lu, neighbour, what
 
 
 def stressor(kind: str) -> tuple[str, ...]:
@@ -296,7 +337,7 @@ class Most:
         self.top, self.resident, self.processes = 0, 0, 0
 
     def look(self) -> None:
-        self.top = self.top or self.pair.one.pids().get(self.pair.neighbour, 0)
+        self.top = self.top or self.pair.neighbour.one.pids().get(self.pair.neighbour.name, 0)
         found = below(self.top)
         self.processes = max(self.processes, len(found))
         self.resident = max(self.resident, sum(one.resident for one in found.values()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -48,12 +49,27 @@ def test_all_solutions_together() -> None:
     assert hpcc.overall((1.0, 3.0)) == 1.5
 
 
-@given(st.integers(1, 99999), st.integers(1, hpcc.MOST_SOLVES))
-def test_input_differs_from_the_file_in_two_lines(order: int, solves: int) -> None:
+@given(st.integers(1, 99999), st.integers(1, 3 * hpcc.MOST_VALUES))
+def test_input_differs_from_the_file_in_its_solutions(order: int, solves: int) -> None:
     lines, old = hpcc.told(TEMPLATE, order, solves).splitlines(), TEMPLATE.splitlines()
-    assert [n for n, (a, b) in enumerate(zip(lines, old, strict=True)) if a != b and n not in (4, 5)] == []
-    assert lines[4].split()[0] == str(solves)
-    assert lines[5].split()[:-1] == [str(order)] * solves
+    depth = next(n for n, line in enumerate(old) if "DEPTHs" in line)
+    assert [n for n, (a, b) in enumerate(zip(lines, old, strict=True))
+            if a != b and n not in (4, 5, depth - 1, depth)] == []
+    sizes, depths = lines[5].split()[:-1], lines[depth].split("DEPTHs")[0].split()
+    assert [lines[4].split()[0], lines[depth - 1].split()[0]] == [str(len(sizes)), str(len(depths))]
+    assert set(sizes) == {str(order)} and set(depths) == {old[depth].split()[0]}
+    assert max(len(sizes), len(depths)) <= hpcc.MOST_VALUES
+    assert len(sizes) * len(depths) >= solves and (solves > hpcc.MOST_VALUES or len(depths) == solves)
+
+
+def test_solutions_of_a_file_that_grows() -> None:
+    """Each counts from the end of the line that says it is right, whatever follows."""
+    ends = [at.end() + 1 for at in re.finditer(r"\|\|Ax-b\|\|.*PASSED", TEXT)]
+    assert len(ends) == 2
+    for size in range(0, len(TEXT), 7):
+        assert hpcc.solved(TEXT[:size]) == (5.005, 4.973)[:sum(size >= one for one in ends)]
+    with pytest.raises(HostError, match="solution 2 failed"):
+        hpcc.solved("FAILED".join(TEXT.rsplit("PASSED", 1)))
 
 
 @given(st.integers(1 << 18, 1 << 29))

@@ -7,15 +7,19 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from kernels import SLOWER
 
-from runspec.bench import suite_isolation as isolation
+from runspec.bench import hpcc, suite_isolation as isolation
+from runspec.bench.contenders_own import Native
 from runspec.bench.results import Series, judge
 from runspec.bench.scene import Scene
 from runspec.bench.suite import Settings
+from runspec.bench.work import Work
+from runspec.errors import HostError
 from runspec.spec import rules, source
 from runspec.spec.model import Spec
 
@@ -105,6 +109,80 @@ def test_the_neighbour_with_and_without_limits() -> None:
     for kind, unit in (("memory", "m"),):
         words = isolation.stressor(kind)
         assert int(words[words.index("--vm-bytes") + 1].removesuffix(unit)) < 256
+
+
+class Growing(Work):
+    """A directory where each look finds one solution more, at the rate that is true then."""
+
+    def __init__(self, path: Path, rate: float) -> None:
+        super().__init__(str(path))
+        self.rate, self.text, self.left = rate, "", 100
+
+    def drop(self, *names: str) -> None:
+        self.text = "Begin of HPL section.\n"
+
+    def read(self, name: str) -> str:
+        if self.left:
+            self.left -= 1
+            self.text += f"WR11C2R4 900 128 1 1 0.2 {self.rate}\n||Ax-b||_oo/(eps)= 0.008 ...... PASSED\n"
+        return self.text + ("" if self.left else f"{hpcc.SOLVED}\n")
+
+
+class Told(Native):
+    """Nothing at all, which tells when it is started."""
+
+    def __init__(self, scene: Scene, told: Callable[[], object] = lambda: None) -> None:
+        super().__init__(scene)
+        self.told, self.log = told, list[str]()
+
+    def start(self) -> None:
+        self.log.append("start")
+        self.told()
+
+    def delete(self) -> None:
+        self.log.append("delete")
+
+    def pids(self) -> dict[str, int]:
+        return {"lu": 1, "neighbour": os.getpid()}
+
+
+def solving(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rate: float = 4.0) -> tuple[
+        isolation.Isolation, isolation.Pair, Growing]:
+    """A pair of which LU solves at 2 once its neighbour works, and at 1 while that is started."""
+    monkeypatch.setattr("runspec.bench.work.PAUSE", 0)
+    scene = Scene(str(tmp_path), (), print)
+    suite = isolation.Isolation(scene, Settings(suites=("isolation",), contenders=()))
+    work = Growing(tmp_path / "lu", rate)
+
+    def starting() -> None:
+        work.rate = 1.0
+        for _ in range(3):
+            work.read("")
+        work.rate = 2.0
+
+    room = Work(str(tmp_path / "neighbour"))
+    room.put("large", "dirty pages")
+    pair = isolation.Pair(isolation.Half(Told(scene), "lu", work),
+                          isolation.Half(Told(scene, starting), "neighbour", room), "cpu")
+    return suite, pair, work
+
+
+def test_alone_is_before_the_neighbour_and_beside_is_once_it_works(tmp_path: Path,
+                                                                   monkeypatch: pytest.MonkeyPatch) -> None:
+    suite, pair, _ = solving(tmp_path, monkeypatch)
+    assert suite.solve(pair) == (4.0, 2.0)
+    assert not (tmp_path / "neighbour/large").exists()      # nothing is left to be written during the next turn
+    for half in (pair.lu, pair.neighbour):
+        assert isinstance(half.one, Told) and half.one.log == ["start", "delete"]
+
+
+def test_lu_that_ends_before_its_neighbour_works_is_no_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The containers are gone nevertheless."""
+    suite, pair, work = solving(tmp_path, monkeypatch)
+    work.left = isolation.ALONE + 3 + isolation.SETTLING
+    with pytest.raises(HostError, match=r"cpu: the neighbour was started after .* s only, when LU had ended"):
+        suite.solve(pair)
+    assert isinstance(pair.lu.one, Told) and pair.lu.one.log == ["start", "delete"]
 
 
 def lost(contender: str, *values: float, case: str = "memory") -> Series:

@@ -81,7 +81,8 @@ def test_isolation_and_bombs() -> None:
     for kind in ("cpu", "memory", "fork bomb"):
         found = {one.contender: one.median for one in results.of("isolation", "LU, neighbour with limits", kind)}
         assert set(found) == {"other core", "runspec"}
-        assert all(-100 < value < 100 for value in found.values())
+        # What disturbs LU alone lets it gain beside a stressor, and by how much has no bound.
+        assert all(value < 100 for value in found.values())
     bombs = {one.name: one for one in results.ratios if "bomb" in one.name and "core" not in one.name}
     assert bombs["isolation: memory bomb"].good and bombs["isolation: fork bomb"].good
     assert bombs["isolation: fork bomb"].value > 1 and bombs["isolation: memory bomb"].value > 32

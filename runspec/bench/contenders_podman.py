@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from runspec.spec.model import Mount, Spec
     from runspec.spec.model_net import Network
 
+HOME = "/run/podman"
 OWN_MOUNTS = ("/proc", "/dev", "/dev/pts", "/dev/shm", "/dev/mqueue", "/sys", "/sys/fs/cgroup")
 
 
@@ -35,25 +36,24 @@ class Podman(Peer):
     def words(self, *words: str) -> tuple[str, ...]:
         from shutil import which
 
-        home = "/run/podman"
         # crun is Debian's default, and takes a machine with both versions of control groups for an error.
         runtime = ("--runtime", "runc") if which("runc", path=PATH) else ()
-        return ("podman", *runtime, "--storage-driver", "overlay", "--root", f"{home}/root", "--runroot", f"{home}/run",
-                "--tmpdir", f"{home}/tmp", "--cgroup-manager", "cgroupfs", "--events-backend", "file",
-                "--network-config-dir", f"{home}/net", *words)
+        return ("podman", *runtime, "--storage-driver", "overlay", "--root", f"{HOME}/root", "--runroot", f"{HOME}/run",
+                "--tmpdir", f"{HOME}/tmp", "--cgroup-manager", "cgroupfs", "--events-backend", "file",
+                "--network-config-dir", f"{HOME}/net", *words)
 
     def prepare(self, specs: Sequence[Spec], networks: Sequence[Network] = ()) -> None:
         import json
+        from ipaddress import ip_interface
 
-        os.makedirs("/run/podman/net", exist_ok=True)
+        os.makedirs(f"{HOME}/net", exist_ok=True)
         for one in networks:
             gateway = next((address for address in one.addresses if "." in address), "")
-            from ipaddress import ip_interface
             subnet = str(ip_interface(gateway).network)
-            self.scene.write(f"/run/podman/net/{one.name}.conflist", json.dumps({
+            self.scene.write(f"{HOME}/net/{one.name}.conflist", json.dumps({
                 "cniVersion": "0.4.0", "name": one.name, "plugins": [{
                     "type": "bridge", "bridge": one.name, "isGateway": True, "ipam": {
-                        "type": "host-local", "dataDir": "/run/podman/ipam", "routes": [{"dst": "0.0.0.0/0"}],
+                        "type": "host-local", "dataDir": f"{HOME}/ipam", "routes": [{"dst": "0.0.0.0/0"}],
                         "ranges": [[{"subnet": subnet, "gateway": gateway.partition("/")[0]}]]}}]}))
         super().prepare(specs, networks)
 
@@ -102,7 +102,17 @@ class Podman(Peer):
         return self.words("run", "--rm", *self.options(spec))
 
     def remove(self, spec: Spec) -> str:
-        return f"{quote(*self.words('rm', '--force', '--ignore', '--time', '0', spec.name))} >/dev/null 2>&1 || true"
+        return f"{quote(*self.removal(spec.name))} >/dev/null 2>&1 || true"
+
+    def removal(self, *names: str) -> tuple[str, ...]:
+        return self.words("rm", "--force", "--ignore", "--time", "0", *names)
+
+    def delete(self) -> None:
+        """Once more for those that `rm` left since their monitors cleaned up meanwhile: nobody could have their names."""
+        super().delete()
+        left = [name for name in stored(f"{HOME}/root/overlay-containers/containers.json") if name in self.specs]
+        if left:
+            self.scene.run(*self.removal(*left))
 
     def exec(self, name: str, args: Sequence[str]) -> str:
         return self.scene.run(*self.words("exec", name, *args))
@@ -114,6 +124,17 @@ class Podman(Peer):
 
     def command(self, name: str) -> str:
         return f"podman run -d --name {name} --rootfs ROOT {quote(*self.specs[name].process.args)}"
+
+
+def stored(file: str) -> list[str]:
+    """The names of the containers in a store's file."""
+    import json
+
+    try:
+        with open(file, encoding="utf-8") as text:
+            return [name for one in json.load(text) for name in one.get("names", ())]
+    except FileNotFoundError:
+        return []
 
 
 def mounted(mount: Mount) -> list[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+from pathlib import Path
 
 import pytest
 from models import V1, V2, spec
@@ -70,6 +72,23 @@ def test_podman_has_a_filter_unless_none_is_asked_for(
     words = contenders_podman.Podman(Scene("/room", (), print)).options(
         one.replace(linux=one.linux.replace(seccomp=seccomp)))
     assert ("seccomp=unconfined" in words) is option and words[-2:] == ("/bin/sleep", "7")
+
+
+def test_podman_gives_back_names_that_its_store_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of this run's containers alone, and without a command where there are none."""
+    ran: list[tuple[str, ...]] = []
+    monkeypatch.setattr(contenders_podman, "HOME", str(tmp_path))
+    monkeypatch.setattr(contenders_podman.Podman, "root", lambda *_: "/images/one")
+    monkeypatch.setattr(Scene, "run", lambda _, *words, **__: ran.append(words) or "")
+    one = contenders_podman.Podman(Scene(str(tmp_path), (), print))
+    one.prepare([spec(interfaces=())])
+    for text in (None, "[]", json.dumps([{"names": ["all"]}, {"names": ["other"]}, {"id": "1"}])):
+        if text is not None:
+            (tmp_path / "root/overlay-containers").mkdir(parents=True, exist_ok=True)
+            (tmp_path / "root/overlay-containers/containers.json").write_text(text)
+        one.delete()
+    assert [words[0] for words in ran] == ["sh", "sh", "sh", "podman"]
+    assert ran[-1][-6:] == ("rm", "--force", "--ignore", "--time", "0", "all")
 
 
 def test_what_fstab_would_read_otherwise_is_escaped() -> None:

@@ -108,7 +108,7 @@ class Podman(Peer):
         return self.words("rm", "--force", "--ignore", "--time", "0", *names)
 
     def delete(self) -> None:
-        """Once more for those that `rm` left since their monitors cleaned up meanwhile: nobody could have their names."""
+        """Once more for those that `rm` left since their monitors cleaned up meanwhile: their names would be taken."""
         super().delete()
         left = [name for name in stored(f"{HOME}/root/overlay-containers/containers.json") if name in self.specs]
         if left:

@@ -7,8 +7,8 @@ from time import monotonic
 from runspec import abi
 from runspec.errors import HostError, Mark, RunspecError, StepError, SyscallError
 from runspec.plan import nft, rtnetlink
-from runspec.plan.steps import namespaces
-from runspec.plan.steps.base import ATTACH, CHILD, HOOKS, LIVE, START, STOP, ChildStep, HostStep, Plan, Step, Table
+from runspec.plan.steps import base, namespaces
+from runspec.plan.steps.base import ATTACH, HOOKS, LIVE, START, STOP, ChildStep, HostStep, Plan, Step, Table
 from runspec.plan.steps.hooks import failure, patience
 from runspec.run import agent, blame
 from runspec.run.firewall import Firewall
@@ -423,18 +423,20 @@ def perform(run: Run, plan: Plan, journal: Journal, places: Callable[[str], dict
         StepError: with the Step, its position, its cause, and what failed while undoing.
     """
     done: list[tuple[HostStep, Any]] = []
-    steps = [step for step in plan.steps if step.phase != CHILD]
+    steps = [step for step in plan.steps if isinstance(step, HostStep)]
     phase_of: dict[str, int] = {}
+    announced = 0
     doing: Step | None = None
     try:
         for index, step in enumerate(steps):
-            assert isinstance(step, HostStep)
             name, doing = step.target, step
             if name in run.children and phase_of.get(name) != step.phase:
                 _settle(run, name, step)
             phase_of[name] = step.phase
-            before = step.look(run.kernel, run)
-            journal.intent(index, step, before)
+            before = None
+            if index >= announced:
+                before, announced = step.look(run.kernel, run), base.announced_with(steps, index)
+                journal.intent(index, steps[index:announced], before)
             done.append((step, before))
             memo = step.apply(run.kernel, run)
             if memo is not None:

@@ -1,7 +1,8 @@
 """The journal of one run: what it is about to do and what it did, for whoever finds it dead.
 
 One line before each act, by a write(2) that returns first: that survives a kill at any instruction; and
-one after, which goes with the next where it holds nothing for an undo. Its owner holds a lock for life, so
+one after, which goes with the next where it holds nothing for an undo. What does nothing when it is undone before it
+was done may be announced earlier, in the same write as what is done before it. Its owner holds a lock for life, so
 an unlocked journal is that of a dead one.
 """
 
@@ -19,6 +20,7 @@ from runspec.spec.frozen import Frozen, items
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
 VERSION = 1
@@ -26,10 +28,13 @@ _F_OFD_GETLK, _F_OFD_SETLK = 36, 37
 _F_WRLCK, _F_UNLCK = 1, 2
 _FLOCK = "hhqqi4x"          # struct flock: type, whence, start, length, pid
 _LINES, _WHY = ".jsonl", ".why"
+_SIMPLE = (str, int, bool, type(None))
 
 
 def plain(value: Any) -> Any:
     """A field of a Step as JSON: tuples as lists, model objects and bytes as maps with a "$" key."""
+    if type(value) in _SIMPLE:
+        return value
     if isinstance(value, Frozen):
         return {"$": type(value).__name__, **{field: plain(inner) for field, inner in items(value)}}
     if isinstance(value, (tuple, list)):
@@ -45,7 +50,7 @@ def plain(value: Any) -> Any:
 
 def args_of(step: Frozen) -> dict[str, Any]:
     """The fields of a Step, as JSON."""
-    return {field: plain(inner) for field, inner in items(step)}
+    return {field: inner if type(inner) is str else plain(inner) for field, inner in items(step)}
 
 
 def restore(value: Any, classes: dict[str, type]) -> Any:
@@ -194,14 +199,17 @@ class Journal:
     def _why(self) -> str:
         return f"{self._store.root}/journals/{self.id}{_WHY}"
 
-    def intent(self, index: int, step: Frozen, before: Any = None) -> None:
-        """Say that this Step is about to be done; must return before its act.
+    def intent(self, index: int, steps: Sequence[Frozen], before: Any = None) -> None:
+        """Say that these Steps, the first of which has this index, are about to be done; must return before their acts.
 
         Args:
-            before: its memo, should nobody see the end of the act.
+            before: the memo of the first, should nobody see the end of its act.
         """
-        line = {"do": index, "step": type(step).__name__, "args": args_of(step)}
-        self._append(line if before is None else line | {"before": before})
+        lines: list[dict[str, Any]] = [{"do": at, "step": type(step).__name__, "args": args_of(step)}
+                                       for at, step in enumerate(steps, index)]
+        if before is not None:
+            lines[0]["before"] = before
+        self._append(*lines)
 
     def done(self, index: int, memo: Any = None) -> None:
         """Say that the act is over, with what its undo needs; None leaves what its intent said.
@@ -244,8 +252,9 @@ class Journal:
             os.close(self._fd)
             self._fd = -1
 
-    def _append(self, tree: dict[str, Any]) -> None:
-        self._store.kernel.append(self._fd, self._later + jsonlite.dumps(tree).encode() + b"\n", self.path)
+    def _append(self, *trees: dict[str, Any]) -> None:
+        text = "".join([jsonlite.dumps(tree) + "\n" for tree in trees])
+        self._store.kernel.append(self._fd, self._later + text.encode(), self.path)
         self._later = b""
 
     def _parsed(self) -> tuple[dict[str, Any], list[Entry]]:

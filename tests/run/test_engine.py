@@ -245,10 +245,10 @@ def test_a_journal_of_another_boot(tmp_path: Path) -> None:
         from runspec.plan.steps.namespaces import SpawnInit
         from runspec.plan.steps.process import SaveRecord
         from runspec.plan.steps.rootfs import MakeDirectory
-        mine.intent(0, MakeDirectory(target="c", directory=str(made)), [str(made)])
-        mine.intent(1, SpawnInit(target="c"))
+        mine.intent(0, [MakeDirectory(target="c", directory=str(made))], [str(made)])
+        mine.intent(1, [SpawnInit(target="c")])
         mine.done(1, {"pid": stranger.pid, "start_time": start})
-        mine.intent(2, SaveRecord(target="c"))
+        mine.intent(2, [SaveRecord(target="c")])
         text = Path(mine.path).read_text()
         Path(mine.path).write_text(text.replace(Path("/proc/sys/kernel/random/boot_id").read_text().strip(), "old"))
         assert recover.recover(store.kernel, store, mine) == []

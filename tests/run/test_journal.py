@@ -56,9 +56,9 @@ def files(store: Store) -> list[str]:
 def test_round(store: Store) -> None:
     mine = journal.begin(store, IDS)
     assert mine.ids == sorted(IDS) and mine.read() == [] and not mine.stale()
-    mine.intent(0, STEP)
+    mine.intent(0, [STEP])
     mine.done(0, {"old": "1"})
-    mine.intent(1, MakeThing(target="foo2"))
+    mine.intent(1, [MakeThing(target="foo2")])
     first, second = mine.read()
     assert (first.index, first.step, first.done, first.memo) == (0, "MakeThing", True, {"old": "1"})
     assert journal.restore_step(first.step, first.args, CLASSES) == STEP
@@ -78,9 +78,9 @@ def test_schema(store: Store) -> None:
     jsonschema.Draft202012Validator.check_schema(schema)
     check = jsonschema.Draft202012Validator(schema)
     mine = journal.begin(store, IDS)
-    mine.intent(0, STEP)
+    mine.intent(0, [STEP])
     mine.done(0)
-    mine.intent(1, STEP)
+    mine.intent(1, [STEP])
     mine.done(1, {"old": "1"})
     lines = [json.loads(line) for line in Path(mine.path).read_text().splitlines()]
     mine.close()
@@ -95,7 +95,7 @@ def test_schema(store: Store) -> None:
 def test_torn_at_every_byte(store: Store) -> None:
     mine = journal.begin(store, IDS)
     ends = [os.stat(mine.path).st_size]
-    mine.intent(0, STEP)
+    mine.intent(0, [STEP])
     ends.append(os.stat(mine.path).st_size)
     mine.done(0, 5)
     text = Path(mine.path).read_bytes()
@@ -107,9 +107,29 @@ def test_torn_at_every_byte(store: Store) -> None:
         assert all(entry.done == (end == len(text)) for entry in entries)
 
 
+def test_several_at_once(store: Store) -> None:
+    """One write; whatever of it a kill cut off was not begun, and the memo is the first one's."""
+    mine = journal.begin(store, IDS)
+    before = store.kernel.acts
+    mine.intent(3, [STEP, MakeThing(target="foo2"), STEP], ["x"])
+    assert store.kernel.acts == before + 1
+    mine.done(3)
+    mine.done(4)
+    mine.done(5, {"y": 1})
+    assert store.kernel.acts == before + 2
+    text = Path(mine.path).read_bytes()
+    assert [(one.index, one.done, one.memo) for one in mine.read()] == [
+        (3, True, ["x"]), (4, True, None), (5, True, {"y": 1})]
+    assert mine.steps == 3
+    mine.close()
+    for end in range(len(text) + 1):
+        _, entries = journal.parse_journal(text[:end])
+        assert [one.index for one in entries] == [3, 4, 5][:len(entries)]
+
+
 def test_damage_inside(store: Store) -> None:
     mine = journal.begin(store, IDS)
-    mine.intent(0, STEP)
+    mine.intent(0, [STEP])
     text = Path(mine.path).read_bytes()
     for bad in (b"\0" * 20 + b"\n" + text, text.replace(b'"do"', b'"xx"'), b"[]\n",
                 text + b'{"done":9,"memo":1}\n'):
@@ -148,7 +168,7 @@ kernel = Kernel(sys.argv[2])
 store = Store(kernel, sys.argv[1] + "/state")
 run = journal.begin(store, [("container", "foo1")])
 for i in range(3):
-    run.intent(i, MakeThing(name=str(i)))
+    run.intent(i, [MakeThing(name=str(i))])
     kernel.make_dir(f"{sys.argv[1]}/{i}")
     run.done(i, i)
 run.close()

@@ -53,6 +53,12 @@ class HostStep(Step):
 
     UNDO_LAST = False
 
+    @property
+    def ahead(self) -> bool:
+        """Whether it may be announced before the Steps ahead of it are done: it has nothing to look at, and to undo
+        it where it was not even begun does nothing."""
+        return False
+
     def look(self, kernel: Any, run: Any) -> Any:
         """What undo must know even of an act whose end nobody saw: journaled with the intent.
 
@@ -65,6 +71,17 @@ class HostStep(Step):
 
     def undo(self, kernel: Any, run: Any, memo: Any) -> None:
         """Take it back; memo is what `apply` returned, or else what `look` did."""
+
+
+def announced_with(steps: list[HostStep], index: int) -> int:
+    """The end of the Steps that are announced at once, the first of which has this index.
+
+    An end goes alone: what is undone asks who still lives.
+    """
+    end = index + 1
+    while steps[index].phase != STOP and end < len(steps) and steps[end].ahead:
+        end += 1
+    return end
 
 
 class ChildStep(Step):

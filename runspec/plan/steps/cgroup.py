@@ -43,10 +43,17 @@ def unified(host: Host, path: str) -> str:
 
 
 def parents(mounts: tuple[str, ...], directory: str) -> list[str]:
-    """Directories between a hierarchy's mount and this group, outermost first."""
-    root = max((one for one in mounts if directory.startswith(one + "/")), key=len)
-    words = directory[len(root) + 1:].split("/")
-    return [root + "/" + "/".join(words[:i]) for i in range(1, len(words))]
+    """Directories between a hierarchy's mount and this group, outermost first; to be read only."""
+    at = mounts, directory[:directory.rindex("/")]
+    found = _PARENTS.get(at)
+    if found is None:
+        root = max((one for one in mounts if directory.startswith(one + "/")), key=len)
+        words = directory[len(root) + 1:].split("/")
+        found = _PARENTS[at] = [root + "/" + "/".join(words[:i]) for i in range(1, len(words))]
+    return found
+
+
+_PARENTS: dict[tuple[tuple[str, ...], str], list[str]] = {}     # those of siblings are the same
 
 
 class MakeCgroups(HostStep):
@@ -150,6 +157,11 @@ class WriteCgroupFile(HostStep):
     value: str
     before: str | None = None
 
+    @property
+    def ahead(self) -> bool:
+        """In a new group."""
+        return self.before is None
+
     def apply(self, kernel: Any, run: Any) -> Any:
         """cgroup-v1/, cgroup-v2.rst; the file's name tells which paragraph."""
         kernel.write(self.file, self.value)
@@ -171,6 +183,11 @@ class SetDeviceRules(HostStep):
     deny: tuple[str, ...] = ()
     allow: tuple[str, ...] = ()
     fresh: bool = False         # the group is new, and goes with all that it says
+
+    @property
+    def ahead(self) -> bool:
+        """In a new group."""
+        return self.fresh
 
     def look(self, kernel: Any, run: Any) -> Any:
         """The rules that hold."""

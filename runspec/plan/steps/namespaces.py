@@ -53,6 +53,11 @@ class SpawnInit(HostStep):
     unified: str = ""
     kept: tuple[str, ...] = ()
 
+    @property
+    def ahead(self) -> bool:
+        """Without a memo nobody was born."""
+        return True
+
     def apply(self, kernel: Any, run: Any) -> Any:
         """See kernel.spawn; the child then runs its table until it waits at a barrier."""
         return run.spawn(self)

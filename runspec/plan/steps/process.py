@@ -191,6 +191,11 @@ class StartInit(HostStep):
 
     PHASE = START
 
+    @property
+    def ahead(self) -> bool:
+        """What it starts ends with the child."""
+        return True
+
     def apply(self, kernel: Any, run: Any) -> Any:
         """Returns when the exec has succeeded, or fails with what it answered."""
         run.start(self)

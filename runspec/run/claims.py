@@ -13,8 +13,9 @@ import time
 from runspec.errors import StateError, SyscallError
 from runspec.run import journal
 from runspec.spec import jsonlite
-from runspec.spec.model import Linux, Network, Process, Resources, Root, Spec
-from runspec.spec.tree import from_tree, to_tree
+from runspec.spec.alike import kept
+from runspec.spec.model import Linux, Network, Overlay, Process, Resources, Root, Spec
+from runspec.spec.tree import from_tree, shared_tree, to_tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 PATIENCE = 10.0         # seconds
 ROOM = "claims"
+NOBODY = Process(args=())
 
 
 def scarce(model: Spec | Network) -> bool:
@@ -70,8 +72,8 @@ class Gate:
         fd = store.kernel.open_new(path, 0o600, os.O_EXCL | os.O_APPEND)
         try:
             journal.hold(fd)
-            trees = [{"kind": "network" if isinstance(one, Network) else "container", "spec": to_tree(part(one))}
-                     for one in models]
+            trees = [{"kind": "network", "spec": to_tree(one)} if isinstance(one, Network)
+                     else {"kind": "container", "spec": shared_tree(part(one))} for one in models]
             store.kernel.append(fd, jsonlite.dumps({"asks": trees}).encode(), path)
         except BaseException:
             store.kernel.remove_file(path)
@@ -86,15 +88,22 @@ class Gate:
                 self._store.kernel.remove_file(path)
 
 
-def part(model: Spec | Network) -> Spec | Network:
-    """As much of a document as admission looks at."""
-    if isinstance(model, Network):
-        return model
+def part(model: Spec) -> Spec:
+    """As much of a container's document as admission looks at."""
     linux = model.linux
-    return Spec(name=model.name, root=Root(overlay=model.root.overlay), process=Process(args=()),
-                interfaces=model.interfaces, ports=model.ports, linux=Linux(
-                    cgroups_path=linux.cgroups_path, net_devices=linux.net_devices,
-                    resources=Resources(cpu=linux.resources.cpu, memory=linux.resources.memory)))
+    return Spec(name=model.name, root=_root(model.root.overlay), process=NOBODY, interfaces=model.interfaces,
+                ports=model.ports, linux=Linux(cgroups_path=linux.cgroups_path, net_devices=linux.net_devices,
+                                               resources=_resources(linux.resources)))
+
+
+@kept
+def _root(overlay: Overlay | None) -> Root:
+    return Root(overlay=overlay)
+
+
+@kept
+def _resources(whole: Resources) -> Resources:
+    return Resources(cpu=whole.cpu, memory=whole.memory)
 
 
 def read(store: Store) -> list[Spec | Network]:

@@ -54,7 +54,7 @@ class Run:
         self._links_end = 0.0               # when nobody waits for links any more, by the monotonic clock
         self.parked: set[str] = set()       # those whose init stays at its start gate
         self._said: dict[str, bytes] = {}   # name -> what its child reported last
-        self._called: dict[str, bytes] = {}     # name -> what its child was called before its program
+        self._called = b""                  # what every child is called before its program
         self._groups: set[str] = set()
         self._unsettled: dict[str, None] = {}       # files of names to be written anew
         self._at: dict[str, int] = {}       # name -> barrier at which its child waits
@@ -167,7 +167,7 @@ class Run:
     def start(self, step: Step) -> None:
         """Open the start gate; whether the exec succeeded is asked later, so that many may start at once."""
         child = self.children[step.target]
-        self._called[step.target] = self.kernel.command(child.pid)
+        self._called = self._called or self.kernel.command(child.pid)
         child.go()
         self.live[step.target] = (child.pid, child.start_time)
 
@@ -215,7 +215,7 @@ class Run:
             if report.kind == abi.REPORT_LISTENER:
                 self._introduce(name, report)
             self._said[name] = report.data
-        if self.kernel.ends(child.pid, child.start_time) and self.kernel.command(child.pid) == self._called.get(name):
+        if self.kernel.ends(child.pid, child.start_time) and self.kernel.command(child.pid) == self._called:
             raise blame.never_began(name)       # a program that began has given its process its own name
         child.close()
 

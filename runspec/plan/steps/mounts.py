@@ -6,6 +6,7 @@ from runspec import abi
 from runspec.plan.host import Host
 from runspec.plan.steps.base import ChildStep, Table
 from runspec.plan.steps.cgroup import CONTROLLERS, groups
+from runspec.spec.alike import kept
 from runspec.spec.model import Mount, Spec
 from runspec.spec.mount_options import Options, parse
 
@@ -203,6 +204,7 @@ def flags(names: tuple[str, ...]) -> int:
     return bits
 
 
+@kept
 def shown_controllers(host: Host) -> tuple[str, ...]:
     """v1 hierarchies that a container is in and may see; those that only mark packets say nothing inside."""
     return tuple(name for name, _ in host.hierarchies if name in CONTROLLERS and not name.startswith("net_"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from runspec import abi
 from runspec.plan.steps.base import ATTACH, SPAWN, ChildStep, HostStep, Table
+from runspec.spec.alike import kept
 from runspec.spec.model import IDMapping, Namespace, Spec, TimeOffset
 
 TYPE_CHECKING = False
@@ -21,7 +22,13 @@ BARRIER_ATTACH, BARRIER_START, BARRIER_HOOKS = 1, 2, 3
 
 def namespace(spec: Spec, kind: str) -> Namespace | None:
     """The namespace of this kind that the spec lists, None where the host's is meant."""
-    return next((one for one in spec.linux.namespaces if one.type == kind), None)
+    return _by_kind(spec.linux.namespaces).get(kind)
+
+
+@kept
+def _by_kind(namespaces: tuple[Namespace, ...]) -> dict[str, Namespace]:
+    """The first of each kind."""
+    return {one.type: one for one in reversed(namespaces)}
 
 
 def is_new(spec: Spec, kind: str) -> bool:

@@ -9,7 +9,8 @@ from runspec.plan.host import Host
 from runspec.plan.steps import mounts
 from runspec.plan.steps.base import ChildStep, HostStep, Table
 from runspec.plan.steps.namespaces import is_new
-from runspec.spec.model import Device, Overlay, Spec
+from runspec.spec.alike import kept
+from runspec.spec.model import Device, Mount, Overlay, Spec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -302,6 +303,12 @@ def ready(spec: Spec, image: str | None) -> list[ChildStep]:
     return steps
 
 
+@kept
+def receives(mounts: tuple[Mount, ...]) -> bool:
+    """Whether one of these shows what is mounted elsewhere later."""
+    return any(word.endswith(("slave", "shared")) for one in mounts for word in one.options)
+
+
 def plan(spec: Spec, host: Host, image: str | None, sources: dict[str, str],
          bundle: str, files: tuple[tuple[str, str], ...] = (), kept: bool = False) -> list[ChildStep]:
     """The child's steps from an empty mount namespace to the pivoted root.
@@ -322,8 +329,7 @@ def plan(spec: Spec, host: Host, image: str | None, sources: dict[str, str],
     if root.image and overlay is None:
         # Missing mount points must not be made in an image that others share.
         overlay = Overlay(volatile=True)
-    receive = propagation.endswith(("slave", "shared")) or any(
-        word.endswith(("slave", "shared")) for one in spec.mounts for word in one.options)
+    receive = propagation.endswith(("slave", "shared")) or receives(spec.mounts)
     steps: list[ChildStep] = [PrepareRoot(
         target=name, path="root.image" if root.image else "root.path", source=image or root.path,
         overlay=overlay, host=root.image == "host", kept=kept, receive=receive,

@@ -16,6 +16,9 @@ from runspec.bench.suite import SUITES, suite_class
 
 README = Path(__file__).parent.parent / "README.md"
 BEGIN, END = "<!-- bench: made by tests/bench_table.py -->", "<!-- end of bench -->"
+# What is told of the machine, and how.
+MACHINE = {"processor": "{}", "cores": "{} cores", "memory": "{}", "kernel": "{}", "distribution": "{}", "when": "{}",
+           "load before": "load before {}"}
 HEAD = ("| runspec over | should be | median | quartiles | |", "|---|---|---|---|---|")
 
 
@@ -24,9 +27,10 @@ def table(results: Results | None) -> str:
     if results is None:
         return "\n".join([*HEAD, *(wanted(one) for one in aims())])
     lines = [*HEAD, *(found(one) for one in results.ratios if one.good is not None)]
-    machine = [results.machine[word] for word in ("processor", "cores", "memory", "kernel", "distribution", "when")
-               if results.machine.get(word)]
-    versions = [f"{name} {text}" for name, text in results.versions.items()]
+    machine = [form.format(results.machine[word]) for word, form in MACHINE.items() if results.machine.get(word)]
+    # Some begin with their name; native's is the kernel's, which the machine has.
+    versions = [text if text.startswith(name) else f"{name} {text}" for name, text in results.versions.items()
+                if name != "native"]
     return "\n".join([*lines, "", f"Measured on: {escaped(', '.join(machine))}. With: {escaped('; '.join(versions))}."])
 
 

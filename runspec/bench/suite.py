@@ -11,9 +11,12 @@ from runspec.spec.model import Network, Spec
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from typing import TypeVar
 
     from runspec.bench.contender import Contender
     from runspec.bench.scene import Scene
+
+    T = TypeVar("T")
 
 # Name -> module and class, in the order in which a run takes them.
 SUITES = {
@@ -145,7 +148,7 @@ class Suite:
             self.missing.append(one)
 
     def rounds(self, turns: Sequence[Turn], count: int, warm: bool = True) -> None:
-        """Every turn once a round, first once for nothing; each round begins with another turn.
+        """Every turn once a round, first once for nothing; turns of one label are taken together, see `ordered`.
 
         What disturbs the machine for a while so disturbs all contenders alike, and none always comes first.
 
@@ -156,8 +159,7 @@ class Suite:
         going = list(turns)
         taken: dict[int, dict[tuple[str, str, float | None], tuple[Point, list[float]]]] = {}
         for number in range(0 if warm else 1, count + 1):
-            place = number % len(going) if going else 0
-            for turn in going[place:] + going[:place]:
+            for turn in ordered(going, number):
                 self.scene.say(f"{self.name} {f'round {number}/{count}' if number else 'warm-up'}: "
                                f"{turn.contender}, {turn.label}")
                 mine = taken.setdefault(id(turn), {})
@@ -180,6 +182,20 @@ class Suite:
     def series(self) -> tuple[Series, ...]:
         """All that was measured."""
         return tuple(self._series)
+
+
+def ordered(turns: Sequence[Turn], number: int) -> list[Turn]:
+    """The turns of a round: each begins with another label, and each label with another contender."""
+    labels: dict[str, list[Turn]] = {}
+    for turn in turns:
+        labels.setdefault(turn.label, []).append(turn)
+    return [turn for group in rotated(list(labels.values()), number) for turn in rotated(group, number)]
+
+
+def rotated(rows: list[T], number: int) -> list[T]:
+    """A list that begins at another place."""
+    place = number % len(rows) if rows else 0
+    return rows[place:] + rows[:place]
 
 
 def refusal(error: Exception) -> str:

@@ -94,13 +94,15 @@ class Isolation(Suite):
         quick = self.settings.pace == "quick"
         kinds = ["cpu", "memory", "fork bomb"] if quick else list(STRESSORS)
         names = [name for name in whole(self.settings.contenders) if name != "native"]
-        turns = [turn for name in (SHARED, *names) if (turn := self.turn(name, kinds, limits=True)) is not None]
+        turns = [turn for kind in kinds for name in (SHARED, *names)
+                 if (turn := self.turn(name, kind, limits=True)) is not None]
         self.rounds(turns, self.settings.pick(1, 3, 5), warm=False)
         self.compare(kinds)
         if not quick:
             free = [name for name in whole(self.settings.contenders)
                     if name in ("native", "runspec", "lxc") or self.settings.pace == "full"]
-            turns = [turn for name in free if (turn := self.turn(name, kinds, limits=False)) is not None]
+            turns = [turn for kind in kinds for name in free
+                     if (turn := self.turn(name, kind, limits=False)) is not None]
             self.rounds(turns, self.settings.pick(1, 1, 3), warm=False)
         self.rounds([turn for name in (["runspec"] if quick else names) if (turn := self.bombs(name)) is not None],
                     1, warm=False)
@@ -146,23 +148,21 @@ class Isolation(Suite):
 
     # -- turns --
 
-    def turn(self, who: str, kinds: list[str], limits: bool) -> Turn | None:
-        """LU beside each stressor."""
-        pairs = [self.pair(who, kind, stressor(kind), limits) for kind in kinds]
-        there = [one for one in pairs if one is not None]
-        if len(there) < len(pairs):
+    def turn(self, who: str, kind: str, limits: bool) -> Turn | None:
+        """LU alone and beside a stressor."""
+        pair = self.pair(who, kind, stressor(kind), limits)
+        if pair is None:
             return None
+        figure = LIMITED if limits else FREE
 
         def take() -> Iterator[Point]:
-            found = [self.solve(one) for one in there]
-            if limits:
-                yield Point(figure="LU alone", value=hpcc.overall(tuple(alone for alone, _ in found)), unit="GFLOP/s",
-                            better=HIGHER, command=there[0].lu.command)
-            for one, (alone, shared) in zip(there, found, strict=True):
-                yield Point(figure=LIMITED if limits else FREE, case=one.what, value=100 * (1 - shared / alone),
-                            unit="%", command=one.neighbour.command)
+            alone, shared = self.solve(pair)
+            if limits and kind == "cpu":        # once is enough
+                yield Point(figure="LU alone", value=alone, unit="GFLOP/s", better=HIGHER, command=pair.lu.command)
+            yield Point(figure=figure, case=kind, value=100 * (1 - shared / alone), unit="%",
+                        command=pair.neighbour.command)
 
-        return Turn(contender=who, label=LIMITED if limits else FREE, take=take)
+        return Turn(contender=who, label=f"{kind}: {figure}", take=take)
 
     def solve(self, pair: Pair, meanwhile: Callable[[], object] = lambda: None) -> tuple[float, float]:
         """GFLOP/s of LU alone, and beside its neighbour.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -28,7 +29,7 @@ def small(**words: object) -> tuple[Small, list[str]]:
 BROKEN = HostError("bench: it broke", "on purpose")
 
 
-def turn(who: str, asked: list[str], fails: int = -1, error: Exception = BROKEN) -> Turn:
+def turn(who: str, asked: list[str], fails: int = -1, error: Exception = BROKEN, label: str = "a thing") -> Turn:
     """A turn that counts its calls, and fails at one of them."""
     mine: list[int] = []
 
@@ -39,7 +40,7 @@ def turn(who: str, asked: list[str], fails: int = -1, error: Exception = BROKEN)
         if len(mine) - 1 == fails:
             raise error
 
-    return Turn(contender=who, label="a thing", take=take)
+    return Turn(contender=who, label=label, take=take)
 
 
 def test_rounds_begin_with_another_turn_each() -> None:
@@ -51,6 +52,16 @@ def test_rounds_begin_with_another_turn_each() -> None:
     assert lines[3] == "small round 1/3: b, a thing"
     # The warm-up was the first call of each and does not count.
     assert {one.contender: one.values for one in suite.series()} == dict.fromkeys("abc", (2.0, 3.0, 4.0))
+
+
+def test_turns_of_one_label_are_taken_together() -> None:
+    """Whatever is first of the labels, and of the contenders at each."""
+    suite, lines = small()
+    asked: list[str] = []
+    suite.rounds([turn(who, asked, label=label) for who in "abc" for label in ("one", "two")], 3, warm=False)
+    said = [re.findall(r"(\w), (\w+)", line)[0] for line in lines]
+    assert ["".join(who + label[0] for who, label in said[at:at + 6]) for at in (0, 6, 12)] == [
+        "btctat" "bocoao", "coaobo" "ctatbt", "atbtct" "aoboco"]
 
 
 def test_without_a_warm_up() -> None:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from runspec.cli.words import Words
     from runspec.kernel import Kernel
-    from runspec.run.apply import Wanted
     from runspec.run.doctor import Checkup, Row
+    from runspec.run.request import Wanted
     from runspec.run.store import Store
 
 
@@ -38,8 +38,7 @@ def run(words: Words, kernel: Kernel) -> int:
 def read(paths: tuple[str, ...], store: Store | RunspecError) -> list[Wanted]:
     """The documents; their own faults end the look, what the machine lacks is its subject."""
     from runspec.cli import declare
-    from runspec.run.apply import Wanted
-    from runspec.run.request import placed_at, read_request
+    from runspec.run.request import Wanted, placed_at, read_request
 
     if isinstance(store, RunspecError):
         return [Wanted(model, "", placed_at(placed)) for model, placed in declare.read_specs(paths)]

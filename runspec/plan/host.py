@@ -33,5 +33,9 @@ class Host(Frozen):
             return 1
         if controller not in self.controllers2:
             return 0
-        # Beside v1, a cgroup2 with some minor controller has no group of ours.
-        return 2 if any(name in self.controllers2 for name in ("cpuset", "cpu", "memory", "pids")) else 0
+        return 2 if self.main2 else 0
+
+    @property
+    def main2(self) -> bool:
+        """Whether cgroup2 has groups of ours: beside v1, one with some minor controller has none."""
+        return any(name in self.controllers2 for name in ("cpuset", "cpu", "memory", "pids"))

@@ -29,7 +29,7 @@ from runspec.plan.steps import (
 from runspec.plan.steps.base import PREPARE, SPAWN, Change, Plan, Step
 from runspec.spec import fields
 from runspec.spec.defaults import WEIGHT
-from runspec.spec.model import IDMapping, Network, Spec
+from runspec.spec.model import NO_HOOKS, IDMapping, Network, Spec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def make_plan(networks: list[Item], containers: list[Item], host: Host, wall: Wa
         first = (limits.ReturnShares, groups.RemoveCgroup, rootfs.RemoveDirectory)
         cleared += [step for step in made if isinstance(step, first)]
         steps += [step for step in made if not isinstance(step, first)]
-    published, _ = nft.plan((*networks, *containers), wall, set())
+    published = nft.plan((*networks, *containers), wall, set())[0] if wall is not None else []
     steps = by_phase([*steps[:count], *published, *ends, *cleared, *steps[count:]])
     renewed: dict[str, bool] = {}       # with a new init -> whether all of it is new
     followers: list[Change] = []
@@ -276,7 +276,8 @@ def create(item: Item, host: Host) -> list[Step]:
     steps += group_writes(item, host, {}, fresh=True)
     awaited = [*links.create_links(spec, item.facts.networks), *traffic.create_outside(spec),
                *lease.lend(spec, item.facts.nics)] if has_links(spec) else []
-    awaited += intel_rdt.join(spec)
+    if spec.linux.intel_rdt is not None:
+        awaited += intel_rdt.join(spec)
     if item.bundle:
         steps.append(gate.MakeGate(target=name))
     steps += id_maps(spec)
@@ -285,7 +286,9 @@ def create(item: Item, host: Host) -> list[Step]:
     steps.append(spawn)
     if awaited:
         steps += [*awaited, namespaces.ReleaseInit(target=name)]
-    steps += [*rootfs.ready(spec, item.image), *names.ready(name, item.names)]
+    steps += rootfs.ready(spec, item.image)
+    if item.names:
+        steps += names.ready(name, item.names)
     steps += children
     steps += loopback.up(spec)
     if has_links(spec):
@@ -293,7 +296,10 @@ def create(item: Item, host: Host) -> list[Step]:
         steps += host_access.create(spec, view_links.FIRST_INDEX)
     steps += rootfs.plan(spec, host, item.image, kinds(item.facts), bundle(item), item.names)
     steps += process.plan(spec, item.facts, bundle(item), item.seccomp, bool(item.bundle))
-    steps += [*hooks.create(spec, bundle(item)), *terminal.send(spec, item.console)]
+    if spec.hooks != NO_HOOKS:
+        steps += hooks.create(spec, bundle(item))
+    if spec.process.terminal:
+        steps += terminal.send(spec, item.console)
     if has_links(spec):
         steps += traffic.create_inside(spec)
     if item.bundle:
@@ -302,31 +308,7 @@ def create(item: Item, host: Host) -> list[Step]:
             steps.append(gate.WritePidFile(target=name, file=item.pid_file))
         return [*steps, process.SaveRecord(target=name)]
     steps += [process.StartInit(target=name, path="process.args"), process.SaveRecord(target=name)]
-    return steps + hooks.started(spec, bundle(item))
-
-
-def start(spec: Spec, where: str) -> Plan:
-    """From a container at its start gate to a running one.
-
-    Args:
-        where: its bundle.
-    """
-    return Plan(steps=(gate.OpenGate(target=spec.name, path="process.args",
-                                     hooks=bool(spec.hooks.start_container)), process.SaveRecord(target=spec.name),
-                       *hooks.started(spec, where)))
-
-
-def remnants(name: str, directories: tuple[str, ...], lent: tuple[str, ...] = ()) -> Plan:
-    """Ends what is left of a container whose Record cannot be read.
-
-    Args:
-        lent: the words by which it asked for links of the host.
-    """
-    return Plan(steps=(groups.KillContainer(target=name, groups=directories, lent=lent),
-                       nft.ForgetElements(target=name),
-                       groups.RemoveCgroup(target=name, groups=directories),
-                       rootfs.RemoveDirectory(target=name, directory=rootfs.base_dir(name)),
-                       process.RemoveRecord(target=name)))
+    return steps + hooks.started(spec, bundle(item)) if spec.hooks != NO_HOOKS else steps
 
 
 def restart(item: Item, host: Host) -> list[Step]:
@@ -473,6 +455,9 @@ def group_writes(item: Item, host: Host, files: dict[tuple[str, str], str], path
             steps.append(groups.AttachDeviceProgram(target=item.name, path=one.path, reason=why,
                                                     directory=where[one.controller], program=one.program,
                                                     before=cgroup.program(last).hex() if last is not None else ""))
+        elif fresh and one.budget is None and not one.file.endswith(".partition"):
+            steps.append(groups.WriteCgroupFile(file=f"{where[one.controller]}/{one.file}", value=one.value,
+                                                before=one.before, target=item.name, path=one.path))
         else:
             steps.append(limits.step(one, where[one.controller], files.get((one.controller, one.file)),
                                      target=item.name, path=one.path, reason=why))

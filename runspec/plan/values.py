@@ -17,3 +17,4 @@ class Sentinel:
 
 ABSENT = Sentinel("absent")      # the kernel says: there is none
 UNKNOWN = Sentinel("unknown")    # the kernel cannot tell; never a difference
+WHOLE = "whole"         # of the firewall: the table's rules, and the kernel parameters beside it

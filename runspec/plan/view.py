@@ -7,23 +7,22 @@ A path that only `expect_` names cannot be told by the kernel; there the Record'
 
 from __future__ import annotations
 
-from runspec.plan import cgroup, view_traffic
+from runspec.plan import cgroup, view_nft, view_traffic
 from runspec.plan.facts import Facts
 from runspec.plan.host import Host
-from runspec.plan.steps.hooks import KINDS, adds, listed
-from runspec.plan.steps.intel_rdt import expect_class, see_class
+from runspec.plan.steps import hooks, intel_rdt
 from runspec.plan.steps.namespaces import is_new
 from runspec.plan.steps.process import mask
 from runspec.plan.steps.rootfs import base_dir, layer_dir
-from runspec.plan.values import ABSENT, UNKNOWN
+from runspec.plan.values import ABSENT, UNKNOWN, WHOLE
 from runspec.plan.view_attributes import RECORDED as ATTRIBUTES, expect_attributes, see_attributes
 from runspec.plan.view_links import interface_view, links_seen, see_devices
-from runspec.plan.view_nft import expect_ports, gone_ports, see_ports
 from runspec.plan.view_seccomp import expect_seccomp, see_seccomp
 from runspec.plan.views_mounts import expect_mounts, gone_mounts, see_mounts
 from runspec.spec import units
 from runspec.spec.alike import kept
-from runspec.spec.model import Device, Overlay, Process, Spec
+from runspec.spec.frozen import fields_of, items, key as spelled
+from runspec.spec.model import NO_HOOKS, Device, Hooks, Overlay, Process, Spec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,11 +47,14 @@ def expected(spec: Spec, host: Host, facts: Facts) -> View:
     expect_mounts(spec, facts, view)
     expect_process(spec, view)
     expect_attributes(spec, view)
-    expect_class(spec, view)
+    if spec.linux.intel_rdt is not None:
+        intel_rdt.expect_class(spec, view)
     expect_seccomp(spec, view)
     view.update(cgroup.expected(spec.linux.resources, host))
     interface_view(spec, facts, view)
-    expect_ports(spec, view)
+    view["ports"] = WHOLE
+    if spec.ports:
+        view_nft.expect_ports(spec, view)
     if limited(spec):
         view_traffic.expect_traffic(spec, facts, view)
     return view
@@ -72,15 +74,17 @@ def seen(spec: Spec, last: Spec | None, host: Host, facts: Facts, before: View) 
     see_mounts(spec, last, facts, told)
     see_process(spec, last, facts, told)
     see_attributes(spec, last, facts, told)
-    see_class(spec, facts, told)
+    if spec.linux.intel_rdt is not None:
+        intel_rdt.see_class(spec, facts, told)
     see_seccomp(spec, facts, told, before)
     told.update(cgroup.seen(spec.linux.resources, last.linux.resources if last else None, host, facts))
     links_seen(spec, last, facts, told)
     if limited(spec) or (last is not None and limited(last)):
         view_traffic.see_traffic(spec, last, facts, told)
     see_devices(spec, last, facts, told)
-    see_ports(spec, last, facts.wall, told)
-    if adds(spec):
+    if facts.wall is not None:
+        view_nft.see_ports(spec, last, facts.wall, told)
+    if spec.hooks != NO_HOOKS and hooks.adds(spec):
         for path in ("mounts", "interfaces"):
             if told.get(path):
                 told[path] = ()
@@ -104,7 +108,8 @@ def gone(spec: Spec, last: Spec) -> View:
     links = {one.name for one in spec.interfaces}
     view.update((f"interfaces[{one.name}]", one.name) for one in last.interfaces if one.name not in links)
     kinds = {one.type for one in spec.linux.namespaces}
-    view.update(gone_ports(spec, last))
+    if last.ports:
+        view.update(view_nft.gone_ports(spec, last))
     view.update((f"linux.namespaces[{one.type}]", one.type) for one in last.linux.namespaces if one.type not in kinds)
     return view
 
@@ -114,7 +119,8 @@ RECORDED = frozenset((
     "linux.cdiDevices",
     "annotations", "labels", "project", "process.args", "process.env", "process.cwd", "process.user.uid",
     "process.user.gid", "process.user.umask", "process.user.additionalGids",
-    "root.overlay.volatile", "linux.netDevices", "linux.intelRdt", *(f"hooks.{kind}" for kind in KINDS))) | ATTRIBUTES
+    "root.overlay.volatile", "linux.netDevices", "linux.intelRdt",
+    *(f"hooks.{spelled(field)}" for field in fields_of(Hooks)))) | ATTRIBUTES
 
 
 def expect_identity(spec: Spec, view: View) -> None:
@@ -125,8 +131,8 @@ def expect_identity(spec: Spec, view: View) -> None:
         view["domainname"] = spec.domainname
     view["labels"], view["annotations"], view["project"] = spec.labels, spec.annotations, spec.project
     view["linux.cgroupsPath"] = where(spec)
-    for kind in KINDS:
-        view[f"hooks.{kind}"] = tuple((one.path, one.args, one.env, one.timeout) for one in listed(spec, kind))
+    for field, those in items(spec.hooks):
+        view[f"hooks.{spelled(field)}"] = tuple((one.path, one.args, one.env, one.timeout) for one in those)
     process, user = spec.process, spec.process.user
     view["process.args"], view["process.env"], view["process.cwd"] = process.args, process.env, process.cwd
     view["process.user.uid"], view["process.user.gid"] = user.uid, user.gid

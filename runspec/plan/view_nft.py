@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from runspec.plan import nft
-from runspec.plan.values import ABSENT
+from runspec.plan.values import ABSENT, WHOLE
 from runspec.spec import rules_ports
 from runspec.spec.frozen import Frozen
 from runspec.spec.model import Network, Port, Spec
@@ -11,9 +11,6 @@ from runspec.spec.model import Network, Port, Spec
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
-
-
-WHOLE = "whole"         # the table's rules, and the kernel parameters beside it
 
 
 class Wall(Frozen):
@@ -51,7 +48,6 @@ class Wall(Frozen):
 
 def expect_ports(spec: Spec, view: dict[str, Any]) -> None:
     """What should be published."""
-    view["ports"] = WHOLE
     for index, one in enumerate(spec.ports):
         view[f"ports[{index}]"] = _shown(one, [value for _, _, value in nft.port_elements(spec, one)])
 
@@ -64,10 +60,8 @@ def gone_ports(spec: Spec, last: Spec) -> dict[str, Any]:
             if value and not any(key == mine for at, mine, _ in nft.elements(spec) if at == name)}
 
 
-def see_ports(spec: Spec, last: Spec | None, wall: Wall | None, view: dict[str, Any]) -> None:
+def see_ports(spec: Spec, last: Spec | None, wall: Wall, view: dict[str, Any]) -> None:
     """What is published; one whose elements are not all there, or another's, is not."""
-    if wall is None:
-        return
     owner = nft.owner(spec)
     known: set[tuple[str, str]] = set()
     for index, one in enumerate(spec.ports):

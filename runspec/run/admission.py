@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from runspec.errors import SpecError
     from runspec.kernel import Kernel
     from runspec.plan.host import Host
-    from runspec.run.apply import Wanted
+    from runspec.run.request import Wanted
     from runspec.run.store import Store
 
 

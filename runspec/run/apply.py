@@ -5,10 +5,10 @@ from __future__ import annotations
 from time import monotonic, sleep
 
 from runspec.errors import Mark, RunspecError, SpecError, StateError
-from runspec.plan import cgroup, diff, live, view
+from runspec.plan import cgroup, diff, live, parts, view
 from runspec.plan.facts import Facts
 from runspec.plan.host import Host
-from runspec.plan.planner import Item, make_plan, remnants, start as make_start
+from runspec.plan.planner import Item, make_plan
 from runspec.plan.steps.base import Change, Plan
 from runspec.plan.steps.cgroup import groups
 from runspec.plan.values import ABSENT
@@ -23,15 +23,14 @@ from runspec.run.names import Names, around
 from runspec.run.observe import Observer, read_host
 from runspec.run.probes import Probes
 from runspec.run.recover import note, recover_all, unfinished
-from runspec.run.store import Locks, Record, Store, now, status
+from runspec.run.request import Wanted as Wanted
+from runspec.run.store import HELD, Locks, Record, Store, now, status
 from runspec.spec import alike, fields, from_yaml, networks, rules_host, source
 from runspec.spec.model import Network, Spec
 from runspec.spec.tree import from_tree, shared_tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from runspec.kernel import Kernel
     from runspec.run.ends import End
     from runspec.run.engine import Run
@@ -39,36 +38,6 @@ if TYPE_CHECKING:
 
 
 PATIENCE = 10.0         # seconds
-
-
-class Wanted:
-    """One document of a request: the model, where it stands in the user's files, its text's digest.
-
-    Args:
-        bundle: the OCI bundle that it comes from, "" for a document: its container is created, not started.
-        pid_file: where init's pid is to be written, "" for nowhere.
-
-    Attributes:
-        console: socket to which the terminal of its init goes, "" for none.
-    """
-
-    __slots__ = ("_marks", "bundle", "console", "digest", "model", "pid_file")
-
-    def __init__(self, model: Spec | Network, digest: str, marks: Callable[[], dict[str, Mark]],
-                 bundle: str = "", pid_file: str = "") -> None:
-        self.model, self.digest, self._marks = model, digest, marks
-        self.bundle, self.pid_file = bundle, pid_file
-        self.console = ""
-
-    @property
-    def marks(self) -> dict[str, Mark]:
-        """Spec path -> place; found only when something is to be said about it."""
-        return self._marks()
-
-    @property
-    def kind(self) -> str:
-        """container or network."""
-        return "container" if isinstance(self.model, Spec) else "network"
 
 
 class Work:
@@ -121,9 +90,14 @@ class Session:
         self._makers(wanted, records)
         digests = {one.model.name: one for one in wanted if one.digest}
         lasts: dict[str, Spec | None] = {}
-        former, joined = pool.find(self.store, wanted, frozenset(name for one in specs for name in networks.named(one)))
-        pool.assign(self.store, wanted, gone, joined, Observer(self.kernel, self.store, self.host).addresses_on)
-        specs = [one.model for one in wanted if isinstance(one.model, Spec)]
+        former: dict[str, Network] = {}
+        joined: dict[str, Network] = {}
+        linked = bool(gone) or any(map(has_links, (one.model for one in wanted)))
+        if linked:
+            former, joined = pool.find(self.store, wanted,
+                                       frozenset(name for one in specs for name in networks.named(one)))
+            pool.assign(self.store, wanted, gone, joined, Observer(self.kernel, self.store, self.host).addresses_on)
+            specs = [one.model for one in wanted if isinstance(one.model, Spec)]
         for spec in specs:
             record, given = records[spec.name], digests.get(spec.name)
             # What the machine adds to a text may be another thing by now.
@@ -131,19 +105,22 @@ class Session:
                     and spec.root.digest is None and not spec.linux.cdi_devices
                     and not any(link.pooled or link.type == "vlan" for link in spec.interfaces))
             lasts[spec.name] = spec if same else spec_of(record) if record is not None else None
+        linked = linked or any(one is not None and has_links(one) for one in lasts.values())
         self._refusals(wanted, lasts)
-        warnings = self._admission(wanted, lasts, gone) + pool.strays(self.store, wanted)
+        warnings = self._admission(wanted, lasts, gone) + (pool.strays(self.store, wanted) if linked else [])
         names = Names(self.kernel, self.store, wanted, records, lasts, gone)
         names.check()
         warnings += names.warnings()
         self.host = abilities_resources.complete(self.kernel, self.host, [
             one.linux.resources for one in (*specs, *lasts.values()) if one is not None])
-        observer = Observer(self.kernel, self.store, self.host, bridges.fair(self.probes, wanted, joined))
-        warnings += self._conflicts(wanted, lasts, joined, observer)
-        specs, lasts = bridges.inherit(specs, lasts, former, joined, observer)
-        observer.wall = firewall.look(self.kernel, self.store, specs, wanted, lasts, gone)
+        observer = Observer(self.kernel, self.store, self.host, linked and bridges.fair(self.probes, wanted, joined))
+        if linked:
+            warnings += self._conflicts(wanted, lasts, joined, observer)
+            specs, lasts = bridges.inherit(specs, lasts, former, joined, observer)
+            observer.wall = firewall.look(self.kernel, self.store, specs, wanted, lasts, gone)
         facts = observer.containers([(spec, lasts[spec.name], records[spec.name]) for spec in specs])
-        bridges.tell(facts, {**former, **joined}, observer)
+        if linked:
+            bridges.tell(facts, {**former, **joined}, observer)
         self._sources(wanted, dict(zip((spec.name for spec in specs), facts, strict=True)))
         for spec, found in zip(specs, facts, strict=True):
             if found.status == "running":
@@ -154,7 +131,7 @@ class Session:
         for item, one in zip(containers, (one for one in wanted if isinstance(one.model, Spec)), strict=True):
             item.bundle, item.pid_file, item.console = one.bundle, one.pid_file, one.console
         self._filters(wanted, containers, records, images_too)
-        nets = bridges.items(self.store, wanted, gone, observer)
+        nets = bridges.items(self.store, wanted, gone, observer) if linked else []
         notes: list[str] = []
         leaving = {name for kind, name in gone if kind == "container"}
         for kind, name in gone:
@@ -211,8 +188,10 @@ class Session:
         seen = view.seen(spec, last, self.host, facts, before)
         expected, before, seen = ({**one, **more} for one, more in zip((expected, before, seen), names.views(spec.name),
                                                                        strict=True))
-        changes = live.weigh(spec, last, facts, diff.changes(spec.name, expected, before, seen))
-        if record is not None:
+        changes = diff.changes(spec.name, expected, before, seen)
+        if changes:
+            changes = live.weigh(spec, last, facts, changes)
+        if changes and record is not None:
             changes = bridges.blame(self.store, spec, record, changes)
         item = Item(spec, last, facts, changes, image, where)
         item.seen = seen
@@ -367,8 +346,9 @@ class Session:
 
     @staticmethod
     def _settled(kernel: Kernel, store: Store, stuck: list[Stuck]) -> tuple[str, ...]:
+        held = kernel.exists(f"{store.root}/{HELD}")
         return (*(note(one.error) for one in stuck), *Leases(kernel, store).settle(),
-                *firewall.Firewall(kernel, store).settle())
+                *(firewall.Firewall(kernel, store).settle() if held else ()))
 
     @staticmethod
     def lock(kernel: Kernel, store: Store, ids: list[tuple[str, str]], force: bool = False,
@@ -424,7 +404,7 @@ class Session:
     def start(self, record: Record) -> tuple[str, ...]:
         """Open the start gate of a created container; returns what the user should hear."""
         name = record.name
-        plan = make_start(spec_of(record), record.bundle)
+        plan = parts.start(spec_of(record), record.bundle)
         run = engine.Run(self.kernel, self.store, plan, {("container", name): record.replace(status="running")},
                   {name: (record.pid, record.start_time)})
         journal = begin(self.store, [("container", name)])      # where that fails, it waits on
@@ -439,7 +419,7 @@ class Session:
         """End and forget a container whose Record cannot be read, its groups bear its mark; returns warnings."""
         mounts = [mount for _, mount in self.host.hierarchies] + [self.host.unified] * bool(self.host.unified)
         found = self.kernel.marked_groups([one for one in dict.fromkeys(mounts) if one], self.store.mark(name))
-        plan = remnants(name, tuple(found), Leases(self.kernel, self.store).asked(name))
+        plan = parts.remnants(name, tuple(found), Leases(self.kernel, self.store).asked(name))
         run = engine.Run(self.kernel, self.store, plan, {}, {})
         return self._run(run, plan, begin(self.store, [("container", name)]), Places([]))
 
@@ -476,6 +456,11 @@ class Session:
         return Record(kind=one.kind, name=model.name, spec=shared_tree(model), digest=one.digest, cgroups=cgroups,
                       boot_id=self.host.boot_id, created=moment, seccomp=self._keys.get(model.name, ""),
                       bundle=one.bundle, status="created" if one.bundle else "running")
+
+
+def has_links(model: Spec | Network) -> bool:
+    """Whether a document has to do with networks; where none has, what knows them is not even loaded."""
+    return isinstance(model, Network) or bool(model.interfaces or model.ports)
 
 
 def spec_of(record: Record) -> Spec:

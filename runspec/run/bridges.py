@@ -15,9 +15,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runspec.errors import SpecError
     from runspec.plan.facts import Facts
-    from runspec.run.apply import Wanted
     from runspec.run.observe import Observer
     from runspec.run.probes import Probes
+    from runspec.run.request import Wanted
     from runspec.run.store import Record, Store
 
 

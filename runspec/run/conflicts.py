@@ -12,8 +12,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runspec.errors import SpecError
     from runspec.kernel.netlink import Route
-    from runspec.run.apply import Wanted
     from runspec.run.observe import Observer
+    from runspec.run.request import Wanted
 
     Span = tuple[int, int, int]
 

@@ -19,7 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runspec.errors import SpecError
     from runspec.kernel import Kernel
-    from runspec.run.apply import Wanted
+    from runspec.run.request import Wanted
     from runspec.run.store import Store
 
 # What `doctor` without a file looks at, in this order; controllers come before it.

@@ -7,11 +7,9 @@ from time import monotonic
 from runspec import abi
 from runspec.errors import HostError, Mark, RunspecError, StepError, SyscallError
 from runspec.plan import nft, rtnetlink
-from runspec.plan.steps import base, namespaces
+from runspec.plan.steps import base, hooks, namespaces
 from runspec.plan.steps.base import ATTACH, HOOKS, LIVE, START, STOP, ChildStep, HostStep, Plan, Step, Table
-from runspec.plan.steps.hooks import failure, patience
-from runspec.run import agent, blame
-from runspec.run.firewall import Firewall
+from runspec.run import agent, blame, firewall
 from runspec.run.store import Record, parse_record, record_text, status
 
 TYPE_CHECKING = False
@@ -21,6 +19,7 @@ if TYPE_CHECKING:
 
     from runspec.kernel import Child, Kernel, Report
     from runspec.plan.steps.namespaces import SpawnInit
+    from runspec.run.firewall import Firewall
     from runspec.run.journal import Journal
     from runspec.run.leases import Leases
     from runspec.run.store import Alone, Store
@@ -46,7 +45,7 @@ class Run:
                  records: dict[tuple[str, str], Record], live: dict[str, tuple[int, int]]) -> None:
         self.kernel, self.store, self.plan = kernel, store, plan
         self.records, self.live = records, live
-        self.firewall = Firewall(kernel, store)
+        self._firewall: Firewall | None = None
         self.children: dict[str, Child] = {}
         self.tables: dict[str, Table] = {}
         self.kept: dict[str, dict[str, int]] = {}
@@ -80,6 +79,12 @@ class Run:
     def forget_groups(self, directories: Iterable[str]) -> None:
         """These parents may be gone again."""
         self._groups.difference_update(directories)
+
+    @property
+    def firewall(self) -> Firewall:
+        """The door to it, for the Steps that need one."""
+        self._firewall = self._firewall or firewall.Firewall(self.kernel, self.store)
+        return self._firewall
 
     def pid(self, name: str) -> int:
         """Init's pid as the host counts, 0 where none runs."""
@@ -128,7 +133,7 @@ class Run:
     def reach(self, name: str, barrier: int) -> None:
         """Wait until a child stands at a barrier, or fail with what it answered."""
         while self._at.get(name) != barrier:
-            report = self.children[name].receive(patience(self.tables[name], PATIENCE))
+            report = self.children[name].receive(self.tables[name].patience(PATIENCE))
             if report is None:
                 raise HostError(f"init of {name} ended during set-up",
                                 "it was killed from outside, or by the memory limit of its own group")
@@ -146,7 +151,7 @@ class Run:
         table = self.tables[name]
         op, step = table.ops[index], table.owners[index]
         if op.number == abi.OP_HOOK:
-            return blame.step_error(step, failure(op, errno, self._said.get(name, b"")))
+            return blame.step_error(step, hooks.failure(op, errno, self._said.get(name, b"")))
         call = abi.OP_NAMES[op.number].lower()
         detail = "" if op.number in BINARY else op.s1.split(b"\0")[0].decode("utf-8", "replace")
         cause: RunspecError = SyscallError(call, detail, errno)
@@ -194,7 +199,7 @@ class Run:
                 if report.kind == abi.REPORT_ERROR:
                     op = abi.Op(int.from_bytes(report.data[:4], "little"), s1=report.data[16:],
                                 a=int.from_bytes(report.data[8:16], "little"))
-                    cause = (failure(op, report.error, said) if op.number == abi.OP_HOOK
+                    cause = (hooks.failure(op, report.error, said) if op.number == abi.OP_HOOK
                              else blame.refused(op, report.error))
                     raise blame.step_error(step, cause)
                 if report.kind == abi.REPORT_LISTENER:
@@ -209,7 +214,7 @@ class Run:
         child = self.children.get(name)
         if child is None or name in self.parked:
             return
-        while (report := child.receive(patience(self.tables[name], PATIENCE))) is not None:
+        while (report := child.receive(self.tables[name].patience(PATIENCE))) is not None:
             if report.kind == abi.REPORT_ERROR:
                 raise self._blame(name, report.index, report.error)
             if report.kind == abi.REPORT_LISTENER:

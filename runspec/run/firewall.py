@@ -15,7 +15,7 @@ from runspec.kernel import conntrack, netlink, netlink_bridge
 from runspec.kernel.nft import parse_table
 from runspec.plan import nft, rtnetlink, rtnetlink_bridge, view_nft
 from runspec.run import forwarding
-from runspec.run.store import boot_id
+from runspec.run.store import HELD, boot_id
 from runspec.spec import jsonlite
 from runspec.spec.model import Network, Spec
 from runspec.spec.tree import from_tree
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from runspec.kernel import Kernel
     from runspec.plan.nft import Element
     from runspec.plan.view_nft import Wall
-    from runspec.run.apply import Wanted
+    from runspec.run.request import Wanted
     from runspec.run.store import Store
 
     # Path -> what it was, what it is held at, by whom; what else had to change with it, as it was; of forwarding, what
@@ -50,7 +50,7 @@ class Firewall:
     def __init__(self, kernel: Kernel, store: Store) -> None:
         self.kernel, self.store = kernel, store
         self._room = f"{store.root}/firewall"
-        self._file = f"{self._room}/knobs.json"
+        self._file = f"{store.root}/{HELD}"
         self._ports: dict[str, str] | None = None       # hairpin of each port of a bridge
 
     # -- looking --

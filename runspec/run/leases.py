@@ -13,7 +13,7 @@ from runspec.errors import HostError, RunspecError, StateError, SyscallError
 from runspec.plan import nic, rtnetlink_host
 from runspec.plan.steps import lease as steps
 from runspec.run.store import boot_id, status
-from runspec.spec import jsonlite
+from runspec.spec import jsonlite, networks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -314,7 +314,7 @@ class Leases:
 
     def resolve(self, specs: list[Spec]) -> dict[str, tuple[str, str, str, int]]:
         """The words of `parent` -> (name, key, mac, mtu) at home of the link that each means, where it means one."""
-        words = {one.parent for spec in specs for _, one in steps.physical(spec) if one.parent}
+        words = {one.parent for spec in specs for _, one in networks.physical(spec) if one.parent}
         known = self.known() if words else []
         out = {}
         for word in words:
@@ -341,7 +341,7 @@ class Leases:
 
     def refusals(self, spec: Spec) -> list[Refusal]:
         """(path, what, why, fix) for each physical interface that cannot be had."""
-        asked = steps.physical(spec)
+        asked = networks.physical(spec)
         if not asked:
             return []
         known, out, seen = self.known(), [], set()
@@ -380,7 +380,7 @@ class Leases:
 
     def risks(self, spec: Spec) -> list[str]:
         """What a person should know before a physical interface goes."""
-        out, asked = [], steps.physical(spec)
+        out, asked = [], networks.physical(spec)
         known = self.known() if asked else []
         for _, one in asked:
             for link in self.meant(spec.name, one.parent or "", known):
@@ -390,7 +390,7 @@ class Leases:
 
     def outside(self, spec: Spec) -> list[str]:
         """A warning where the kernel would not bring a link home to us."""
-        if not steps.physical(spec) or self.kernel.exists(steps.INITIAL):
+        if not networks.physical(spec) or self.kernel.exists(steps.INITIAL):
             return []
         return [f"warning: {spec.name}: should all its processes be killed, the kernel gives its physical interfaces "
                 "to the initial network namespace, which this is not, network_namespaces(7)"]

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from runspec.kernel import Kernel
     from runspec.plan.facts import Facts
     from runspec.plan.planner import Item
-    from runspec.run.apply import Wanted
     from runspec.run.observe import Observer
+    from runspec.run.request import Wanted
     from runspec.run.store import Record, Store
 
     View = dict[str, Any]

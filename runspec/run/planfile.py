@@ -13,8 +13,8 @@ from runspec.errors import Mark, SpecError, StateError
 from runspec.plan.steps import registry
 from runspec.plan.steps.base import Change, Plan, Step
 from runspec.plan.values import ABSENT, UNKNOWN, Sentinel
-from runspec.run.apply import Wanted
 from runspec.run.journal import args_of, plain, restore, restore_step
+from runspec.run.request import Wanted
 from runspec.run.store import boot_id
 from runspec.spec.from_yaml import Place
 from runspec.spec.frozen import fields_of

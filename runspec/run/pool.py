@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from runspec.errors import SpecError
-    from runspec.run.apply import Wanted
+    from runspec.run.request import Wanted
     from runspec.run.store import Record, Store
     from runspec.spec.networks import Number
 

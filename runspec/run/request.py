@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from runspec import __version__
 from runspec.errors import Mark, RunspecError, SpecError
-from runspec.run.apply import Wanted
 from runspec.spec import source
 from runspec.spec.model import Network, Spec
 from runspec.spec.sha import sha256
@@ -24,6 +23,36 @@ if TYPE_CHECKING:
     from runspec.spec.image import Machine
 
     Judge = Callable[[list[Document], list[SpecError] | None], list[tuple[Spec | Network, Document]]]
+
+
+class Wanted:
+    """One document of a request: the model, where it stands in the user's files, its text's digest.
+
+    Args:
+        bundle: the OCI bundle that it comes from, "" for a document: its container is created, not started.
+        pid_file: where init's pid is to be written, "" for nowhere.
+
+    Attributes:
+        console: socket to which the terminal of its init goes, "" for none.
+    """
+
+    __slots__ = ("_marks", "bundle", "console", "digest", "model", "pid_file")
+
+    def __init__(self, model: Spec | Network, digest: str, marks: Callable[[], dict[str, Mark]],
+                 bundle: str = "", pid_file: str = "") -> None:
+        self.model, self.digest, self._marks = model, digest, marks
+        self.bundle, self.pid_file = bundle, pid_file
+        self.console = ""
+
+    @property
+    def marks(self) -> dict[str, Mark]:
+        """Spec path -> place; found only when something is to be said about it."""
+        return self._marks()
+
+    @property
+    def kind(self) -> str:
+        """container or network."""
+        return "container" if isinstance(self.model, Spec) else "network"
 
 
 class Piece:

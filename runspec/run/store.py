@@ -28,6 +28,9 @@ _AS_ROOT = "run it as root, or name a directory of your own with --root"
 _SAFE = 0o022       # write permission of group and others
 
 
+HELD = "firewall/knobs.json"    # below the root: the kernel parameters that firewall.py holds
+
+
 class Record(Frozen):
     """What outlives the run that made a container or a network.
 

@@ -421,6 +421,9 @@ class Hooks(Frozen):
     poststop: tuple[Hook, ...] = ()
 
 
+NO_HOOKS = Hooks()
+
+
 class Spec(Frozen):
     """A container as it should be."""
 
@@ -432,7 +435,7 @@ class Spec(Frozen):
     root: Root
     process: Process
     mounts: tuple[Mount, ...] = ()
-    hooks: Hooks = Hooks()
+    hooks: Hooks = NO_HOOKS
     linux: Linux = Linux()
     landlock: Landlock | None = None
     annotations: tuple[tuple[str, str], ...] = ()

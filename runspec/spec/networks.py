@@ -168,6 +168,11 @@ def own_address(network: Network, address: str) -> str | None:
     return next((own.partition("/")[0] for own in network.addresses if units.within(plain, own)), None)
 
 
+def physical(spec: Spec) -> list[tuple[int, Interface]]:
+    """Its interfaces that are the host's hardware, by their place in the file."""
+    return [(i, one) for i, one in enumerate(spec.interfaces) if one.type == "physical"]
+
+
 def named(spec: Spec) -> Sequence[str]:
     """The networks of a container, each once."""
     return tuple(dict.fromkeys(one.network for one in spec.interfaces if one.network))

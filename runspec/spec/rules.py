@@ -8,7 +8,7 @@ from __future__ import annotations
 from runspec.errors import Mark, SpecError
 from runspec.spec import defaults, rules_hooks, rules_kinds, rules_networks, rules_ports, rules_seccomp, units
 from runspec.spec.image import TELLING
-from runspec.spec.model import Capabilities, Hooks, Linux, Network, Process, Seccomp, Spec
+from runspec.spec.model import NO_HOOKS, Capabilities, Linux, Network, Process, Seccomp, Spec
 from runspec.spec.names import CAPABILITIES, NAMESPACES, PROPAGATIONS, RLIMITS, nearest
 from runspec.spec.rules_links import LATER, LETTERS, check_devices, check_interfaces, is_new, link_fault
 from runspec.spec.rules_mounts import IDS, Faults, check_mappings, check_mounts, check_path
@@ -61,7 +61,7 @@ def check(model: Spec | Network, marks: dict[str, Mark], oci: bool = False) -> l
         _process(faults, model.process)
         check_mounts(faults, model)
         _linux(faults, model)
-        if model.hooks != Hooks():
+        if model.hooks != NO_HOOKS:
             rules_hooks.check_hooks(faults, model.hooks)
         check_attributes(faults, model)
         if isinstance(model.linux.seccomp, Seccomp):

@@ -43,8 +43,8 @@ def test_last_words_are_few_and_tame() -> None:
 
 def test_patience_counts_the_hooks() -> None:
     table = Table()
-    assert hooks.patience(table, 60) == 60
+    assert table.patience(60) == 60
     hooks.hook_op(table, Hook(path="/a", timeout=5))
-    assert hooks.patience(table, 60) == 65
+    assert table.patience(60) == 65
     hooks.hook_op(table, Hook(path="/b"))
-    assert hooks.patience(table, 60) is None
+    assert table.patience(60) is None

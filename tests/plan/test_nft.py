@@ -9,7 +9,8 @@ import pytest
 from runspec.plan import nft
 from runspec.plan.facts import Facts
 from runspec.plan.host import Host
-from runspec.plan.planner import Item, make_plan, remnants
+from runspec.plan.parts import remnants
+from runspec.plan.planner import Item, make_plan
 from runspec.plan.steps.base import Change
 from runspec.plan.steps.cgroup import EndInit, KillContainer
 from runspec.plan.steps.namespaces import SpawnInit

@@ -24,6 +24,10 @@ WEIGHTS = ("linux.resources.cpu.weight", "linux.resources.cpu.shares", f"{UNIFIE
            f"{UNIFIED}cpu.weight.nice")
 
 
+# What has files of many lines, see lists.py.
+_LISTED = "block_io", "hugepage_limits", "network", "rdma"
+_NOTHING = Resources()
+
 _CHOSEN: dict[tuple[object, ...], list[Knob]] = {}
 
 
@@ -35,8 +39,9 @@ def knobs(resources: Resources, host: Host) -> list[Knob]:
     if chosen is None:
         chosen = _CHOSEN[here] = [
             *(one for one in v1.KNOBS if host.version_of(one.controller) == 1),
-            *(one for one in v2.KNOBS if host.version_of(one.file.split(".")[0]) == 2)]
-    more = lists.knobs(resources, host)
+            *(one for one in (v2.KNOBS if host.main2 else ()) if host.version_of(one.file.split(".")[0]) == 2)]
+    more = lists.knobs(resources, host) if any(
+        getattr(resources, field) != getattr(_NOTHING, field) for field in _LISTED) else []
     if host.version_of("cpuset") == 2:
         chosen = [*v2.cpusets(resources, host), *chosen]
     if more:
@@ -52,8 +57,7 @@ def knobs(resources: Resources, host: Host) -> list[Knob]:
 
 def judges_devices(host: Host) -> bool:
     """Whether device rules are a program on the cgroup2 directory."""
-    return not host.version_of("devices") and host.unified is not None and any(
-        name in host.controllers2 for name in ("cpuset", "cpu", "memory", "pids"))
+    return not host.version_of("devices") and host.unified is not None and host.main2
 
 
 @kept

@@ -180,6 +180,11 @@ class Table:
             self.named, self._next = found.named, found.next
         self.step = None
 
+    def patience(self, seconds: float) -> float | None:
+        """How long a child with this table may be silent: its hooks take their time, which the interpreter measures."""
+        hooks = [op.a for op in self.ops if op.number == abi.OP_HOOK]
+        return seconds + sum(hooks) / 1000 if all(hooks) else None
+
 
 def own_procfs(table: Table) -> int:
     """The slot of a detached procfs of our own: writes to it cannot be led astray by any image."""

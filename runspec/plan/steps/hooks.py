@@ -90,12 +90,6 @@ def last_words(said: bytes) -> str:
     return "its last words were: " + "\n    ".join(kept) if kept else "it said nothing"
 
 
-def patience(table: Table, seconds: float) -> float | None:
-    """How long a child with this table may be silent: its hooks take their time, which the interpreter measures."""
-    hooks = [op.a for op in table.ops if op.number == abi.OP_HOOK]
-    return seconds + sum(hooks) / 1000 if all(hooks) else None
-
-
 class RunHook(HostStep):
     """Runs one hook in our own namespaces and waits for it."""
 
@@ -129,7 +123,7 @@ class RunHook(HostStep):
         before, after = state(self.target, self.kind, self.bundle, self.annotations, pid)
         table.add(abi.OP_HOOK_STATE, s1=before, s2=after)
         hook_op(table, self.hook)
-        errno, data = kernel.run_hook(table.ops, patience(table, GRACE))
+        errno, data = kernel.run_hook(table.ops, table.patience(GRACE))
         if errno:
             raise failure(table.ops[-1], errno, data)
 

@@ -18,6 +18,7 @@ from runspec.plan import nic, rtnetlink, rtnetlink_host, tc, view_links
 from runspec.plan.steps import host_links, links
 from runspec.plan.steps.base import ATTACH, LIVE, STOP, HostStep, Step, Table
 from runspec.spec.model import Interface, NetDevice, Spec
+from runspec.spec.networks import physical
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -453,11 +454,6 @@ def interface_step(spec: Spec, i: int, one: Interface, index: int, known: dict[s
     kind = LendLinkLive if live else LendLink
     return kind(target=spec.name, path=f"interfaces[{i}]", asked=one.parent, host=host, key=key, name=one.name,
                 index=index, mac=one.mac, mtu=one.mtu)
-
-
-def physical(spec: Spec) -> list[tuple[int, Interface]]:
-    """Its interfaces that are the host's hardware, by their place in the file."""
-    return [(i, one) for i, one in enumerate(spec.interfaces) if one.type == "physical"]
 
 
 def lend(spec: Spec, known: dict[str, Any], devices_only: bool = False) -> list[Step]:

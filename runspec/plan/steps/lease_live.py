@@ -5,13 +5,14 @@ from __future__ import annotations
 from runspec.plan import nic, rtnetlink
 from runspec.plan.facts import Facts
 from runspec.plan.steps.base import Change, Step
-from runspec.plan.steps.lease import ReturnLinkLive, interface_step, physical
+from runspec.plan.steps.lease import ReturnLinkLive, interface_step
 from runspec.plan.steps.links import configured, inside
 from runspec.plan.steps.links_live import free_index, in_place
 from runspec.plan.steps.namespaces import is_new
 from runspec.plan.view_links import FIRST_INDEX
 from runspec.plan.view_nic import as_lent, nic_inside
 from runspec.spec.model import Interface, Spec
+from runspec.spec.networks import physical
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

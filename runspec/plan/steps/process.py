@@ -16,7 +16,7 @@ from runspec.plan.steps.base import (
     own_procfs,
     words,
 )
-from runspec.spec.model import Capabilities, Landlock, Process, Rlimit, Spec
+from runspec.spec.model import NO_HOOKS, Capabilities, Landlock, Process, Rlimit, Spec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -110,8 +110,6 @@ def credential_ops(table: Table, process: Process, capabilities: Capabilities, l
 
     See: capabilities(7), setresuid(2), PR_SET_NO_NEW_PRIVS, landlock_restrict_self(2), seccomp(2).
     """
-    from runspec.plan.steps.seccomp import filter_ops
-
     add, user = table.add, process.user
     if landlock is not None:
         from runspec.plan.steps.landlock import rule_ops
@@ -119,7 +117,10 @@ def credential_ops(table: Table, process: Process, capabilities: Capabilities, l
         rule_ops(table, landlock, version)
         if not process.no_new_privileges:
             add(abi.OP_LANDLOCK_RESTRICT, slot=table.slot("landlock"))
-    filter_ops(table, seccomp, at_once=not process.no_new_privileges)
+    if seccomp is not None:
+        from runspec.plan.steps.seccomp import filter_ops
+
+        filter_ops(table, seccomp, at_once=not process.no_new_privileges)
     add(abi.OP_BOUNDING, a=mask(capabilities.bounding))
     add(abi.OP_PRCTL, a=abi.PR_SET_KEEPCAPS, b=1)
     add(abi.OP_SETGROUPS, s1=b"".join(gid.to_bytes(4, "little") for gid in user.additional_gids))
@@ -419,7 +420,6 @@ def plan(spec: Spec, facts: Facts, bundle: str, seccomp: Filter | None = None, g
         gate: init waits at a start gate and keeps the standard streams it was made with.
     """
     from runspec.plan.steps import hooks
-    from runspec.plan.steps.gate import FindProgram, WaitAtGate
 
     name, process = spec.name, spec.process
     steps: list[ChildStep] = []
@@ -438,11 +438,14 @@ def plan(spec: Spec, facts: Facts, bundle: str, seccomp: Filter | None = None, g
     if gate:
         # A filter that is loaded while the right to do so is there would judge the gate too.
         place = len(steps) - (seccomp is not None and not process.no_new_privileges)
+        from runspec.plan.steps.gate import FindProgram, WaitAtGate
+
         find = FindProgram(target=name, path="process.args", args=process.args, env=process.env, cwd=process.cwd)
         steps[place:place] = [*[find] * bool(process.args), WaitAtGate(target=name, terminal=process.terminal)]
     else:
         steps.append(namespaces.WaitForHost(target=name, number=namespaces.BARRIER_START))
-    steps += hooks.start(spec, bundle)
+    if spec.hooks != NO_HOOKS:
+        steps += hooks.start(spec, bundle)
     if process.args:
         steps.append(Exec(target=name, path="process.args", args=process.args, env=process.env))
     return steps

@@ -10,7 +10,7 @@ from runspec.plan.steps import mounts
 from runspec.plan.steps.base import ChildStep, HostStep, Table
 from runspec.plan.steps.namespaces import is_new
 from runspec.spec.alike import kept
-from runspec.spec.model import Device, Mount, Overlay, Spec
+from runspec.spec.model import NO_HOOKS, Device, Mount, Overlay, Spec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -323,7 +323,7 @@ def plan(spec: Spec, host: Host, image: str | None, sources: dict[str, str],
     from runspec.plan.steps import hooks, names, terminal
 
     if not is_new(spec, "mount"):
-        return hooks.wait(spec, bundle)
+        return hooks.wait(spec, bundle) if spec.hooks != NO_HOOKS else []
     name, root, propagation = spec.name, spec.root, spec.linux.rootfs_propagation or "private"
     overlay = root.overlay
     if root.image and overlay is None:
@@ -334,18 +334,22 @@ def plan(spec: Spec, host: Host, image: str | None, sources: dict[str, str],
         target=name, path="root.image" if root.image else "root.path", source=image or root.path,
         overlay=overlay, host=root.image == "host", kept=kept, receive=receive,
         lower=overlay is not None and maps_image(spec, image) and not kept)]
-    steps += [*mounts.plan_mounts(spec, host, sources), *names.bind(spec.name, files)]
+    steps += mounts.plan_mounts(spec, host, sources)
+    if files:
+        steps += names.bind(spec.name, files)
     # OCI wants the standard devices in every container; only a /dev of somebody else's is left alone.
     own_dev = not any(m.destination == "/dev" and m.type is None for m in spec.mounts)
     if own_dev or spec.linux.devices:
         steps.append(MakeDevices(target=name, path="linux.devices", devices=spec.linux.devices, standard=own_dev,
                                  bind=any(one.type == "user" for one in spec.linux.namespaces)))
-    steps += terminal.plan(spec)
+    if spec.process.terminal:
+        steps += terminal.plan(spec)
     sealed = tuple(i for i, one in enumerate(spec.mounts) if one.type == "tmpfs" and "ro" in one.options)
     if sealed:
         steps.append(mounts.SealMounts(target=name, path="mounts", indexes=sealed))
     # What hooks mount is there before anything is hidden.
-    steps += hooks.wait(spec, bundle)
+    if spec.hooks != NO_HOOKS:
+        steps += hooks.wait(spec, bundle)
     steps.append(HidePaths(target=name, path="linux.maskedPaths", masked=spec.linux.masked_paths,
                            readonly=spec.linux.readonly_paths))
     steps.append(PivotRoot(target=name, path="root.readonly", readonly=root.readonly, propagation=propagation))

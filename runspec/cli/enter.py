@@ -10,10 +10,9 @@ from runspec.cli.people import find, open_init, status_fields
 from runspec.cli.words import plain, quoted
 from runspec.errors import RunspecError, StateError, UsageError
 from runspec.kernel import Kernel, procfs
-from runspec.plan.steps.attributes import scheduling_of
+from runspec.plan.steps import attributes, intel_rdt
 from runspec.plan.steps.base import Table
 from runspec.plan.steps.exec_ import capabilities_of, exec_ops
-from runspec.plan.steps.intel_rdt import directory, monitor
 from runspec.plan.steps.namespaces import KINDS
 from runspec.run.store import Store, status
 from runspec.spec import units
@@ -130,10 +129,17 @@ def prepare(words: Words, kernel: Kernel, record: Record, user: tuple[int, int |
     rules = record.spec.get("landlock")
     exec_ops(table, kinds, tasks, process, procfs.parse_limits(limits),
              (kernel.try_read(f"{proc}/oom_score_adj") or b"").decode("ascii").strip(), affinity.get("final") or "",
-             scheduling_of(from_tree(Spec, record.spec)),
+             attributes.scheduling_of(from_tree(Spec, record.spec)) if scheduled(record) else None,
              from_tree(Landlock, rules) if rules is not None else None,
              kernel.landlock_version() if rules is not None else 0, filter_of(kernel, record))
     return table, unified
+
+
+def scheduled(record: Record) -> bool:
+    """Whether init runs otherwise than a program does by itself."""
+    process, linux = record.spec["process"], record.spec["linux"]
+    return any(word in process for word in ("scheduler", "ioPriority")) or any(
+        word in linux for word in ("memoryPolicy", "personality"))
 
 
 def _size(kernel: Kernel, words: Words, spec: dict[str, Any]) -> Size | None:
@@ -141,7 +147,7 @@ def _size(kernel: Kernel, words: Words, spec: dict[str, Any]) -> Size | None:
     if words.flag("console-socket"):
         size = spec.get("consoleSize")
         return Size(height=size["height"], width=size["width"]) if size else None
-    rows, columns = kernel.window_size(0)
+    rows, columns = kernel.window_size(0) if words.flag("tty") else (0, 0)
     return Size(height=rows, width=columns) if rows and columns else None
 
 
@@ -198,7 +204,7 @@ def groups(kernel: Kernel, record: Record) -> tuple[tuple[str, ...], str]:
     rdt = record.spec["linux"].get("intelRdt")
     if rdt is not None:
         one = from_tree(IntelRdt, rdt)
-        tasks += [path for path in (directory(record.name, one), monitor(record.name, one)) if path]
+        tasks += [path for path in (intel_rdt.directory(record.name, one), intel_rdt.monitor(record.name, one)) if path]
     return tuple(tasks), unified
 
 

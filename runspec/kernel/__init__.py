@@ -11,27 +11,32 @@ import os
 
 from runspec import abi
 from runspec.errors import UsageError
-from runspec.kernel.beside import Beside
-from runspec.kernel.conntrack import Conntrack
-from runspec.kernel.filters import Filters
-from runspec.kernel.foreign import Foreign
-from runspec.kernel.gates import Gates
 from runspec.kernel.groups import Groups
-from runspec.kernel.hooks import Hooks
 from runspec.kernel.inside import Inside
-from runspec.kernel.lines import Lines
-from runspec.kernel.nft import Nft
-from runspec.kernel.process import Child, Report
+from runspec.kernel.process import Child, Processes, Report
 from runspec.kernel.sockets import Sockets
-from runspec.kernel.tasks import Tasks
-from runspec.kernel.terminal import Terminals
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from runspec.kernel.rare import Rare
+else:
+    class Rare:
+        """The parts that few verbs use; loaded when something of them is first asked for."""
+
+        def __getattr__(self, name):
+            from runspec.kernel import rare
+
+            for part in rare.Rare.__mro__:
+                if name in vars(part):
+                    return vars(part)[name].__get__(self)
+            raise AttributeError(f"the Kernel has no {name}")
 
 __all__ = ["Child", "Kernel", "Report"]
 
 _SIGKILL = 9
 
 
-class Kernel(Beside, Conntrack, Filters, Foreign, Gates, Groups, Hooks, Inside, Lines, Nft, Sockets, Tasks, Terminals):
+class Kernel(Groups, Inside, Sockets, Rare, Processes):
     """The facade that Steps, store and journal receive.
 
     Args:

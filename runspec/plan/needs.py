@@ -323,8 +323,9 @@ def _apart(kind: Any, field: str, value: Any, above: str) -> list[tuple[str, tup
 def _needs(kind: Any, field: str, value: Any, at: str, model: Any) -> list[tuple[str, tuple[str, ...]]]:
     out = []
     for path, inner in _used(kind, field, value, at):
-        row = ROWS.get(pattern(path))
+        shape = pattern(path)
+        row = ROWS.get(shape)
         words = row(inner, model) if callable(row) else row
         if words:
-            out.append((f"{path}.type" if pattern(path) == "interfaces[]" else path, words))
+            out.append((f"{path}.type" if shape == "interfaces[]" else path, words))
     return out

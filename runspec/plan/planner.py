@@ -139,7 +139,8 @@ def make_plan(networks: list[Item], containers: list[Item], host: Host, wall: Wa
                 quiet.append(f"{item.name}: up to date")
         steps += by_turns(batch)
     # Their links are there by now, and those of networks that go still are; who ends can send nothing any more.
-    steps += nft.plan((*networks, *containers), wall, {step.target for step in steps})[1]
+    if wall is not None:
+        steps += nft.plan((*networks, *containers), wall, {step.target for step in steps})[1]
     leaving = {item.name for item in networks if item.wanted is None}
     sharers = [item for item in containers if any(one.line.shared for spec in (item.wanted, item.last)
                                                   if spec is not None for one in spec.interfaces)]

@@ -6,8 +6,7 @@ from runspec import abi
 from runspec.errors import HostError
 from runspec.kernel import netlink
 from runspec.plan import cgroup, needs, rtnetlink, view_kinds
-from runspec.plan.steps import host_links, landlock, seccomp, tagged
-from runspec.plan.steps.intel_rdt import ROOT as RESCTRL
+from runspec.plan.steps import host_links, intel_rdt, landlock, seccomp, tagged
 from runspec.run import abilities_resources
 from runspec.run.probes import APPARMOR, SELINUX
 from runspec.spec import units
@@ -122,13 +121,13 @@ def _memory(kernel: Kernel, spec: Spec) -> list[Refusal]:
 
 
 def _resctrl(kernel: Kernel, spec: Spec) -> list[Refusal]:
-    if spec.linux.intel_rdt is None or kernel.exists(f"{RESCTRL}/schemata"):
+    if spec.linux.intel_rdt is None or kernel.exists(f"{intel_rdt.ROOT}/schemata"):
         return []
     known = b"resctrl" in (kernel.try_read("/proc/filesystems") or b"").split()
-    why = f"nothing is mounted at {RESCTRL}, resctrl.rst" if known else (
+    why = f"nothing is mounted at {intel_rdt.ROOT}, resctrl.rst" if known else (
         "this processor or kernel has no resource control, resctrl.rst")
     return [("linux.intelRdt", "there are no classes of caches and memory bandwidth here", why,
-             f"mount -t resctrl resctrl {RESCTRL}" if known else "remove it, or use a processor with RDT")]
+             f"mount -t resctrl resctrl {intel_rdt.ROOT}" if known else "remove it, or use a processor with RDT")]
 
 
 def _landlock(kernel: Kernel, spec: Spec) -> list[Refusal]:

@@ -12,19 +12,29 @@ from runspec.plan.planner import Item, make_plan
 from runspec.plan.steps.base import Change, Plan
 from runspec.plan.steps.cgroup import groups
 from runspec.plan.values import ABSENT
-from runspec.run import abilities, abilities_resources, admission, bridges, claims, conflicts, engine, firewall, pool
+from runspec.run import (
+    abilities,
+    abilities_resources,
+    admission,
+    bridges,
+    claims,
+    conflicts,
+    engine,
+    filters,
+    firewall,
+    leases,
+    listeners,
+    pool,
+)
 from runspec.run.ends import look_again, what_ended
-from runspec.run.filters import Filters
 from runspec.run.images import Images
 from runspec.run.journal import Journal, begin, pending
-from runspec.run.leases import Leases
-from runspec.run.listeners import Listeners
 from runspec.run.names import Names, around
 from runspec.run.observe import Observer, read_host
 from runspec.run.probes import Probes
 from runspec.run.recover import note, recover_all, unfinished
-from runspec.run.request import Wanted as Wanted
-from runspec.run.store import HELD, Locks, Record, Store, now, status
+from runspec.run.request import Wanted as Wanted, Work as Work
+from runspec.run.store import HELD, LENT, Locks, Record, Store, now, status
 from runspec.spec import alike, fields, from_yaml, networks, rules_host, source
 from runspec.spec.model import Network, Spec
 from runspec.spec.tree import from_tree, shared_tree
@@ -32,28 +42,14 @@ from runspec.spec.tree import from_tree, shared_tree
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runspec.kernel import Kernel
-    from runspec.run.ends import End
+    from runspec.plan.steps.lease import Lease
     from runspec.run.engine import Run
+    from runspec.run.filters import Filters
+    from runspec.run.listeners import Listeners
     from runspec.run.recover import Stuck
 
 
 PATIENCE = 10.0         # seconds
-
-
-class Work:
-    """A request held against the machine: what differs and what would be done."""
-
-    __slots__ = ("containers", "ended", "held", "interrupted", "marks", "networks", "notes", "plan", "risks", "stuck",
-                 "unsettled")
-
-    def __init__(self, plan: Plan, networks: list[Item], containers: list[Item], notes: tuple[str, ...],
-                 interrupted: tuple[int, tuple[str, ...]], risks: tuple[str, ...], unsettled: tuple[str, ...],
-                 held: tuple[str, ...]) -> None:
-        self.plan, self.networks, self.containers = plan, networks, containers
-        self.notes, (self.interrupted, self.stuck) = notes, interrupted
-        self.risks, self.unsettled = risks, unsettled
-        self.held = held        # networks whose members' names it touches
-        self.ended: dict[str, End] = {}     # see what_ended
 
 
 class Session:
@@ -67,7 +63,6 @@ class Session:
         self.kernel, self.store, self.held = kernel, store, held
         self.host: Host = read_host(kernel)
         self.probes = Probes(kernel, self.host)
-        self.filters = Filters(kernel)
         self._keys: dict[str, str] = {}         # name -> what the Record says of its filter
 
     # -- towards a plan --
@@ -156,10 +151,14 @@ class Session:
             else:
                 bridge = network_of(record)
                 nets.append(bridges.leaver(bridge, observer.network(bridge)))
-        leases = Leases(self.kernel, self.store)
-        risks = tuple(line for spec in specs for line in leases.risks(spec))
-        warnings += [f"warning: {line}" for line in risks]
-        warnings += [line for spec in specs for line in leases.outside(spec)]
+        risks: tuple[str, ...] = ()
+        unsettled: list[Lease] = []
+        if linked or self.kernel.exists(f"{self.store.root}/{LENT}"):
+            door = leases.Leases(self.kernel, self.store)
+            risks = tuple(line for spec in specs for line in door.risks(spec))
+            warnings += [f"warning: {line}" for line in risks]
+            warnings += [line for spec in specs for line in door.outside(spec)]
+            unsettled = door.unsettled()
         plan = names.complete(make_plan(nets, containers, self.host, observer.wall), containers)
         first = [f"{item.name}: {item.wanted.root.image} is not unpacked yet; apply does that first"
                  for item in containers if item.wanted is not None and item.image
@@ -167,7 +166,7 @@ class Session:
         if warnings or first:
             plan = plan.replace(quiet=(*plan.quiet, *warnings, *first))
         return Work(plan, nets, containers, tuple(notes), unfinished(self.store), risks,
-                    tuple(one["link"]["name"] for one in leases.unsettled()), names.held)
+                    tuple(one["link"]["name"] for one in unsettled), names.held)
 
     def _item(self, spec: Spec, last: Spec | None, record: Record | None, facts: Facts,
               images: Images, names: Names) -> Item:
@@ -206,9 +205,13 @@ class Session:
                                 for item in items for change in item.changes):
             return
         given, faults = {one.model.name: one for one in wanted}, []
-        for item in items:
+        self._keys.update(dict.fromkeys((item.name for item in items), ""))
+        asked = [item for item in items if item.wanted.linux.seccomp is not None]
+        known: Filters | None = None
+        for item in asked:
+            known = known or filters.Filters(self.kernel)
             try:
-                item.seccomp = self.filters.find(item.wanted)
+                item.seccomp = known.find(item.wanted)
             except RunspecError as error:
                 path, _, what = error.what.partition(": ")
                 faults.append(from_yaml.fault(given[item.name].marks, path, what, error.why, error.fix)
@@ -264,7 +267,8 @@ class Session:
 
     def _refusals(self, wanted: list[Wanted], lasts: dict[str, Spec | None]) -> None:
         """What this machine cannot do, named before any step."""
-        faults, waiting = [], Listeners(self.kernel)
+        faults: list[SpecError] = []
+        waiting: Listeners | None = None
         made = frozenset(one.model.name for one in wanted if isinstance(one.model, Network))
         for one in wanted:
             if isinstance(one.model, Network):
@@ -272,10 +276,13 @@ class Session:
                 faults += [from_yaml.fault(one.marks, path, what, why, fix) for path, what, why, fix in found]
                 continue
             found = [*abilities.every(self.kernel, self.host, one.model), *abilities.unheld(one.model, one.console),
-                     *Leases(self.kernel, self.store).refusals(one.model),
                      *abilities.parents(self.kernel, one.model, made)]
+            if one.model.interfaces:
+                found += leases.Leases(self.kernel, self.store).refusals(one.model)
             if one.model != lasts.get(one.model.name):
-                found += waiting.taken(one.model, lasts.get(one.model.name))
+                if one.model.ports:
+                    waiting = waiting or listeners.Listeners(self.kernel)
+                    found += waiting.taken(one.model, lasts.get(one.model.name))
                 said = {path for path, _, _, _ in found}
                 found += [row for row in abilities.lacking(self.probes, one.model) if row[0] not in said]
             faults += [from_yaml.fault(one.marks, path, what, why, fix) for path, what, why, fix in found]
@@ -346,8 +353,8 @@ class Session:
 
     @staticmethod
     def _settled(kernel: Kernel, store: Store, stuck: list[Stuck]) -> tuple[str, ...]:
-        held = kernel.exists(f"{store.root}/{HELD}")
-        return (*(note(one.error) for one in stuck), *Leases(kernel, store).settle(),
+        lent, held = (kernel.exists(f"{store.root}/{name}") for name in (LENT, HELD))
+        return (*(note(one.error) for one in stuck), *(leases.Leases(kernel, store).settle() if lent else ()),
                 *(firewall.Firewall(kernel, store).settle() if held else ()))
 
     @staticmethod
@@ -419,7 +426,7 @@ class Session:
         """End and forget a container whose Record cannot be read, its groups bear its mark; returns warnings."""
         mounts = [mount for _, mount in self.host.hierarchies] + [self.host.unified] * bool(self.host.unified)
         found = self.kernel.marked_groups([one for one in dict.fromkeys(mounts) if one], self.store.mark(name))
-        plan = parts.remnants(name, tuple(found), Leases(self.kernel, self.store).asked(name))
+        plan = parts.remnants(name, tuple(found), leases.Leases(self.kernel, self.store).asked(name))
         run = engine.Run(self.kernel, self.store, plan, {}, {})
         return self._run(run, plan, begin(self.store, [("container", name)]), Places([]))
 

@@ -10,8 +10,7 @@ import stat
 
 from runspec.errors import HostError, RunspecError, SpecError
 from runspec.run.images import Images
-from runspec.spec import jsonlite
-from runspec.spec.cdi import Edits, File, Node, parse
+from runspec.spec import cdi, jsonlite
 from runspec.spec.compose import Composer
 from runspec.spec.names import nearest
 
@@ -19,6 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from runspec.spec.cdi import Edits, File, Node
     from runspec.spec.model import Device
 
 PLACES = ("/etc/cdi", "/var/run/cdi")
@@ -63,7 +63,7 @@ class Machine(Images):
                     continue
                 path = f"{place}/{entry}"
                 try:
-                    file = parse(self._tree(path))
+                    file = cdi.parse(self._tree(path))
                 except (ValueError, RunspecError) as error:
                     self._broken.append(f"{path}: {error.what if isinstance(error, RunspecError) else error}")
                     continue

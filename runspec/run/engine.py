@@ -412,9 +412,8 @@ class Run:
         """Close what is still open."""
         for child in self.children.values():
             child.close()
-        for kept in self.kept.values():
-            for fd in kept.values():
-                self.kernel.close(fd)
+        for fd in [fd for kept in self.kept.values() for fd in kept.values()]:
+            self.kernel.close(fd)
         self.kept = {}
 
 
@@ -477,8 +476,7 @@ def _settle(run: Run, name: str, step: HostStep) -> None:
 def undo(run: Run, done: list[tuple[HostStep, Any]]) -> list[str]:
     """Take Steps back, last first, but what wants to be last at the end; returns what could not be."""
     failed = []
-    backwards = list(reversed(done))
-    for step, memo in sorted(backwards, key=lambda one: one[0].UNDO_LAST):
+    for step, memo in sorted([*reversed(done)], key=lambda one: one[0].UNDO_LAST):
         try:
             step.undo(run.kernel, run, memo)
         except Exception as error:      # the rest must be taken back whatever went wrong with this one

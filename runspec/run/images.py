@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from runspec.spec.cdi import Edits
     from runspec.spec.model import Root
 
-# One builder at a time; the next waits as long as one may take.
-PATIENCE = tools.SECONDS * 2
-
 
 class Images:
     """The images of one request, each looked at once.
@@ -194,7 +191,8 @@ class Images:
         """Fill images/KIND-DIGEST, under the lock, in a temporary directory that is renamed."""
         kernel, images = self.kernel, os.path.dirname(home)
         kernel.make_dirs(images)
-        lock = kernel.lock_dir(images, wait=PATIENCE)
+        # One builder at a time; the next waits as long as one may take.
+        lock = kernel.lock_dir(images, wait=tools.SECONDS * 2)
         try:
             if kernel.exists(home):
                 return

@@ -12,7 +12,7 @@ from time import monotonic, sleep
 from runspec.errors import HostError, RunspecError, StateError, SyscallError
 from runspec.plan import nic, rtnetlink_host
 from runspec.plan.steps import lease as steps
-from runspec.run.store import boot_id, status
+from runspec.run.store import LENT, boot_id, status
 from runspec.spec import jsonlite, networks
 
 TYPE_CHECKING = False
@@ -79,7 +79,7 @@ class Leases:
 
     def __init__(self, kernel: Kernel, store: Store) -> None:
         self.kernel, self.store = kernel, store
-        self.room = f"{store.root}/leases"
+        self.room = f"{store.root}/{LENT}"
 
     def path(self, key: str) -> str:
         """The file of the lease of a link, see nic.key."""

@@ -7,8 +7,7 @@ from errno import ESRCH
 
 from runspec import abi
 from runspec.errors import SyscallError
-from runspec.kernel import netlink, netlink_host
-from runspec.kernel.traffic import parse_classes, parse_filters, parse_qdiscs
+from runspec.kernel import netlink, netlink_host, traffic
 from runspec.plan.facts import Facts
 from runspec.plan.steps.base import Table
 
@@ -82,10 +81,10 @@ def take(facts: Facts, what: str, data: bytes, error: int) -> None:
     elif what == "@routes":
         facts.routes += netlink.parse_routes(data, ordinary=True)
     elif what == "@qdiscs":
-        facts.traffic += parse_qdiscs(data)
+        facts.traffic += traffic.parse_qdiscs(data)
     elif what == "@classes":
-        facts.traffic += parse_classes(data)
+        facts.traffic += traffic.parse_classes(data)
     elif what == "@filters":
-        facts.traffic += parse_filters(data)
+        facts.traffic += traffic.parse_filters(data)
     elif not error:
         facts.sysctl[what] = data.decode("utf-8", "replace").strip()

@@ -65,6 +65,7 @@ class Probes:
         self._known: dict[str, Answer] = {}
         self._status: dict[str, int] | None = None
         self._config: dict[str, str] | None = None
+        self._filesystems: list[str] | None = None
 
     def ask(self, word: str) -> Answer:
         """Whether the machine has what this word of needs.py names."""
@@ -126,8 +127,9 @@ class Probes:
         return good()
 
     def _filesystem(self, name: str) -> Answer:
-        listed = (self.kernel.try_read("/proc/filesystems") or b"").decode("ascii", "replace").split()
-        if name in listed:
+        if self._filesystems is None:
+            self._filesystems = (self.kernel.try_read("/proc/filesystems") or b"").decode("ascii", "replace").split()
+        if name in self._filesystems:
             return good()
         # It may be a module that nobody has needed yet: asking for it loads it.
         table = Table()

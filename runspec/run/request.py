@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from runspec.plan.planner import Item
+    from runspec.plan.steps.base import Plan
+    from runspec.run.ends import End
     from runspec.run.store import Store
     from runspec.spec.compose import Document
     from runspec.spec.image import Machine
@@ -53,6 +56,22 @@ class Wanted:
     def kind(self) -> str:
         """container or network."""
         return "container" if isinstance(self.model, Spec) else "network"
+
+
+class Work:
+    """A request held against the machine: what differs and what would be done."""
+
+    __slots__ = ("containers", "ended", "held", "interrupted", "marks", "networks", "notes", "plan", "risks", "stuck",
+                 "unsettled")
+
+    def __init__(self, plan: Plan, networks: list[Item], containers: list[Item], notes: tuple[str, ...],
+                 interrupted: tuple[int, tuple[str, ...]], risks: tuple[str, ...], unsettled: tuple[str, ...],
+                 held: tuple[str, ...]) -> None:
+        self.plan, self.networks, self.containers = plan, networks, containers
+        self.notes, (self.interrupted, self.stuck) = notes, interrupted
+        self.risks, self.unsettled = risks, unsettled
+        self.held = held        # networks whose members' names it touches
+        self.ended: dict[str, End] = {}     # see what_ended
 
 
 class Piece:

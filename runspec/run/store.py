@@ -28,7 +28,8 @@ _AS_ROOT = "run it as root, or name a directory of your own with --root"
 _SAFE = 0o022       # write permission of group and others
 
 
-HELD = "firewall/knobs.json"    # below the root: the kernel parameters that firewall.py holds
+# Below the root: the kernel parameters that firewall.py holds, what leases.py knows of links that are lent.
+HELD, LENT = "firewall/knobs.json", "leases"
 
 
 class Record(Frozen):
@@ -273,7 +274,7 @@ class Store:
         if self.kernel.list_dir(f"{self.root}/claims"):
             from runspec.run import claims
             claims.sweep(self)
-        for path in (*(f"{self.root}/{room}" for room in (*ROOMS, "leases", "names", "claims")), self.root):
+        for path in (*(f"{self.root}/{room}" for room in (*ROOMS, LENT, "names", "claims")), self.root):
             try:
                 self.kernel.remove_dir(path)
             except SyscallError as error:

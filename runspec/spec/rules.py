@@ -111,7 +111,7 @@ def judge(documents: list[Document], unread: list[SpecError] | None = None, host
         if host and isinstance(model, Spec):
             found = found + rules_host.check_host(model, document.marks)
         faults += [one for one in found if str(one.at) not in told]
-    faults += rules_ports_together.judge(read)
+    faults += rules_ports_together.judge(read) if any(isinstance(one, Spec) and one.ports for one, _ in read) else []
     if faults:
         files = [one.at.file for one in faults if one.at] if unread else []
         faults = from_yaml.in_file_order(faults, [*(one.file for one in documents), *files])

@@ -5,12 +5,10 @@ from __future__ import annotations
 from itertools import pairwise
 from math import lcm
 
-from runspec.spec import units
+from runspec.spec import rules_lines, rules_ports_together, units
 from runspec.spec.frozen import Frozen
 from runspec.spec.model import Network, Spec
 from runspec.spec.rules_conflicts import Finding, Party, conflicts
-from runspec.spec.rules_lines import lines
-from runspec.spec.rules_ports_together import together
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,7 +44,8 @@ def check(models: Sequence[Model], capacity: Capacity) -> list[Finding]:
     networks = [one for one in models if isinstance(one, Network)]
     return [*quotas(specs, capacity), *_memory(specs, capacity), *_partitions(specs, capacity),
             *_realtime(specs, capacity), *_single(specs), *_groups(specs), *conflicts(specs, networks),
-            *together(specs, networks), *lines(specs, networks)]
+            *(rules_ports_together.together(specs, networks) if any(one.ports for one in specs) else ()),
+            *(rules_lines.lines(specs, networks) if networks else ())]
 
 
 # -- CPU ------------------------------------------------------------------------------------------------

@@ -6,9 +6,8 @@ import os
 import stat
 
 from runspec.errors import Mark, SpecError
-from runspec.spec import mount_options
-from runspec.spec.model import Spec
-from runspec.spec.rules_hooks import runtime_hooks
+from runspec.spec import mount_options, rules_hooks
+from runspec.spec.model import NO_HOOKS, Spec
 from runspec.spec.rules_mounts import Faults, path_fault
 
 _KINDS = {stat.S_IFREG: "a file", stat.S_IFDIR: "a directory", stat.S_IFIFO: "a FIFO",
@@ -85,7 +84,7 @@ def check_host(spec: Spec, marks: dict[str, Mark]) -> list[SpecError]:
             _stat(faults, f"mounts[{index}].source", mount.source,
                   "a bind mount needs an existing source, mount(2)",
                   "create it, or set `optional: true` on this mount")
-    for kind, one in runtime_hooks(spec.hooks):
+    for kind, one in rules_hooks.runtime_hooks(spec.hooks) if spec.hooks != NO_HOOKS else ():
         for index, hook in enumerate(one):
             if path_fault(hook.path) is None:
                 _program(faults, f"hooks.{kind}[{index}].path", hook.path)

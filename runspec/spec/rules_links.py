@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from runspec.spec import units
+from runspec.spec import rules_traffic, units
 from runspec.spec.model import Interface, Linux, Spec
 from runspec.spec.rules_mounts import IDS, Faults
-from runspec.spec.rules_traffic import check_traffic
 from runspec.spec.units import shown
 
 _SMALL = "abcdefghijklmnopqrstuvwxyz"
@@ -103,7 +102,7 @@ def check_interfaces(faults: Faults, spec: Spec) -> None:
                            "change one")
             macs.add(one.mac)
         _interface(faults, at, one)
-        check_traffic(faults, at, one)
+        rules_traffic.check_traffic(faults, at, one)
         for number, address in enumerate(one.addresses):
             plain = address.partition("/")[0]
             if plain and plain in addresses and one.addresses.index(address) == number:

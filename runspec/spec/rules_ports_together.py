@@ -75,11 +75,9 @@ def nowhere(specs: Sequence[Spec], networks: Sequence[Network]) -> list[Finding]
 
 def judge(read: list[tuple[Spec | Network, Document]]) -> list[SpecError]:
     """The same of documents that are judged together, as faults with their places."""
-    specs = [model for model, _ in read if isinstance(model, Spec) and model.ports]
-    if not specs:
-        return []
     from runspec.spec import from_yaml
 
+    specs = [model for model, _ in read if isinstance(model, Spec) and model.ports]
     marks = {model.name: document.marks for model, document in read if isinstance(model, Spec)}
     return [from_yaml.fault(marks[party.name], party.path, one.what, one.why, one.fix)
             for one in nowhere(specs, [model for model, _ in read if isinstance(model, Network)])

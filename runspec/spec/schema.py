@@ -61,20 +61,20 @@ def schema(name: str) -> Schema:
     return _loaded[name]
 
 
-def _inline(node: Any, defs: Schema, done: set[str]) -> Any:
-    """The node itself with its references replaced, each definition once: whoever refers to it shares it."""
-    if isinstance(node, list):
-        node[:] = [_inline(one, defs, done) for one in node]
-    elif isinstance(node, dict):
-        for key, value in node.items():
-            if isinstance(value, dict | list):
-                node[key] = _inline(value, defs, done)
-        if "$ref" in node:
-            name = node.pop("$ref").rsplit("/", 1)[1]
-            if name not in done:
-                done.add(name)
-                defs[name] = _inline(defs[name], defs, done)
-            return {**defs[name], **node}
+def _inline(node: Schema, defs: Schema, done: set[str]) -> Schema:
+    """The node itself with its references replaced, each definition once: whoever refers to it shares it.
+
+    No list holds a reference.
+    """
+    for key, value in node.items():
+        if type(value) is dict:
+            node[key] = _inline(value, defs, done)
+    if "$ref" in node:
+        name = node.pop("$ref").rsplit("/", 1)[1]
+        if name not in done:
+            done.add(name)
+            defs[name] = _inline(defs[name], defs, done)
+        return {**defs[name], **node}
     return node
 
 

@@ -38,7 +38,7 @@ class Counting(Kernel):
 
     def hash_file(self, fd: int) -> str:
         self.hashed += 1
-        return super().hash_file(fd)
+        return Kernel().hash_file(fd)
 
 
 def door(room: Path, build: bool = True) -> Images:

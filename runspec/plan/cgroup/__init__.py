@@ -154,7 +154,10 @@ def writes(resources: Resources, last: Resources | None, host: Host,
             text = now.get((one.controller, one.file))
             if gone and wanted(one, resources, host) is None and text is not None:
                 put(out, one, one.reset or "", None, text)
-    found = v1.budgeted(v2.partitioned(v1.ordered(list(out.values()), now), resources, host), resources)
+    found = v1.ordered(list(out.values()), now)
+    if host.main2:
+        found = v2.partitioned(found, resources, host)
+    found = v1.budgeted(found, resources)
     if host.version_of("devices") == 1:
         found += v1.device_writes(resources.devices, last.devices if last else None,
                                   now.get(("devices", "devices.list")))

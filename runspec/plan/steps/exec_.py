@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from runspec import abi
-from runspec.plan.steps.attributes import SetScheduling, bits
+from runspec.plan.steps import attributes, terminal
 from runspec.plan.steps.base import Table, words
 from runspec.plan.steps.namespaces import KINDS
 from runspec.plan.steps.process import INFINITY, credential_ops
-from runspec.plan.steps.seccomp import Filter
-from runspec.plan.steps.terminal import pair_ops, take_ops
 from runspec.spec.model import Capabilities, Landlock, Process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from runspec.plan.steps.attributes import SetScheduling
+    from runspec.plan.steps.seccomp import Filter
 
 LATE = ("RLIMIT_NPROC", "RLIMIT_NOFILE")
 FEW = 64
@@ -61,7 +62,7 @@ def exec_ops(table: Table, kinds: tuple[str, ...], tasks: tuple[str, ...], proce
     if scheduling is not None:
         scheduling.ops(table)
     if final:
-        add(abi.OP_AFFINITY, s1=bits(final))
+        add(abi.OP_AFFINITY, s1=attributes.bits(final))
     if oom_score_adj:
         add(abi.OP_WRITE, s1="/proc/self/oom_score_adj", s2=oom_score_adj)
     # To raise a hard limit takes CAP_SYS_RESOURCE of the first user namespace, so before leaving it. The soft
@@ -81,7 +82,7 @@ def exec_ops(table: Table, kinds: tuple[str, ...], tasks: tuple[str, ...], proce
             add(abi.OP_SETGID, a=process.user.gid)
             add(abi.OP_SETUID, a=process.user.uid)
             add(abi.OP_PRCTL, a=abi.PR_SET_DUMPABLE, b=0)
-        pair_ops(table, abi.HOST_CWD, process.console_size, process.user.uid)
+        terminal.pair_ops(table, abi.HOST_CWD, process.console_size, process.user.uid)
     add(abi.OP_CHDIR, s1=process.cwd)
     credential_ops(table, process, process.capabilities, landlock, version, seccomp)
     if forks:
@@ -92,7 +93,7 @@ def exec_ops(table: Table, kinds: tuple[str, ...], tasks: tuple[str, ...], proce
     # A session of its own, or it could type into the caller's terminal (TIOCSTI).
     add(abi.OP_SETSID)
     if process.terminal:
-        take_ops(table)
+        terminal.take_ops(table)
     add(abi.OP_EXEC, s1=words(process.args), s2=words(process.env))
 
 

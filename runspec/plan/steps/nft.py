@@ -95,18 +95,16 @@ class HoldKnobs(HostStep):
         return "; ".join(words)
 
 
-def plan(items: Iterable[Item], wall: Wall | None, busy: set[str]) -> tuple[list[Step], list[Step]]:
+def plan(items: Iterable[Item], wall: Wall, busy: set[str]) -> tuple[list[Step], list[Step]]:
     """What comes before anybody is stopped or made, and what comes once all links are there and who ends has ended.
 
     What ends was a protection as well: it lasts longer than those it kept apart, and than the kernel parameters
     that made it necessary.
 
     Args:
-        wall: None where nobody in the request uses the firewall.
+        wall: what is seen of the firewall.
         busy: names of targets that have Steps: their links may be made anew, with parameters of their own.
     """
-    if wall is None:
-        return [], []
     models = [(item.wanted if item.wanted is not None else item.last, item.wanted is not None) for item in items]
     wanted = {nft.owner(model): nft.elements(model, wall.bridged) if stays else () for model, stays in models}
     first: list[Step] = []

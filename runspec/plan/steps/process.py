@@ -432,7 +432,9 @@ def plan(spec: Spec, facts: Facts, bundle: str, seccomp: Filter | None = None, g
         steps.append(SetLimits(target=name, path="process.oomScoreAdj", oom_score_adj=process.oom_score_adj))
     if process.rlimits:
         steps.append(SetLimits(target=name, path="process.rlimits", rlimits=process.rlimits))
-    steps += attributes.plan(spec)
+    if any(one is not None for one in (process.scheduler, process.io_priority, process.apparmor_profile,
+                                       process.selinux_label, spec.linux.memory_policy, spec.linux.personality)):
+        steps += attributes.plan(spec)
     steps.append(SetIdentity(target=name, path="process.user", process=process, landlock=spec.landlock,
                              version=facts.landlock, terminal=process.terminal, seccomp=seccomp, detach=not gate))
     if gate:

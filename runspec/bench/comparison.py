@@ -49,9 +49,9 @@ class Difference(Frozen):
 
     @property
     def alone(self) -> bool:
-        """Whether the change stays one beyond the noise when the others' is taken out of it."""
+        """Whether the change stays one of its kind beyond the noise when the others' is taken out of it."""
         own = self.change / (self.others or 1.0)
-        return max(own, 1 / own) > 1 + self.beyond
+        return (own if self.change > 1 else 1 / own) > 1 + self.beyond
 
 
 class Comparison(Frozen):

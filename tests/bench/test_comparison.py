@@ -62,6 +62,13 @@ def test_what_others_became_is_told_the_same_way_round(better: str, amounts: tup
     assert Difference(series=one, before=1, now=1, change=1.25, beyond=0.05).amounts == (amounts[0], "")
 
 
+@pytest.mark.parametrize(("change", "others", "alone"), [
+    (1.3, 1.0, True), (1.3, 1.28, False), (1.3, 1.9, False), (0.5, 1.0, True), (0.5, 0.51, False), (0.5, 0.3, False),
+    (0.5, 1.9, True), (1.3, None, True)])
+def test_who_gained_less_than_the_others_did_not_get_better(change: float, others: float | None, alone: bool) -> None:
+    assert Difference(series=series(1), before=1, now=1, change=change, beyond=0.05, others=others).alone is alone
+
+
 def test_tree_is_plain_json() -> None:
     found = to_tree(comparison(faster(NEW, 2, suite="exec", contender="runspec"), NEW, "old.json"))
     assert json.loads(json.dumps(found, allow_nan=False)) == found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runspec.plan import cgroup, live, view_links
+from runspec.plan import cgroup, live, order, view_links
 from runspec.plan.steps import (
     attributes,
     cgroup as groups,
@@ -26,7 +26,7 @@ from runspec.plan.steps import (
     terminal,
     traffic,
 )
-from runspec.plan.steps.base import PREPARE, SPAWN, Change, Plan, Step
+from runspec.plan.steps.base import Change, Plan, Step
 from runspec.spec import fields
 from runspec.spec.defaults import WEIGHT
 from runspec.spec.model import NO_HOOKS, IDMapping, Network, Spec
@@ -40,8 +40,6 @@ if TYPE_CHECKING:
     from runspec.plan.steps.seccomp import Filter
     from runspec.plan.view_nft import Wall
 
-# Children that wait at once: bounds the descriptors and the processes of one apply.
-WAVE = 48
 # Namespaces that a restart takes over from the former init.
 KEPT = ("network", "user")
 
@@ -117,10 +115,10 @@ def make_plan(networks: list[Item], containers: list[Item], host: Host, wall: Wa
         cleared += [step for step in made if isinstance(step, first)]
         steps += [step for step in made if not isinstance(step, first)]
     published = nft.plan((*networks, *containers), wall, set())[0] if wall is not None else []
-    steps = by_phase([*steps[:count], *published, *ends, *cleared, *steps[count:]])
+    steps = order.by_phase([*steps[:count], *published, *ends, *cleared, *steps[count:]])
     renewed: dict[str, bool] = {}       # with a new init -> whether all of it is new
     followers: list[Change] = []
-    for wave in waves([item for item in containers if item.wanted is not None]):
+    for wave in order.waves([item for item in containers if item.wanted is not None]):
         batch: list[Step] = []
         for item in wave:
             made = container_steps(item, host)
@@ -134,10 +132,10 @@ def make_plan(networks: list[Item], containers: list[Item], host: Host, wall: Wa
                                      cause="edited") for i, one in lost]
             if any(isinstance(step, namespaces.SpawnInit) for step in made):
                 renewed[item.name] = any(isinstance(step, groups.MakeCgroups) for step in made)
-            batch += by_phase(made)
+            batch += order.by_phase(made)
             if not made:
                 quiet.append(f"{item.name}: up to date")
-        steps += by_turns(batch)
+        steps += order.by_turns(batch)
     # Their links are there by now, and those of networks that go still are; who ends can send nothing any more.
     if wall is not None:
         steps += nft.plan((*networks, *containers), wall, {step.target for step in steps})[1]
@@ -156,37 +154,6 @@ def make_plan(networks: list[Item], containers: list[Item], host: Host, wall: Wa
             steps += network.remove(item.name, item.facts, item.last.external)
     changes = tuple(change for item in (*networks, *containers) for change in item.changes)
     return Plan(steps=tuple(steps), changes=(*changes, *followers), quiet=tuple(quiet) + tuple(warnings(containers)))
-
-
-def by_phase(steps: list[Step]) -> list[Step]:
-    """Stable order by phase."""
-    return sorted(steps, key=lambda step: step.phase)
-
-
-def by_turns(steps: list[Step]) -> list[Step]:
-    """By phase, but what comes up to the clone one container after the other: each child sets itself up while the
-    host side makes the next one's groups."""
-    return sorted(steps, key=lambda step: PREPARE if step.phase == SPAWN else step.phase)
-
-
-def waves(items: list[Item]) -> list[list[Item]]:
-    """Containers in groups that may start together: after those whose namespaces they join."""
-    known = {item.name: item for item in items}
-    level: dict[str, int] = {}
-
-    def depth(name: str) -> int:
-        if name not in level:
-            level[name] = 0
-            joins = [one.container for one in known[name].wanted.linux.namespaces
-                     if one.container in known]
-            level[name] = 1 + max((depth(one) for one in joins if one), default=-1)
-        return level[name]
-
-    out: list[list[Item]] = []
-    for stage in sorted({depth(item.name) for item in items}):
-        members = [item for item in items if level[item.name] == stage]
-        out += [members[i:i + WAVE] for i in range(0, len(members), WAVE)]
-    return out
 
 
 def network_steps(item: Item) -> list[Step]:

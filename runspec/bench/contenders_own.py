@@ -97,9 +97,8 @@ class Runspec(Contender):
                 for one in specs]
         self.specs = {one.name: one for one in mine}
         self.networks = tuple(networks)
-        self.names = tuple(self.specs)
         self.bundles: dict[str, RunspecOci] = {}
-        self.file = self.scene.write(f"runspec/{self.names[0]}-{len(mine)}.yaml", brief.text([*mine, *networks]))
+        self.file = self.scene.write(f"runspec/{mine[0].name}-{len(mine)}.yaml", brief.text([*mine, *networks]))
         if mine[0].root.image not in (None, "host"):
             self.scene.image(mine[0])       # unpacked before anything is timed, as pulled images of the others are
 
@@ -124,7 +123,7 @@ class Runspec(Contender):
         import json
 
         listed = json.loads(self.scene.run(*self.scene.runspec, "list", "-f", "json"))
-        return {one["id"]: one["pid"] for one in listed if one["status"] == "running" and one["id"] in self.names}
+        return {one["id"]: one["pid"] for one in listed if one["status"] == "running" and one["id"] in self.specs}
 
     def delete(self) -> None:
         self.scene.run(*self.scene.runspec, "destroy", "--yes", self.file)

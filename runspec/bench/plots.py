@@ -290,7 +290,7 @@ def curve_body(curve: Curve, x: Scale, y: Scale, unit: str, along: str) -> str:
     return f'<g class="c-{curve.style}" data-curve="{esc(curve.name)}">{"".join(shown)}</g>'
 
 
-def swatch(style: str, place: int, literature: bool = False) -> str:
+def swatch(style: str, place: int) -> str:
     """A contender's line and marker for a legend."""
     dash = DASHES[place % len(DASHES)]
     return (f'<svg class="swatch c-{style}" width="34" height="14" viewBox="0 0 34 14" aria-hidden="true">'

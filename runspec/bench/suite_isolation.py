@@ -96,7 +96,7 @@ class Isolation(Suite):
         names = [name for name in whole(self.settings.contenders) if name != "native"]
         turns = [turn for kind in kinds for name in (SHARED, *names)
                  if (turn := self.turn(name, kind, limits=True)) is not None]
-        self.rounds(turns, self.settings.pick(1, 3, 5), warm=False)
+        self.rounds(turns, self.settings.pick(1, 4, 6), warm=False)
         self.compare(kinds)
         if not quick:
             free = [name for name in whole(self.settings.contenders)

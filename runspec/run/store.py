@@ -274,12 +274,19 @@ class Store:
         if self.kernel.list_dir(f"{self.root}/claims"):
             from runspec.run import claims
             claims.sweep(self)
-        for path in (*(f"{self.root}/{room}" for room in (*ROOMS, LENT, "names", "claims")), self.root):
+        for path in (*(f"{self.root}/{room}" for room in (*ROOMS, LENT, "names")), f"{self.root}/claims", self.root):
+            gate = -1
             try:
+                if path.endswith("/claims"):        # who is at admission is about to write into it
+                    gate = self.kernel.lock_dir(path, wait=0.0)
                 self.kernel.remove_dir(path)
             except SyscallError as error:
-                if error.errno not in (errno.ENOTEMPTY, errno.EBUSY):      # EBUSY: somebody's mount point
+                # EBUSY: somebody's mount point
+                if error.errno not in (errno.ENOTEMPTY, errno.EBUSY, errno.ENOENT, errno.EAGAIN):
                     raise
+            finally:
+                if gate >= 0:
+                    self.kernel.unlock(gate)
 
     def path(self, kind: str, name: str) -> str:
         """The directory of one container or network.

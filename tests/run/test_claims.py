@@ -79,6 +79,18 @@ def test_a_claim_is_seen_until_it_is_given_up(store: Store) -> None:
     assert not os.path.exists(store.root)
 
 
+def test_nobody_tidies_away_where_one_is_at_admission(store: Store) -> None:
+    """Its claim finds its place, and then somebody else's tidying takes that along."""
+    with claims.Gate(store) as gate:
+        store.tidy()
+        fd, path = gate.claim([LAN])
+        assert os.path.exists(path)
+    os.unlink(path)
+    os.close(fd)
+    store.tidy()
+    assert not os.path.exists(store.root)
+
+
 def test_a_dead_runs_claim_counts_no_more(store: Store) -> None:
     """Killed between its claim and its Records."""
     program = f"""

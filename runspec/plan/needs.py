@@ -5,7 +5,6 @@ from __future__ import annotations
 from runspec.plan import traffic
 from runspec.plan.steps import landlock
 from runspec.spec.alike import kept
-from runspec.spec.fields import pattern
 from runspec.spec.frozen import Frozen, items, key
 from runspec.spec.model import IDMapping, Linux, Network, NetworkQos, Qos, Spec
 from runspec.spec.model_net import ON_PARENT
@@ -14,7 +13,7 @@ from runspec.spec.tree import PAIRS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from typing import Any
 
     # What a row needs: words, or what finds them from the key's value and all of the document.
@@ -282,23 +281,30 @@ NOTHING = frozenset((
     *(f"qos.{way}{name}" for way in ("egress", "ingress") for name in ("", ".rate", ".burst"))))
 
 
-def used(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+def used(value: Any) -> list[tuple[str, Any]]:
     """(spec path, value) of every key that a document uses, parents first."""
+    out: list[tuple[str, str, Any]] = []
+    _within(value, "", "", out)
+    return [(path, inner) for path, _, inner in out]
+
+
+def _within(value: Any, path: str, shape: str, out: list[tuple[str, str, Any]]) -> None:
+    """Notes (spec path, its pattern, value) of what is used in a value."""
     for field, inner in items(value):
-        yield from _used(type(value), field, inner, f"{path}.{key(field)}" if path else key(field))
+        _use(type(value), field, inner, f"{path}{key(field)}", f"{shape}{key(field)}", out)
 
 
-def _used(kind: Any, field: str, value: Any, at: str) -> Iterator[tuple[str, Any]]:
+def _use(kind: Any, field: str, value: Any, path: str, shape: str, out: list[tuple[str, str, Any]]) -> None:
     if value is None or value == () or value is False or (
             isinstance(value, Frozen) and value == kind.DEFAULTS.get(field)):
         return
-    yield at, value
+    out.append((path, shape, value))
     if isinstance(value, Frozen):
-        yield from used(value, at)
+        _within(value, f"{path}.", f"{shape}.", out)
     elif isinstance(value, tuple) and field not in PAIRS and isinstance(value[0], Frozen):
         for index, one in enumerate(value):
-            yield f"{at}[{index}]", one
-            yield from used(one, f"{at}[{index}]")
+            out.append((f"{path}[{index}]", f"{shape}[]", one))
+            _within(one, f"{path}[{index}].", f"{shape}[].", out)
 
 
 def needs(model: Spec | Network) -> list[tuple[str, tuple[str, ...]]]:
@@ -322,8 +328,9 @@ def _apart(kind: Any, field: str, value: Any, above: str) -> list[tuple[str, tup
 
 def _needs(kind: Any, field: str, value: Any, at: str, model: Any) -> list[tuple[str, tuple[str, ...]]]:
     out = []
-    for path, inner in _used(kind, field, value, at):
-        shape = pattern(path)
+    found: list[tuple[str, str, Any]] = []
+    _use(kind, field, value, at, at, found)
+    for path, shape, inner in found:
         row = ROWS.get(shape)
         words = row(inner, model) if callable(row) else row
         if words:

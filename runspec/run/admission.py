@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from runspec.run import claims
-from runspec.run.leases import Leases
+from runspec.run import claims, leases
 from runspec.spec import from_yaml
 from runspec.spec.model import Network, Spec
 from runspec.spec.rules_admission import Capacity, check
@@ -71,7 +70,7 @@ def judge(kernel: Kernel, store: Store, host: Host, wanted: list[Wanted],
 def by_name(kernel: Kernel, store: Store, models: list[Spec | Network]) -> list[Spec | Network]:
     """The same with each parent by the name of its link: two words for one ask for one thing."""
     words = {link.parent for one in models if isinstance(one, Spec) for link in one.interfaces if link.parent}
-    names = Leases(kernel, store).names(words) if words else {}
+    names = leases.Leases(kernel, store).names(words) if words else {}
     if all(word == name for word, name in names.items()):
         return models
     return [one.replace(interfaces=tuple(link.replace(parent=names.get(link.parent or "", link.parent))

@@ -26,7 +26,7 @@ from runspec.run import (
     listeners,
     pool,
 )
-from runspec.run.ends import look_again, what_ended
+from runspec.run.ends import look_again, ready, what_ended
 from runspec.run.images import Images
 from runspec.run.journal import Journal, begin, pending
 from runspec.run.names import Names, around
@@ -449,6 +449,7 @@ class Session:
                for item in items if item.name in names]
         ids += [("network", name) for name in work.held]
         run = engine.Run(self.kernel, self.store, work.plan, records, running)
+        run.meanwhile = ready
         work.notes += self._run(run, work.plan, begin(self.store, ids), places)
         # A container at its start gate has not become what its bundle describes.
         again = look_again(self, [one for one in wanted if one.model.name in names and not one.bundle])

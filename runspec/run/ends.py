@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 
 from runspec.errors import StateError
+from runspec.kernel import netlink
+from runspec.plan import diff, view
+from runspec.run import observe_host
 from runspec.spec.model import Spec
 
 TYPE_CHECKING = False
@@ -21,6 +24,12 @@ if TYPE_CHECKING:
 
 # From so many documents on a second process looks at half of them; to copy ourselves costs as much as to look at five.
 MANY = 24
+
+
+def ready() -> None:
+    """Load what looking again takes: done while children set themselves up, it costs no time."""
+    for module in (netlink, observe_host, view, diff):
+        vars(module)
 
 
 def look_again(session: Session, wanted: list[Wanted]) -> tuple[Item, ...]:

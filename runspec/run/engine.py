@@ -45,6 +45,7 @@ class Run:
                  records: dict[tuple[str, str], Record], live: dict[str, tuple[int, int]]) -> None:
         self.kernel, self.store, self.plan = kernel, store, plan
         self.records, self.live = records, live
+        self.meanwhile: Callable[[], object] = tuple    # called before a child is waited for
         self._firewall: Firewall | None = None
         self.children: dict[str, Child] = {}
         self.tables: dict[str, Table] = {}
@@ -133,6 +134,7 @@ class Run:
     def reach(self, name: str, barrier: int) -> None:
         """Wait until a child stands at a barrier, or fail with what it answered."""
         while self._at.get(name) != barrier:
+            self.meanwhile()
             report = self.children[name].receive(self.tables[name].patience(PATIENCE))
             if report is None:
                 raise HostError(f"init of {name} ended during set-up",
@@ -465,12 +467,10 @@ def perform(run: Run, plan: Plan, journal: Journal, places: Callable[[str], dict
 
 def _settle(run: Run, name: str, step: HostStep) -> None:
     """Bring a child to the barrier that the next Step of its target needs it at."""
-    if step.phase == ATTACH:
-        run.reach(name, namespaces.BARRIER_ATTACH)
-    elif step.phase == HOOKS:
-        run.reach(name, namespaces.BARRIER_HOOKS)
-    elif step.phase in (LIVE, START):
-        run.reach(name, namespaces.BARRIER_START)
+    barrier = {ATTACH: namespaces.BARRIER_ATTACH, HOOKS: namespaces.BARRIER_HOOKS, LIVE: namespaces.BARRIER_START,
+               START: namespaces.BARRIER_START}.get(step.phase)
+    if barrier is not None:
+        run.reach(name, barrier)
 
 
 def undo(run: Run, done: list[tuple[HostStep, Any]]) -> list[str]:

@@ -198,9 +198,11 @@ class Isolation(Suite):
                 end(opposite)
             pair.neighbour.one.delete()
             pair.lu.one.delete()
-            # What it wrote goes before the disk has it, and is not written during the next one's turn.
             pair.neighbour.work.clear()
-            self.scene.run("sync", "-f", pair.neighbour.work.path)
+            if pair.what == "disk":
+                # What is left of what it wrote is not written during the next one's turn. Nobody else waits for a
+                # disk, which the machine's other programs may keep busy for long.
+                self.scene.run("sync", "-f", pair.neighbour.work.path)
         return hpcc.overall(alone), hpcc.overall(shared)
 
     def rates(self, lu: Half, count: int, meanwhile: Callable[[], object] = lambda: None) -> tuple[float, ...]:

@@ -185,6 +185,12 @@ def test_lu_that_ends_before_its_neighbour_works_is_no_figure(tmp_path: Path, mo
     assert isinstance(pair.lu.one, Told) and pair.lu.one.log == ["start", "delete"]
 
 
+def test_one_disturbed_solution_of_four_is_left_out_and_two_are_not() -> None:
+    assert isolation.steady((4.0, 4.0, 1.0, 4.0)) == 4.0
+    assert isolation.steady((4.0, 1.0, 1.0, 4.0)) == 2.0
+    assert isolation.steady((4.0, 4.0, 4.0, 3.0, 4.0, 4.0, 2.0, 4.0)) == 4.0
+
+
 def lost(contender: str, *values: float, case: str = "memory") -> Series:
     return Series(suite="isolation", figure=isolation.LIMITED, case=case, contender=contender, unit="%", values=values)
 

@@ -1,7 +1,8 @@
-"""The README's table of benchmarks: `bench_table.py RUN.json` writes what a run found into it, without a file what is
-looked for.
+"""The README's table of benchmarks: `bench_table.py RUN.json [MORE.json...]` writes what a run found into it, and what
+only later runs of the same machine have; without a file what is looked for.
 
-    runspec bench --full --out run.json && .venv/bin/python -P tests/bench_table.py run.json
+    runspec bench --out run.json && runspec bench start --count 1,100 --peers crun --out crun.json
+    .venv/bin/python -P tests/bench_table.py run.json crun.json
 """
 
 from __future__ import annotations
@@ -64,6 +65,15 @@ def escaped(text: str) -> str:
     return groups.plain(text).replace("|", "\\|").replace("<", "&lt;")
 
 
+def merged(results: Results, *others: Results) -> Results:
+    """A run, and the ratios that only others have."""
+    for other in others:
+        known = {one.name for one in results.ratios}
+        results = results.replace(ratios=(*results.ratios, *(one for one in other.ratios if one.name not in known)),
+                                  versions={**other.versions, **results.versions})
+    return results
+
+
 def replaced(text: str, results: Results | None) -> str:
     """The README with the table of a run."""
     head, rest = text.split(BEGIN)
@@ -71,5 +81,6 @@ def replaced(text: str, results: Results | None) -> str:
 
 
 if __name__ == "__main__":
-    run = from_tree(json.loads(Path(sys.argv[1]).read_text()), sys.argv[1]) if sys.argv[1:] else None
+    runs = [from_tree(json.loads(Path(name).read_text()), name) for name in sys.argv[1:]]
+    run = merged(*runs) if runs else None
     README.write_text(replaced(README.read_text(), run))

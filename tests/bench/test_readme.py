@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from bench_run import EVIL, sample
-from bench_table import BEGIN, END, HEAD, README, aims, replaced, table
+from bench_table import BEGIN, END, HEAD, README, aims, merged, replaced, table
 
 from runspec.bench.contender import USUAL
 from runspec.bench.suite import SUITES
@@ -44,6 +44,16 @@ def test_a_table_of_a_run() -> None:
     assert "| STREAM Scale / native | at least 0.99 | 0.986 | 0.984 to 1.029 | missed (within the spread) |" in lines
     assert lines[-1].startswith("Measured on: Example CPU @ 2.50GHz, 2 cores, 7.8 GiB, Linux 6.18.0, Debian GNU/Linux")
     assert "; runc version 1.1.5; crun version 1.8.1" in lines[-1] and "native" not in lines[-1]
+
+
+def test_a_table_of_two_runs() -> None:
+    """What both have is the first one's."""
+    first, other = sample(), sample()
+    more = other.ratios[0].replace(name="start: start of 100 / crun")
+    other = other.replace(ratios=(other.ratios[0].replace(value=9), more), versions={"crun": "2", "lxc": "5"})
+    both = merged(first, other)
+    assert both.ratios == (*first.ratios, more)
+    assert both.versions == {"lxc": "5", **first.versions}
 
 
 def test_a_table_of_none() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from runspec.kernel.beside import Beside
 from runspec.kernel.conntrack import Conntrack
 from runspec.kernel.filters import Filters
 from runspec.kernel.foreign import Foreign
@@ -14,5 +13,5 @@ from runspec.kernel.tasks import Tasks
 from runspec.kernel.terminal import Terminals
 
 
-class Rare(Beside, Conntrack, Filters, Foreign, Gates, Hooks, Lines, Nft, Tasks, Terminals):
+class Rare(Conntrack, Filters, Foreign, Gates, Hooks, Lines, Nft, Tasks, Terminals):
     """Parts of the Kernel facade; their methods are the Kernel's own."""

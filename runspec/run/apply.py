@@ -26,7 +26,7 @@ from runspec.run import (
     listeners,
     pool,
 )
-from runspec.run.ends import look_again, ready, what_ended
+from runspec.run.ends import ready, what_ended
 from runspec.run.images import Images
 from runspec.run.journal import Journal, begin, pending
 from runspec.run.names import Names, around
@@ -452,8 +452,8 @@ class Session:
         run.meanwhile = ready
         work.notes += self._run(run, work.plan, begin(self.store, ids), places)
         # A container at its start gate has not become what its bundle describes.
-        again = look_again(self, [one for one in wanted if one.model.name in names and not one.bundle])
-        work.ended = what_ended(self.kernel, run, again)
+        again = self.look([one for one in wanted if one.model.name in names and not one.bundle], [])
+        work.ended = what_ended(self.kernel, run, (*again.networks, *again.containers))
 
     def _record(self, one: Wanted, moment: str) -> Record:
         model = one.model

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from runspec.errors import StateError
 from runspec.kernel import netlink
 from runspec.plan import diff, view
@@ -17,37 +15,15 @@ if TYPE_CHECKING:
     from runspec.kernel import Kernel
     from runspec.plan.planner import Item
     from runspec.plan.steps.base import Change
-    from runspec.run.apply import Session, Wanted
     from runspec.run.engine import Run
 
     End = tuple[str, int] | None
-
-# From so many documents on a second process looks at half of them; to copy ourselves costs as much as to look at five.
-MANY = 24
 
 
 def ready() -> None:
     """Load what looking again takes: done while children set themselves up, it costs no time."""
     for module in (netlink, observe_host, view, diff):
         vars(module)
-
-
-def look_again(session: Session, wanted: list[Wanted]) -> tuple[Item, ...]:
-    """What was asked, looked at when all is done: items without Changes may be left out."""
-    half = len(wanted) // 2 if len(wanted) >= MANY and len(os.sched_getaffinity(0)) > 1 else 0
-
-    def look(some: list[Wanted]) -> tuple[Item, ...]:
-        again = session.look(some, [])
-        return *again.networks, *again.containers
-
-    if not half:
-        return look(wanted)
-    pid = session.kernel.beside(lambda: not any(item.changes for item in look(wanted[half:])))
-    try:
-        found = look(wanted[:half])
-    finally:
-        fine = session.kernel.agrees(pid)
-    return found if fine else (*found, *look(wanted[half:]))
 
 
 def what_ended(kernel: Kernel, run: Run, items: Iterable[Item]) -> dict[str, End]:

@@ -66,11 +66,14 @@ def escaped(text: str) -> str:
 
 
 def merged(results: Results, *others: Results) -> Results:
-    """A run, and the ratios that only others have."""
+    """A run, and the ratios that only others have, with when those were measured."""
     for other in others:
         known = {one.name for one in results.ratios}
-        results = results.replace(ratios=(*results.ratios, *(one for one in other.ratios if one.name not in known)),
-                                  versions={**other.versions, **results.versions})
+        added = tuple(one for one in other.ratios if one.name not in known)
+        whose = ", ".join(dict.fromkeys(one.name.partition(":")[0] for one in added if one.good is not None))
+        when = f"{results.machine.get('when', '')}; in another run, {other.machine.get('when', '')}: {whose}"
+        results = results.replace(ratios=(*results.ratios, *added), versions={**other.versions, **results.versions},
+                                  machine={**results.machine, "when": when} if whose else results.machine)
     return results
 
 

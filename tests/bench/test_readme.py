@@ -54,6 +54,7 @@ def test_a_table_of_two_runs() -> None:
     both = merged(first, other)
     assert both.ratios == (*first.ratios, more)
     assert both.versions == {"lxc": "5", **first.versions}
+    assert both.machine["when"].endswith(f"; in another run, {other.machine['when']}: start")
 
 
 def test_a_table_of_none() -> None:

@@ -9,6 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from runspec.bench.scene import Scene
     from runspec.spec.model import Network, Spec
 
 
@@ -64,3 +65,10 @@ class Plain(Native):
         if self.gone:
             self.batch(self.gone, "-force")
             self.gone = []
+
+
+def by_hand(scene: Scene, specs: Sequence[Spec], networks: Sequence[Network] = ()) -> Plain:
+    """One that is prepared for these."""
+    one = Plain(scene)
+    one.prepare(specs, networks)
+    return one

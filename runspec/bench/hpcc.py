@@ -35,24 +35,29 @@ def told(template: str, order: int, solves: int) -> str:
     return "\n".join(lines) + "\n"
 
 
+def template() -> str:
+    """The hpccinf.txt of specs/bench, for those who do it by hand."""
+    with open(os.path.join(os.path.dirname(__file__), "specs", "hpccinf.txt"), encoding="ascii") as file:
+        return file.read()
+
+
+def _results(text: str) -> tuple[list[float], list[bool]]:
+    """Of the part about HPL: GFLOP/s of each solution, and whether the check that follows each was passed."""
+    lines = text.partition("Begin of HPL section.")[2].splitlines()
+    return ([float(words[-1]) for line in lines if line.startswith("W") and len(words := line.split()) == FIELDS],
+            [line.endswith("PASSED") for line in lines if line.startswith("||Ax-b||")])
+
+
 def solved(text: str) -> tuple[float, ...]:
     """GFLOP/s of each solution so far, of a file that still grows.
 
     Raises:
         HostError: one failed the check of its residual.
     """
-    found: list[float] = []
-    rate = 0.0
-    whole = text[:text.rfind("\n") + 1].partition("Begin of HPL section.")[2].partition(SOLVED)[0]
-    for line in whole.splitlines():
-        words = line.split()
-        if line.startswith("W") and len(words) == FIELDS:
-            rate = float(words[-1])
-        elif line.startswith("||Ax-b||"):
-            if not line.endswith("PASSED"):
-                raise HostError(f"bench: hpcc: solution {len(found) + 1} failed its check", line)
-            found.append(rate)
-    return tuple(found)
+    rates, passed = _results(text[:text.rfind("\n") + 1].partition(SOLVED)[0])
+    if not all(passed):
+        raise HostError(f"bench: hpcc: solution {passed.index(False) + 1} failed its check", text[-300:])
+    return tuple(rates[:len(passed)])
 
 
 def parse_linpack(text: str) -> tuple[float, ...]:
@@ -61,12 +66,10 @@ def parse_linpack(text: str) -> tuple[float, ...]:
     Raises:
         HostError: none is there, or one failed the check of its residual.
     """
-    lines = text.partition("Begin of HPL section.")[2].splitlines()
-    found = [float(words[-1]) for line in lines if line.startswith("W") and len(words := line.split()) == FIELDS]
-    passed = sum(line.startswith("||Ax-b||") and line.endswith("PASSED") for line in lines)
-    if not found or passed != len(found):
-        raise HostError(f"bench: hpcc: {passed} of {len(found)} solutions passed their check", text[-300:])
-    return tuple(found)
+    rates, passed = _results(text)
+    if not rates or sum(passed) != len(rates):
+        raise HostError(f"bench: hpcc: {sum(passed)} of {len(rates)} solutions passed their check", text[-300:])
+    return tuple(rates)
 
 
 def overall(rates: tuple[float, ...]) -> float:

@@ -66,7 +66,7 @@ def look(name: str, scene: Scene) -> tuple[str, str]:
 
 
 BEGUN = monotonic()
-CLEAR = "\r\x1b[K"     # the line that changes
+CLEAR = "\r\x1b[K"     # of the line of progress, which changes
 
 
 def say(line: str) -> None:

@@ -7,7 +7,7 @@ import os
 from runspec.bench import hpcc
 from runspec.bench.contender import ALWAYS
 from runspec.bench.results import HIGHER, Aim
-from runspec.bench.suite import SPECS, Point, Suite, Turn
+from runspec.bench.suite import Point, Suite, Turn
 from runspec.bench.work import Work, cores, package, pinned, whole
 
 TYPE_CHECKING = False
@@ -34,11 +34,6 @@ class Hpcc(Suite):
     def told(self) -> str:
         """The text of hpccinf.txt."""
         raise NotImplementedError
-
-    def template(self) -> str:
-        """The file that specs/bench has for those who do it by hand."""
-        with open(os.path.join(os.path.dirname(__file__), SPECS, "hpccinf.txt"), encoding="ascii") as file:
-            return file.read()
 
     def versions(self) -> dict[str, str]:
         return {"hpcc": package("hpcc"), "BLAS": hpcc.blas()}
@@ -91,7 +86,7 @@ class Cpu(Hpcc):
 
     def told(self) -> str:
         order, solves = ((1000, 5), (1500, 5), (2000, 8))[self.settings.at]
-        return hpcc.told(self.template(), order, solves)
+        return hpcc.told(hpcc.template(), order, solves)
 
     def points(self, text: str) -> Iterator[Point]:
         # The best of a run, as hpcc sums up: what disturbs one solution is no property of the container.

@@ -16,8 +16,8 @@ import signal
 import time
 
 from runspec.bench import hpcc
-from runspec.bench.contenders_plain import Plain
-from runspec.bench.results import HIGHER, Aim, Missing, Series, quantile
+from runspec.bench.contenders_plain import by_hand
+from runspec.bench.results import HIGHER, Aim, Missing, Series, best
 from runspec.bench.suite import SPECS, Point, Suite, Turn
 from runspec.bench.work import Work, cores, package, pinned, whole
 from runspec.errors import HostError
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from subprocess import Popen
 
     from runspec.bench.contender import Contender
-    from runspec.spec.model import Network
 
 SHARED = "other core"
 HOST, GUEST = "10.96.0.1", "10.96.0.3"      # as the file has them
@@ -122,29 +121,19 @@ class Isolation(Suite):
             name = f"{one.name}-{sign}"
             work = Work(f"{self.scene.room}/isolation-{who.replace(' ', '-')}/{name}")
             if is_lu:
-                work.put("hpccinf.txt", hpcc.told(self.template(), ORDER, SOLVES))
+                work.put("hpccinf.txt", hpcc.told(hpcc.template(), ORDER, SOLVES))
                 one = pinned(one, cores()[0])
             else:
                 one = one.replace(process=one.process.replace(args=command))
                 one = pinned(one, cores()[-1]) if limits else unlimited(one)
             spec = work.seen_by(one.replace(name=name, hostname=name), contained)
-            contender = self.contending(who, spec, [] if is_lu else bridges, what)
+            networks = [] if is_lu else bridges
+            contender = self.contender(who, [spec], networks, what) if contained else by_hand(
+                self.scene, [spec], networks)
             if contender is None:
                 return None
             made[is_lu] = Half(contender, name, work)
         return Pair(made[True], made[False], what)
-
-    def contending(self, who: str, spec: Spec, bridges: list[Network], what: str) -> Contender | None:
-        if who not in (SHARED, "native"):
-            return self.contender(who, [spec], bridges, what)
-        plain = Plain(self.scene)
-        plain.prepare([spec], bridges)
-        return plain
-
-    def template(self) -> str:
-        """The file that specs/bench has for those who do it by hand."""
-        with open(os.path.join(os.path.dirname(__file__), SPECS, "hpccinf.txt"), encoding="ascii") as file:
-            return file.read()
 
     # -- turns --
 
@@ -254,9 +243,8 @@ class Isolation(Suite):
             self.add(shared.replace(figure=SPREAD, unit=POINTS, values=(spread,), command=""))
             self.add(differing(ours, shared, BEYOND))
             aims.append(Aim(suite=self.name, figure=BEYOND, case=kind, over="", most=max(ALLOWED[kind], spread)))
-            if found:
-                best = min(found.values(), key=lambda one: quantile(one.values, 0.5))
-                self.add(differing(ours, best, WORSE))
+            if peer := best(found.values()):
+                self.add(differing(ours, peer, WORSE))
                 aims.append(Aim(suite=self.name, figure=WORSE, case=kind, over="", most=spread))
         self.aims = (*aims, *(one for one in type(self).aims if one.figure in (TAKEN, PROCESSES)))
 

@@ -26,7 +26,7 @@ class Memory(Hpcc):
 
     def told(self) -> str:
         most = MOST[self.settings.at]
-        return hpcc.told(self.template(), hpcc.stream_order(hpcc.cache_bytes() or most, most), 1)
+        return hpcc.told(hpcc.template(), hpcc.stream_order(hpcc.cache_bytes() or most, most), 1)
 
     def points(self, text: str) -> Iterator[Point]:
         for kernel, rate in hpcc.parse_stream(text).items():

@@ -10,7 +10,7 @@ import os
 
 from runspec.bench import netpipe
 from runspec.bench.contender import ALWAYS
-from runspec.bench.contenders_plain import Plain
+from runspec.bench.contenders_plain import by_hand
 from runspec.bench.results import HIGHER, Aim, Missing
 from runspec.bench.suite import SPECS, Point, Suite, Turn
 from runspec.bench.work import Work, cores, package, pinned, whole
@@ -98,17 +98,12 @@ class Network(Suite):
                 continue
             work = Work(os.path.join(self.scene.room, f"network-{name}-{case.replace(' ', '-')}"))
             specs = [work.seen_by(on(one, case, place, often), name != "native") for place, one in enumerate(pair)]
-            one = self.contending(name, specs, bridges if case == BRIDGE else [], case)
+            networks = bridges if case == BRIDGE else []
+            # Without a container that is network namespaces made by hand.
+            one = by_hand(self.scene, specs, networks) if name == "native" else self.contender(
+                name, specs, networks, case)
             if one is not None:
                 yield Turn(contender=name, label=case, take=self.turn(one, work, specs[1].name, case))
-
-    def contending(self, name: str, specs: list[Spec], bridges: list[Bridge], case: str) -> Contender | None:
-        """One that is prepared; without a container that is network namespaces made by hand."""
-        if name != "native":
-            return self.contender(name, specs, bridges, case)
-        plain = Plain(self.scene)
-        plain.prepare(specs, bridges)
-        return plain
 
     def impossible(self, case: str) -> str:
         """Why this kernel has no such links; "" where it has."""

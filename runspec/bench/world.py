@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 
+from runspec.bench.measure import CLEAR
 from runspec.bench.scene import PATH
 from runspec.errors import HostError
 
@@ -80,7 +81,7 @@ def inside(settings: dict[str, Any], module: str = "runspec.bench.measure") -> d
             finally:
                 inner.kill()
                 if sys.stderr.isatty():
-                    sys.stderr.write("\r\x1b[K")        # the line of progress
+                    sys.stderr.write(CLEAR)
         try:
             answer: dict[str, Any] = json.loads(out)
         except ValueError:

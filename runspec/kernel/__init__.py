@@ -26,10 +26,7 @@ else:
         def __getattr__(self, name):
             from runspec.kernel import rare
 
-            for part in rare.Rare.__mro__:
-                if name in vars(part):
-                    return vars(part)[name].__get__(self)
-            raise AttributeError(f"the Kernel has no {name}")
+            return getattr(rare.Rare, name).__get__(self)
 
 __all__ = ["Child", "Kernel", "Report"]
 

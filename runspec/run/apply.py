@@ -87,7 +87,7 @@ class Session:
         lasts: dict[str, Spec | None] = {}
         former: dict[str, Network] = {}
         joined: dict[str, Network] = {}
-        linked = bool(gone) or any(map(has_links, (one.model for one in wanted)))
+        linked = bool(gone) or any(map(networked, (one.model for one in wanted)))
         if linked:
             former, joined = pool.find(self.store, wanted,
                                        frozenset(name for one in specs for name in networks.named(one)))
@@ -100,7 +100,7 @@ class Session:
                     and spec.root.digest is None and not spec.linux.cdi_devices
                     and not any(link.pooled or link.type == "vlan" for link in spec.interfaces))
             lasts[spec.name] = spec if same else spec_of(record) if record is not None else None
-        linked = linked or any(one is not None and has_links(one) for one in lasts.values())
+        linked = linked or any(one is not None and networked(one) for one in lasts.values())
         self._refusals(wanted, lasts)
         warnings = self._admission(wanted, lasts, gone) + (pool.strays(self.store, wanted) if linked else [])
         names = Names(self.kernel, self.store, wanted, records, lasts, gone)
@@ -466,7 +466,7 @@ class Session:
                       bundle=one.bundle, status="created" if one.bundle else "running")
 
 
-def has_links(model: Spec | Network) -> bool:
+def networked(model: Spec | Network) -> bool:
     """Whether a document has to do with networks; where none has, what knows them is not even loaded."""
     return isinstance(model, Network) or bool(model.interfaces or model.ports)
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 PATIENCE = 60.0
 # To end a link oneself costs 20 ms; where its namespace lives on, this is lost, once a run.
 LINKS_END = 0.25
+BARRIERS = {ATTACH: namespaces.BARRIER_ATTACH, HOOKS: namespaces.BARRIER_HOOKS, LIVE: namespaces.BARRIER_START,
+            START: namespaces.BARRIER_START}        # phase -> where a child must stand for it
 # Operations whose text is no text.
 BINARY = (abi.OP_NETLINK, abi.OP_SCHEDULER, abi.OP_AFFINITY, abi.OP_MEMORY_POLICY, abi.OP_SETGROUPS, abi.OP_SECCOMP)
 
@@ -467,10 +469,8 @@ def perform(run: Run, plan: Plan, journal: Journal, places: Callable[[str], dict
 
 def _settle(run: Run, name: str, step: HostStep) -> None:
     """Bring a child to the barrier that the next Step of its target needs it at."""
-    barrier = {ATTACH: namespaces.BARRIER_ATTACH, HOOKS: namespaces.BARRIER_HOOKS, LIVE: namespaces.BARRIER_START,
-               START: namespaces.BARRIER_START}.get(step.phase)
-    if barrier is not None:
-        run.reach(name, barrier)
+    if step.phase in BARRIERS:
+        run.reach(name, BARRIERS[step.phase])
 
 
 def undo(run: Run, done: list[tuple[HostStep, Any]]) -> list[str]:

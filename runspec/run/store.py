@@ -274,19 +274,31 @@ class Store:
         if self.kernel.list_dir(f"{self.root}/claims"):
             from runspec.run import claims
             claims.sweep(self)
-        for path in (*(f"{self.root}/{room}" for room in (*ROOMS, LENT, "names")), f"{self.root}/claims", self.root):
-            gate = -1
-            try:
-                if path.endswith("/claims"):        # who is at admission is about to write into it
-                    gate = self.kernel.lock_dir(path, wait=0.0)
-                self.kernel.remove_dir(path)
-            except SyscallError as error:
-                # EBUSY: somebody's mount point
-                if error.errno not in (errno.ENOTEMPTY, errno.EBUSY, errno.ENOENT, errno.EAGAIN):
-                    raise
-            finally:
-                if gate >= 0:
-                    self.kernel.unlock(gate)
+        for room in (*ROOMS, LENT, "names"):
+            self._remove_empty(f"{self.root}/{room}")
+        self._remove_gate()
+        self._remove_empty(self.root)
+
+    def _remove_empty(self, path: str) -> None:
+        try:
+            self.kernel.remove_dir(path)
+        except SyscallError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EBUSY):      # EBUSY: somebody's mount point
+                raise
+
+    def _remove_gate(self) -> None:
+        """The room of claims, but not where somebody is at admission, who is about to write into it."""
+        path = f"{self.root}/claims"
+        try:
+            gate = self.kernel.lock_dir(path, wait=0.0)
+        except SyscallError as error:
+            if error.errno not in (errno.ENOENT, errno.EAGAIN):
+                raise
+            return
+        try:
+            self._remove_empty(path)
+        finally:
+            self.kernel.unlock(gate)
 
     def path(self, kind: str, name: str) -> str:
         """The directory of one container or network.

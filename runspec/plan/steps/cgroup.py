@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 OWN = "/runspec"        # the parent of every default cgroupsPath; removed when its last child is gone
 
 # Controllers a container is accounted by even where it sets no limit in them.
-MAIN = ("cpuset", "cpu", "cpuacct", "memory", "devices", "freezer", "blkio", "pids")
-CONTROLLERS = (*MAIN, "io", "hugetlb", "rdma", "misc", "net_cls", "net_prio")
+CONTROLLERS = ("cpuset", "cpu", "cpuacct", "memory", "devices", "freezer", "blkio", "pids", "io", "hugetlb", "rdma",
+               "misc", "net_cls", "net_prio")
 
 
 def groups(host: Host, path: str) -> tuple[tuple[str, str], ...]:
@@ -27,7 +27,7 @@ def groups(host: Host, path: str) -> tuple[tuple[str, str], ...]:
     """
     found = tuple((name, f"{mount}{path}") for name, mount in host.hierarchies if name in CONTROLLERS)
     # Beside v1, a cgroup2 with some minor controller is whoever's it is: groups there would keep it from v1.
-    if host.unified and any(name in MAIN for name in host.controllers2):
+    if host.unified and host.main2:
         found += (("", f"{host.unified}{path}"),)
     return found
 

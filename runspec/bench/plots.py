@@ -21,6 +21,7 @@ WIDTH = 340
 CHARACTER = 7.4         # the mean width at 12 px of a wide font (DejaVu Sans): narrower ones leave more room
 BOLD = 8.4
 ROW = 24
+TINY = 1e-300           # less is nothing: below it powers of ten lose their digits, until they are 0
 LONGEST = 18            # of a name, in characters; the whole is in the table
 # By place in the page's list of contenders. A path around 0, 0; a dash array.
 MARKERS = ("M-3.5,0a3.5,3.5 0 1,0 7,0a3.5,3.5 0 1,0 -7,0z", "M-3.2,-3.2h6.4v6.4h-6.4z",
@@ -96,7 +97,7 @@ def attribute(name: str, value: str) -> str:
 
 def nice(value: float) -> float:
     """The next round number from here: 1, 2, 2.5, 5 times a power of 10."""
-    if value <= 0:
+    if value < TINY:
         return 1.0
     power = 10.0 ** floor(log10(value))
     return power * next(step for step in (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10, 20) if step * power >= value * 0.999999)

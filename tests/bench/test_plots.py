@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import example, given, settings, strategies as st
 from markup import Node, parse
 
 from runspec.bench import plots
@@ -71,6 +71,7 @@ def test_bytes_have_powers_of_two(low: float, high: float, found: tuple[float, .
 
 @settings(max_examples=50)
 @given(st.lists(st.tuples(names, st.floats(-50, 1e9) | st.none(), names), min_size=1, max_size=9))
+@example([("a", 5e-324, "")])
 def test_bars_are_tidy(rows: list[tuple[str, float | None, str]]) -> None:
     bars = [Bar(name=name, style="runc", value=value, low=value, high=value, text=text[:12])
             for name, value, text in rows]

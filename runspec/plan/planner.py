@@ -423,7 +423,11 @@ def group_writes(item: Item, host: Host, files: dict[tuple[str, str], str], path
             steps.append(groups.AttachDeviceProgram(target=item.name, path=one.path, reason=why,
                                                     directory=where[one.controller], program=one.program,
                                                     before=cgroup.program(last).hex() if last is not None else ""))
-        elif fresh and one.budget is None and not one.file.endswith(".partition"):
+        elif one.budget is not None:
+            steps.append(limits.SetRealtime(target=item.name, path=one.path, reason=why,
+                                            directory=where[one.controller], runtime=one.budget[0],
+                                            period=one.budget[1], fresh=fresh))
+        elif fresh and not one.file.endswith(".partition"):
             steps.append(groups.WriteCgroupFile(file=f"{where[one.controller]}/{one.file}", value=one.value,
                                                 before=one.before, target=item.name, path=one.path))
         else:

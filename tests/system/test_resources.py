@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -202,6 +204,30 @@ def test_a_budget_that_fails_half_way_is_given_back(box: Box, picture: Callable[
         before = before or picture()
     assert count > 20 and before is not None
     assert_nothing_leaked(before, picture)
+
+
+@requires("rt_group")
+def test_a_budget_is_given_back_whoever_still_runs_on_it(box: Box) -> None:
+    """A real-time task in the group of a run that died: it ends with the group, and the groups above need no more."""
+    box.more["process"] = {"args": ["/bin/sleep", "1000"], "scheduler": {"policy": "SCHED_FIFO", "priority": 1}}
+    file = box.write({"cgroupsPath": "/runspec/deep/limits"}, cpu={"realtimeRuntime": "10ms"})
+    keeper = Box(box.cli, box.file.with_name("keeper.yaml"), "keeper")
+    keeper.apply(cpu={"realtimeRuntime": "5ms"})
+    verbs, count, group = Verbs(box.cli), 40, Path(keeper.group("cpu").parent, "deep", "limits")
+    while not group.is_dir() or Path(group, "cpu.rt_runtime_us").read_text() != "10000\n":
+        verbs("destroy", "--yes", file)
+        count += 1
+        assert verbs.run("apply", file, fault=f"kill@{count}")[0] < 0
+    late = subprocess.Popen(["sleep", "60"])
+    try:
+        Path(group, "cgroup.procs").write_text(str(late.pid))
+        os.sched_setscheduler(late.pid, os.SCHED_FIFO, os.sched_param(1))
+        assert "warning" not in verbs("destroy", "--yes", file)
+        assert Path(group.parent.parent, "cpu.rt_runtime_us").read_text() == "5000\n"
+        assert late.wait(5) == -signal.SIGKILL
+    finally:
+        late.kill()
+        late.wait()
 
 
 # -- cores of one's own, cgroup v2 --

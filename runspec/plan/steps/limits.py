@@ -113,11 +113,13 @@ class SetRealtime(HostStep):
 
     Args:
         runtime, period: µs; a runtime of 0 is no time.
+        fresh: the group is new, and goes with all that runs in it.
     """
 
     directory: str
     runtime: int
     period: int
+    fresh: bool = False
 
     @property
     def phase(self) -> int:
@@ -156,8 +158,14 @@ class SetRealtime(HostStep):
         take_back(kernel, self.directory)
 
     def undo(self, kernel: Any, run: Any, memo: Any) -> None:
-        """What it had; then its parents need less."""
+        """What it had; then its parents need less.
+
+        What still ends in a new group is waited for: its real-time tasks would keep the budget, and a group
+        removed with one counts for those above.
+        """
         if memo and kernel.exists(f"{self.directory}/cpu.rt_runtime_us"):
+            if self.fresh:
+                kernel.kill_cgroup([self.directory])
             self._set(kernel, *memo)
 
     def __str__(self) -> str:
@@ -325,8 +333,6 @@ def step(one: Write, directory: str, now: str | None, **common: Any) -> HostStep
         now: all that the file says; None in a new group.
         common: target, path and reason.
     """
-    if one.budget is not None:
-        return SetRealtime(directory=directory, runtime=one.budget[0], period=one.budget[1], **common)
     if one.file == "cpuset.cpus.partition":
         return SetPartition(directory=directory, kind=one.value, cpus=one.cpus, **common)
     if now is not None and one.file == "memory.max" and one.value != "max":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 from runspec.errors import HostError
 
@@ -78,19 +79,20 @@ def overall(rates: tuple[float, ...]) -> float:
 
 
 def parse_stream(text: str) -> dict[str, float]:
-    """GB/s of each of KERNELS.
+    """GB/s of each of KERNELS, the best of both times that hpcc measures them: at once in all processes, of which
+    there is one here, and in one alone.
+
+    Each takes a tenth of a second, and what the machine does beside in that is no property of a container.
 
     Raises:
         HostError: one is missing.
     """
-    found = {}
-    for line in text.splitlines():
-        words = line.split()
-        if words[:2] == ["Single", "STREAM"] and len(words) == 5 and words[3] == "GB/s":
-            found[words[2]] = float(words[4])
-    if set(found) != set(KERNELS):
+    found: dict[str, list[float]] = {}
+    for kernel, rate in re.findall(r"^(?:Maximum|Single STREAM) (\w+) GB/s ([\d.]+)$", text, re.MULTILINE):
+        found.setdefault(kernel, []).append(float(rate))
+    if {kernel: len(rates) for kernel, rates in found.items()} != dict.fromkeys(KERNELS, 2):
         raise HostError("bench: hpcc: STREAM is not whole", text[-300:])
-    return found
+    return {kernel: max(rates) for kernel, rates in found.items()}
 
 
 def stream_order(cache: int, most: int) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from time import monotonic
+
 from runspec.bench.contender import load
 from runspec.bench.results import LOWER, Aim, Missing, Series
 from runspec.errors import RunspecError
@@ -147,7 +149,7 @@ class Suite:
         if one not in self.missing:
             self.missing.append(one)
 
-    def rounds(self, turns: Sequence[Turn], count: int, warm: bool = True) -> None:
+    def rounds(self, turns: Sequence[Turn], count: int, warm: bool = True, patience: float = float("inf")) -> None:
         """Every turn once a round, first once for nothing; turns of one label are taken together, see `ordered`.
 
         What disturbs the machine for a while so disturbs all contenders alike, and none always comes first.
@@ -155,14 +157,16 @@ class Suite:
         Args:
             count: rounds that count.
             warm: whether the caches are to be filled by a round that does not count.
+            patience: seconds after which a turn is not begun again; once it counts in any case.
         """
         going = list(turns)
         taken: dict[int, dict[tuple[str, str, float | None], tuple[Point, list[float]]]] = {}
+        spent: dict[int, float] = {}
         for number in range(0 if warm else 1, count + 1):
-            for turn in ordered(going, number):
+            for turn in ordered([one for one in going if number < 2 or spent.get(id(one), 0.0) < patience], number):
                 self.scene.say(f"{self.name} {f'round {number}/{count}' if number else 'warm-up'}: "
                                f"{turn.contender}, {turn.label}")
-                mine = taken.setdefault(id(turn), {})
+                mine, began = taken.setdefault(id(turn), {}), monotonic()
                 try:
                     for point in turn.take():
                         if number:
@@ -170,6 +174,7 @@ class Suite:
                 except (RunspecError, OSError) as error:
                     self.miss(turn.contender, f"{turn.label}: {refusal(error)}")
                     going.remove(turn)
+                spent[id(turn)] = spent.get(id(turn), 0.0) + monotonic() - began
         self._series += [
             Series(suite=self.name, figure=point.figure, case=point.case, contender=turn.contender, unit=point.unit,
                    better=point.better, at=point.at, along=point.along, values=tuple(values), command=point.command)

@@ -21,7 +21,7 @@ class Memory(Hpcc):
     name = "memory"
     what = "STREAM (of hpcc) on one core"
     file, mark = "memory.yaml", hpcc.STREAMED
-    quick, default, full = 1, 5, 9
+    quick, default, full = 1, 6, 6
     aims = (Aim(suite="memory", figure="STREAM", case="*", over="native", least=0.99),)
 
     def told(self) -> str:

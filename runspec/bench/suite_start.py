@@ -23,6 +23,7 @@ FILTER = "filter"       # the default filter of system calls, where a contender 
 MANY = 100              # from here on nobody is warmed up again
 # Up to so many containers: rounds of a quick, a default and a full run.
 ROUNDS = ((1, (2, 9, 15)), (MANY - 1, (2, 5, 9)), (MANY, (1, 3, 5)), (1 << 30, (1, 3, 2)))
+PATIENCE = 90.0         # seconds for one contender's turns of one kind: some take minutes for a hundred
 OWN = ("native", "runspec", "floor")
 FEW, LOTS = 10, 500     # between these the cost of one container should hardly grow
 # Of /proc/meminfo, what namespaces, control groups, mounts and tasks are kept in.
@@ -95,7 +96,7 @@ class Start(Suite):
         turns = [Turn(contender=one.name, label=f"{count} at once{f', {case}' if case else ''}",
                       take=self.life(one, specs[0].name, count, case, memory)) for one in made]
         often = self.settings.pick(*next(rounds for most, rounds in ROUNDS if count <= most))
-        self.rounds(turns, often, warm=count < MANY)
+        self.rounds(turns, often, warm=count < MANY, patience=PATIENCE)
 
     def life(self, one: Contender, first: str, count: int, case: str, memory: bool) -> Callable[[], Iterator[Point]]:
         """One round of one contender."""

@@ -70,6 +70,23 @@ def test_without_a_warm_up() -> None:
     assert [one.values for one in suite.series()] == [(1.0, 2.0)]
 
 
+def test_who_takes_long_is_asked_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once in any case; the others are not stopped by it."""
+    clock = [0.0]
+    monkeypatch.setattr("runspec.bench.suite.monotonic", lambda: clock[0])
+
+    def slow(who: str, seconds: float) -> Turn:
+        def take() -> Iterator[Point]:
+            clock[0] += seconds
+            yield Point(figure="calls", value=seconds, unit="")
+
+        return Turn(contender=who, label="a thing", take=take)
+
+    suite, _ = small()
+    suite.rounds([slow("a", 1), slow("b", 25), slow("c", 99)], 5, patience=60)
+    assert {one.contender: len(one.values) for one in suite.series()} == {"a": 5, "b": 2, "c": 1}
+
+
 @pytest.mark.parametrize("fails", (0, 1, 3))
 def test_who_fails_is_left_out_and_told(fails: int) -> None:
     """Whether in the warm-up, in the first round or in the last: no series of fewer rounds is kept."""

@@ -4,8 +4,9 @@ Two cores of one machine share caches, memory, and on a virtual machine what its
 runs on the neighbour's core without any container in the same round (`other core`): what LU loses there is the
 hardware's, and what it loses beyond is the containers'.
 
-LU solves over and over in one process: first alone, then the neighbour is started. So both figures are of the same
-memory and of the same two seconds, which on a virtual machine differ less than two seconds of different minutes.
+LU solves over and over in one process: alone, beside its neighbour, alone while that is stopped, beside it again. So
+both figures are of the same memory and of the same few seconds, which on a virtual machine differ less than seconds of
+different minutes.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from runspec.spec.model import Memory, Pids, Spec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from subprocess import Popen
 
     from runspec.bench.contender import Contender
@@ -59,9 +60,12 @@ TAKEN, PROCESSES = "memory bomb", "fork bomb"
 # MiB and processes: the limits of the file. Pages that a program's processes share count for each of them.
 MOST_TAKEN, MOST_PROCESSES = 256 + 64, 64 + 2
 ORDER = 900
-# How often LU solves: alone, of which the first does not count; and beside its neighbour once that works, for which
-# those in progress when it has been started and the next do not count. QUICK of the last kind are enough at --quick.
-ALONE, SETTLING, BESIDE, QUICK = 5, 2, 8, 4
+# What can be stopped for a while: the processes of a fork bomb are others as soon as they are known.
+STOPPED = tuple(kind for kind in STRESSORS if kind != "fork bomb")
+# How many solutions count in a row, alone and beside its neighbour; and how many before them do not: when LU begins,
+# when its neighbour has been started (the one in progress and the next), and when that was stopped or goes on.
+ALONE, BESIDE = 3, 4
+FIRST, SETTLING, TURNING = 1, 2, 1
 # At least so many beside it where starting it takes longer than LU goes on for; which is for SOLVES solutions.
 FEWEST, SOLVES = 3, 40
 SECONDS = 120.0
@@ -166,17 +170,19 @@ class Isolation(Suite):
         opposite = None
         try:
             pair.lu.one.start()
-            alone = self.rates(pair.lu, ALONE)[1:]
+            alone = self.more(pair.lu, FIRST, ALONE)
             begun = time.monotonic()
             pair.neighbour.one.start()
             if pair.what in OPPOSITE:
                 opposite = beside(OPPOSITE[pair.what], cores()[-1])
-            settled = len(hpcc.solved(pair.lu.work.read("hpccoutf.txt"))) + SETTLING
-            counted = QUICK if self.settings.pace == "quick" else BESIDE
-            shared = self.rates(pair.lu, settled + counted, meanwhile)[settled:]
+            shared = self.more(pair.lu, SETTLING, BESIDE, meanwhile)
             if len(shared) < FEWEST:
                 raise HostError(f"bench: {pair.what}: the neighbour was started after {time.monotonic() - begun:.1f} s "
                                 "only, when LU had ended")
+            if pair.what in STOPPED:
+                with stopped(pair.neighbour.one.pids().get(pair.neighbour.name, 0)):
+                    alone += self.more(pair.lu, TURNING, ALONE)
+            shared += self.more(pair.lu, TURNING, BESIDE, meanwhile)
             if pair.what not in (TAKEN, PROCESSES):
                 used = cpu_seconds(pair.neighbour.one.pids().get(pair.neighbour.name, 0))
                 if used < LEAST:
@@ -194,13 +200,21 @@ class Isolation(Suite):
                 self.scene.run("sync", "-f", pair.neighbour.work.path)
         return steady(alone), steady(shared)
 
-    def rates(self, lu: Half, count: int, meanwhile: Callable[[], object] = lambda: None) -> tuple[float, ...]:
-        """Those of LU's solutions as soon as there are so many, or all where it ends before."""
+    def more(self, lu: Half, left: int, count: int,
+             meanwhile: Callable[[], object] = lambda: None) -> tuple[float, ...]:
+        """LU's next solutions as soon as they are there; fewer where it ends before.
+
+        Args:
+            left: how many are left out first.
+            count: how many then count.
+        """
+        begin = len(hpcc.solved(lu.work.read("hpccoutf.txt"))) + left
+
         def found(text: str) -> tuple[float, ...] | None:
             rates = hpcc.solved(text)
-            return rates if len(rates) >= count or hpcc.SOLVED in text else None
+            return rates if len(rates) >= begin + count or hpcc.SOLVED in text else None
 
-        return lu.work.wait("hpccoutf.txt", found, lu.one, lu.name, SECONDS, meanwhile)
+        return lu.work.wait("hpccoutf.txt", found, lu.one, lu.name, SECONDS, meanwhile)[begin:]
 
     def bombs(self, who: str) -> Turn | None:
         """What would take all memory, and what would take all processes, is held by the limits; LU goes on."""
@@ -370,6 +384,25 @@ def below(top: int) -> dict[int, Task]:
         if above in found:
             found.update((one, tasks[one]) for one in way)
     return found
+
+
+@contextlib.contextmanager
+def stopped(top: int) -> Iterator[None]:
+    """A process and all below it do nothing for a while; none of them may come and go faster than they are listed."""
+    held: set[int] = set()
+    try:
+        while new := below(top).keys() - held:      # one that was not stopped yet may have made another
+            held |= new
+            _signal(new, signal.SIGSTOP)
+        yield
+    finally:
+        _signal(held, signal.SIGCONT)
+
+
+def _signal(pids: Iterable[int], number: int) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def cpu_seconds(top: int) -> float:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -143,13 +144,22 @@ class Told(Native):
         self.log.append("delete")
 
     def pids(self) -> dict[str, int]:
-        return {"lu": 1, "neighbour": os.getpid()}
+        return {"lu": 1, "neighbour": os.getpid()}      # which has used some CPU
 
 
 def solving(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rate: float = 4.0) -> tuple[
         isolation.Isolation, isolation.Pair, Growing]:
-    """A pair of which LU solves at 2 once its neighbour works, and at 1 while that is started."""
+    """A pair of which LU solves at 2 once its neighbour works, 1 while that starts, 4 while it is stopped."""
     monkeypatch.setattr("runspec.bench.work.PAUSE", 0)
+
+    @contextlib.contextmanager
+    def stopped(top: int) -> Iterator[None]:
+        assert top == os.getpid()
+        work.rate = 4.0
+        yield
+        work.rate = 2.0
+
+    monkeypatch.setattr(isolation, "stopped", stopped)
     scene = Scene(str(tmp_path), (), print)
     suite = isolation.Isolation(scene, Settings(suites=("isolation",), contenders=()))
     work = Growing(tmp_path / "lu", rate)
@@ -179,10 +189,32 @@ def test_alone_is_before_the_neighbour_and_beside_is_once_it_works(tmp_path: Pat
 def test_lu_that_ends_before_its_neighbour_works_is_no_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The containers are gone nevertheless."""
     suite, pair, work = solving(tmp_path, monkeypatch)
-    work.left = isolation.ALONE + 3 + isolation.SETTLING
+    work.left = isolation.FIRST + isolation.ALONE + 3 + isolation.SETTLING
     with pytest.raises(HostError, match=r"cpu: the neighbour was started after .* s only, when LU had ended"):
         suite.solve(pair)
     assert isinstance(pair.lu.one, Told) and pair.lu.one.log == ["start", "delete"]
+
+
+def test_stopped_and_going_on() -> None:
+    """All of it, judged by the kernel's word, also where something fails meanwhile."""
+    top = subprocess.Popen(["sh", "-c", "sleep 60 & sleep 60"], start_new_session=True)
+    try:
+        while len(found := isolation.below(top.pid)) < 3:
+            pass
+
+        def states() -> set[str]:
+            return {Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] for pid in found}
+
+        with pytest.raises(HostError), isolation.stopped(top.pid):
+            while states() != {"T"}:
+                pass
+            raise HostError("bench: it failed meanwhile")
+        while states() != {"S"}:
+            pass
+    finally:
+        isolation.end(top)
+    with isolation.stopped(0):
+        pass
 
 
 def test_one_disturbed_solution_of_four_is_left_out_and_two_are_not() -> None:

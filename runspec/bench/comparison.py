@@ -78,7 +78,7 @@ class Comparison(Frozen):
         """One sentence about how many figures there are."""
         rest = self.compared - len(self.worse) - len(self.better)
         more = " more" if rest < self.compared else ""
-        return (f"{rest}{more} figures are within the noise; {self.gone} are only in the older run, {self.added} only "
+        return (f"{rest}{more} figure{' is' if rest == 1 else 's are'} within the noise; {self.gone} are only in the older run, {self.added} only "
                 "in this.")
 
     @property

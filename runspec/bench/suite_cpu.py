@@ -25,7 +25,7 @@ class Hpcc(Suite):
     programs = (("hpcc", "hpcc"),)
     file = ""
     mark = ""                   # what its results hold, once what is looked for is there
-    quick, default, full = 1, 4, 6
+    quick, default, full = 1, 4, 4
 
     def points(self, text: str) -> Iterator[Point]:
         """What is in the results."""

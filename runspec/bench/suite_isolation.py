@@ -99,14 +99,14 @@ class Isolation(Suite):
         names = [name for name in whole(self.settings.contenders) if name != "native"]
         turns = [turn for kind in kinds for name in (SHARED, *names)
                  if (turn := self.turn(name, kind, limits=True)) is not None]
-        self.rounds(turns, self.settings.pick(1, 4, 6), warm=False)
+        self.rounds(turns, self.settings.pick(1, 4, 4), warm=False)
         self.compare(kinds)
         if not quick:
             free = [name for name in whole(self.settings.contenders)
                     if name in ("native", "runspec", "lxc") or self.settings.pace == "full"]
             turns = [turn for kind in kinds for name in free
                      if (turn := self.turn(name, kind, limits=False)) is not None]
-            self.rounds(turns, self.settings.pick(1, 1, 3), warm=False)
+            self.rounds(turns, self.settings.pick(1, 1, 2), warm=False)
         self.rounds([turn for name in (["runspec"] if quick else names) if (turn := self.bombs(name)) is not None],
                     1, warm=False)
 

@@ -67,8 +67,8 @@ class Network(Suite):
         No round goes by that does not count: NetPIPE takes the best of three trials itself.
         """
         quick = self.settings.pace == "quick"
-        self.over((BRIDGE,), 50 if quick else 100, self.settings.pick(1, 6, 9))
-        self.over((LOOPBACK,) if quick else CASES[1:], 50 if quick else 100, self.settings.pick(1, 3, 7))
+        self.over((BRIDGE,), 50 if quick else 100, self.settings.pick(1, 6, 6))
+        self.over((LOOPBACK,) if quick else CASES[1:], 50 if quick else 100, self.settings.pick(1, 3, 4))
 
     def over(self, cases: Sequence[str], often: int, count: int) -> None:
         """These kinds of links.

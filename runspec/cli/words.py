@@ -111,7 +111,7 @@ VERBS = (
             Option("out", "", "FILE", "write the results there as well; .txt, .json or .html says how", many=True),
             Option("list", "l", "", "show suites and contenders, and what is missing for them"),
             Option("quick", "", "", "fewer rounds, in two minutes"),
-            Option("full", "", "", "every peer that is installed, and more rounds"),
+            Option("full", "", "", "every peer that is installed, in about an hour"),
             Option("peers", "", "NAMES", "these, with commas between; all, none"),
             Option("rounds", "", "NUMBER", "how often each figure is taken"),
             Option("count", "", "NUMBERS", "how many containers at once, with commas between"),

@@ -78,8 +78,8 @@ class Comparison(Frozen):
         """One sentence about how many figures there are."""
         rest = self.compared - len(self.worse) - len(self.better)
         more = " more" if rest < self.compared else ""
-        return (f"{rest}{more} figure{' is' if rest == 1 else 's are'} within the noise; {self.gone} are only in the older run, {self.added} only "
-                "in this.")
+        return (f"{rest}{more} {'figure is' if rest == 1 else 'figures are'} within the noise; {self.gone} are only in "
+                f"the older run, {self.added} only in this.")
 
     @property
     def verdict(self) -> str:

@@ -46,6 +46,8 @@ def test_what_is_in_one_run_alone_is_counted() -> None:
     other = comparison(NEW.replace(series=NEW.series[:3]), fewer, "x")
     assert other.verdict == "The two runs have no figure in common."
     assert other.counts.startswith("0 figures are within the noise; 3 are only in the older run, ")
+    one = NEW.replace(series=NEW.series[:1])
+    assert comparison(one, one, "x").counts.startswith("1 figure is within the noise; ")
 
 
 @pytest.mark.parametrize(("change", "text"), [

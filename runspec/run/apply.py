@@ -390,7 +390,7 @@ class Session:
             sleep(0.005)
 
     def refuse(self, work: Work, wanted: list[Wanted]) -> None:
-        """What can be seen of the machine alone to be wrong with a plan: limits below what is in use.
+        """What can be seen of the machine alone to be wrong with a plan: limits below what is in use, no program.
 
         Raises:
             SpecError: with the place of each.
@@ -405,6 +405,11 @@ class Session:
                     places(item.name), "linux.resources.memory.limit", f"{small[0]} is less than the {small[1]} in use",
                     "checkBeforeUpdate asks for this to be refused, config-linux.md",
                     "write a larger limit, or end some of what runs in it first"))
+            if max((one.impact for one in item.changes), default=fields.NONE) == fields.RESTART:
+                from runspec.run import programs
+                lost = programs.unfound(self.kernel, item)
+                if lost is not None:
+                    faults.append(from_yaml.fault(places(item.name), "process.args", *lost))
         if faults:
             raise source.join(faults)
 

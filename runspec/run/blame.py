@@ -7,11 +7,15 @@ from errno import ENOENT
 
 from runspec import abi
 from runspec.errors import RunspecError, StepError, SyscallError
+from runspec.plan.steps.cgroup import KillContainer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
     from runspec.errors import Mark
-    from runspec.plan.steps.base import Step
+    from runspec.plan.steps.base import HostStep, Step
 
 
 def refused(op: abi.Op, errno: int) -> RunspecError:
@@ -34,6 +38,33 @@ def step_error(step: Step | None, cause: RunspecError) -> StepError:
     error = StepError(f"{where}{cause.what}", cause.why or f"while trying to: {step}", cause.fix, cause.at)
     error.__cause__ = cause
     error.path = step.path
+    return error
+
+
+def ended(done: list[tuple[HostStep, Any]]) -> str:
+    """What no undo brings back of Steps that were done; "" where nothing had ended."""
+    names = dict.fromkeys(step.target for step, _ in done if isinstance(step, KillContainer))
+    return f"what ran in {' and '.join(names)} had ended before, and stays ended" if names else ""
+
+
+def placed(error: RunspecError, step: Step | None, failed: list[str], gone: str,
+           places: Callable[[str], dict[str, Mark]]) -> StepError:
+    """The error of a run, with the place of its Step in the user's file.
+
+    Args:
+        step: at which it was.
+        failed: what went wrong while undoing.
+        gone: what was not brought back, see ended.
+    """
+    if not isinstance(error, StepError):
+        error = step_error(step, error)
+    if error.at is None and step is not None:
+        # A child's answer names the Step that its operation serves, not the one we were at.
+        error.at = place(places(step.target), step.path if error.path is None else error.path)
+    if failed:
+        error.why += "\n  and while undoing: " + "; ".join(failed)
+    if gone:
+        error.why += f"\n  {gone}"
     return error
 
 

@@ -461,7 +461,7 @@ def perform(run: Run, plan: Plan, journal: Journal, places: Callable[[str], dict
                           "undone, but for what had ended; run it again" if any(one.phase == STOP for one, _ in done)
                           else "undone",)
         if isinstance(error, RunspecError):
-            raise _placed(error, doing, [*failed, *run.notes], places) from error
+            raise blame.placed(error, doing, [*failed, *run.notes], blame.ended(done), places) from error
         raise
     finally:
         run.finish()
@@ -486,15 +486,3 @@ def undo(run: Run, done: list[tuple[HostStep, Any]]) -> list[str]:
     except Exception as error:
         failed.append(f"write names: {error}")
     return failed
-
-
-def _placed(error: RunspecError, step: Step | None, failed: list[str],
-            places: Callable[[str], dict[str, Mark]]) -> StepError:
-    if not isinstance(error, StepError):
-        error = blame.step_error(step, error)
-    if error.at is None and step is not None:
-        # A child's answer names the Step that its operation serves, not the one we were at.
-        error.at = blame.place(places(step.target), step.path if error.path is None else error.path)
-    if failed:
-        error.why += "\n  and while undoing: " + "; ".join(failed)
-    return error

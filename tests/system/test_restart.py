@@ -166,3 +166,52 @@ def test_second_apply_does_nothing(live: Live) -> None:
     assert live.cli("apply", live.file).stdout == "up to date: nothing to do\n"
     assert mine() == before
     assert live.start_time() == live.start
+
+
+PLAIN = """\
+apiVersion: runspec/v1
+name: plain
+root: {image: busybox}
+process: {args: [/bin/sleep, "1000"]}
+"""
+
+
+@needs
+@pytest.mark.parametrize("process", (
+    "args: [/bin/sleeep]", "args: [sleeep]", "args: [/etc]", "args: [./sleep], cwd: /tmp", "args: [/root/plain]",
+    "args: [sleep, '9'], env: {PATH: /tmp}"))
+def test_a_program_that_is_not_there_ends_nothing(process: str, cli: Cli, tmp_path: Path) -> None:
+    """What a restart is to keep would be lost with the former init."""
+    file = tmp_path / "plain.yaml"
+    file.write_text(PLAIN)
+    cli("apply", file)
+    cli("exec", "plain", "sh", "-c", "echo kept >/root/plain")
+    pid = json.loads(cli("state", "plain").stdout)["pid"]
+    file.write_text(PLAIN.replace('args: [/bin/sleep, "1000"]', process))
+    said = cli("apply", "--yes", file, status=2).stderr
+    assert f"{file}:4:" in said and "process.args: there is no program " in said
+    assert json.loads(cli("state", "plain").stdout)["pid"] == pid
+    assert cli("exec", "plain", "cat", "/root/plain").stdout == "kept\n"
+
+
+@needs
+@pytest.mark.parametrize("process", (
+    "args: [sleep, '99']", "args: [./sleep, '9'], cwd: /bin", "args: [sh, -c, sleep 9]"))
+def test_a_program_that_is_there_is_found(process: str, cli: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "plain.yaml"
+    file.write_text(PLAIN)
+    cli("apply", file)
+    file.write_text(PLAIN.replace('args: [/bin/sleep, "1000"]', process))
+    assert cli("apply", "--yes", file).stdout.startswith("plain: restarted\n")
+
+
+@needs
+def test_a_restart_that_fails_says_what_ended(cli: Cli, tmp_path: Path) -> None:
+    """Here by a working directory that is none."""
+    file = tmp_path / "plain.yaml"
+    file.write_text(PLAIN)
+    cli("apply", file)
+    file.write_text(PLAIN.replace('"1000"]', '"1000"], cwd: /etc/passwd'))
+    said = cli("apply", "--yes", file, status=2).stderr
+    assert "\n  what ran in plain had ended before, and stays ended\n" in said
+    assert json.loads(cli("state", "plain").stdout)["status"] == "stopped"

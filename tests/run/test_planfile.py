@@ -149,10 +149,11 @@ def test_an_error_has_the_place_of_the_document(planned: Planned) -> None:
     assert planned.cli("plan", "--out", planned.plan, planned.file, status=2).stderr.startswith(f"{planned.file}:14:")
     assert not planned.plan.exists()
     planned.edit(("/bin/sleep", "/bin/nothing"))
+    planned.cli("exec", "planned", "sh", "-c", "echo nothing >/bin/nothing; chmod +x /bin/nothing")
     planned.make()
     planned.file.unlink()
     said = planned.apply(2, "--yes").stderr
-    assert said.startswith(f"{planned.file}:12:9: planned: process.args: exec(/bin/nothing)"), said
+    assert said.startswith(f"{planned.file}:12:9: planned: process.args: exec(/bin/nothing): Exec format error"), said
 
 
 def resealed(tree: dict[str, Any]) -> bytes:

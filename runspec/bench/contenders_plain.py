@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from runspec.bench import wires
 from runspec.bench.contenders_own import Native
 
@@ -23,6 +25,7 @@ class Plain(Native):
         super().prepare(specs)
         self.networks = tuple(networks)
         self.gone: list[str] = []           # lines that take away what was made
+        self.lent: dict[str, list[str]] = {}        # namespace -> lines in it that bring NICs home before
 
     def namespace(self, spec: Spec) -> str:
         """The name of its network namespace, or of the one that it joins; "" for the host's own."""
@@ -50,6 +53,7 @@ class Plain(Native):
                 inner[space] = wires.inside(spec.interfaces)
                 self.gone += wires.gone(space, number, spec.interfaces)
         self.batch(host)
+        self.lent = {spec.name: wires.home(spec.interfaces, os.getpid()) for spec in self.specs.values()}
         for space, lines in inner.items():
             self.batch(lines, "-n", space)
         super().start()
@@ -62,6 +66,9 @@ class Plain(Native):
 
     def delete(self) -> None:
         super().delete()
+        for space, lines in self.lent.items():
+            self.batch(lines, "-n", space)
+        self.lent = {}
         if self.gone:
             self.batch(self.gone, "-force")
             self.gone = []

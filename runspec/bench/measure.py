@@ -51,6 +51,8 @@ def take(scene: Scene, settings: Settings) -> Results:
     words = {"suites": " ".join(settings.suites), "contenders": " ".join(settings.contenders), "pace": settings.pace,
              "rounds": str(settings.rounds or "by suite"),
              "counts": " ".join(map(str, settings.counts)) or "by suite"}
+    if settings.nics:
+        words["nics"] = " ".join(settings.nics)
     return Results(machine=facts, versions=versions, settings=words, series=tuple(series), ratios=tuple(ratios),
                    missing=tuple(missing))
 
@@ -113,7 +115,7 @@ def main() -> int:
 def settings_of(tree: dict[str, Any]) -> Settings:
     """Settings that came as JSON."""
     return Settings(suites=tuple(tree["suites"]), contenders=tuple(tree["contenders"]), pace=tree["pace"],
-                    rounds=tree["rounds"], counts=tuple(tree["counts"]))
+                    rounds=tree["rounds"], counts=tuple(tree["counts"]), nics=tuple(tree["nics"]))
 
 
 def listing() -> tuple[list[tuple[str, str, str]], list[tuple[str, str]]]:

@@ -42,6 +42,7 @@ class Settings(Frozen):
         pace: quick, default or full.
         rounds: how often each figure is taken; 0: as the pace has it.
         counts: how many containers at once; empty: as the pace has it.
+        nics: what the user calls the two that are lent to the run; empty: none are.
     """
 
     suites: tuple[str, ...]
@@ -49,6 +50,7 @@ class Settings(Frozen):
     pace: str = "default"
     rounds: int = 0
     counts: tuple[int, ...] = ()
+    nics: tuple[str, ...] = ()
 
     @property
     def at(self) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from runspec.bench import netpipe
+from runspec.bench import netpipe, nics
 from runspec.bench.contender import ALWAYS
 from runspec.bench.contenders_plain import by_hand
 from runspec.bench.results import HIGHER, Aim, Missing
@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 
 BRIDGE, ROUTED, LOOPBACK = "veth on bridge", "veth routed", "loopback"
 MACVLAN, IPVLAN, VLAN, TAGGED = "macvlan", "ipvlan", "vlan", "vlan by tc-bpf"
+DELEGATED = "delegated NIC"
 CASES = (BRIDGE, LOOPBACK, ROUTED, MACVLAN, IPVLAN, VLAN, TAGGED)
 # Who has such links at all.
-WHO = {LOOPBACK: ALWAYS, ROUTED: ALWAYS, TAGGED: ("runspec",)}
+WHO = {LOOPBACK: ALWAYS, ROUTED: ALWAYS, TAGGED: ("runspec",), DELEGATED: ALWAYS}
 # The links of the host that others are made on: the two ends of one wire.
 PARENTS = ("benchnic0", "benchnic1")
 GATEWAY = "169.254.1.1"         # of routed links
@@ -69,6 +70,9 @@ class Network(Suite):
         quick = self.settings.pace == "quick"
         self.over((BRIDGE,), 50 if quick else 100, self.settings.pick(1, 6, 6))
         self.over((LOOPBACK,) if quick else CASES[1:], 50 if quick else 100, self.settings.pick(1, 3, 4))
+        if self.settings.nics:
+            # A wire has the speed that it has: a fast one shows it in fewer messages, a slow one takes long.
+            self.over((DELEGATED,), 10 if quick else 25, self.settings.pick(1, 3, 4))
 
     def over(self, cases: Sequence[str], often: int, count: int) -> None:
         """These kinds of links.
@@ -163,6 +167,10 @@ def on(spec: Spec, case: str, place: int, often: int) -> Spec:
                            for one in spec.linux.namespaces)
             spec = spec.replace(linux=spec.linux.replace(namespaces=joined))
         return spec
+    if case == DELEGATED:
+        # With the last program its namespace ends, and the kernel gives the NIC to the machine, past this world.
+        stays = tuple(text.replace("exec iperf3", "iperf3") + "\nexec sleep inf" for text in args[-1:])
+        spec = spec.replace(process=spec.process.replace(args=(*args[:-1], *stays)))
     return spec.replace(interfaces=(changed(link, case, place),))
 
 
@@ -174,6 +182,9 @@ def changed(link: Interface, case: str, place: int) -> Interface:
         return link.replace(network=None, mode="routed", gateway=(GATEWAY,),
                             addresses=tuple(f"{address(link)}/32" for _ in link.addresses))
     bare = link.replace(network=None, gateway=(), parent=PARENTS[0])
+    if case == DELEGATED:
+        # Whoever is killed, the kernel gives it to the machine under this name: no other one may want that there.
+        return bare.replace(name=nics.LENT[place], type="physical", mode=None, parent=nics.LENT[place])
     if case == MACVLAN:
         return bare.replace(type="macvlan", mode="bridge")
     if case == IPVLAN:

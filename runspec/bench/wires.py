@@ -80,6 +80,12 @@ def inside(links: Sequence[Interface]) -> list[str]:
     return [*out, "link set lo up"]
 
 
+def home(links: Sequence[Interface], pid: int) -> list[str]:
+    """Lines for a container's namespace: NICs that moved there go to that of a process; the kernel would not say where
+    else they are."""
+    return [f"link set {one.name} netns {pid} name {one.parent}" for one in links if one.type == "physical"]
+
+
 def gone(netns: str, number: int, links: Sequence[Interface]) -> list[str]:
     """Lines for the host that take all of it away; some may be gone already."""
     return [*(f"link del {end(number, index)}" for index, one in enumerate(links) if one.type == "veth"),

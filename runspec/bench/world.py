@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 
+from runspec.bench import nics
 from runspec.bench.measure import CLEAR
 from runspec.bench.scene import PATH
 from runspec.errors import HostError
@@ -56,7 +57,8 @@ def inside(settings: dict[str, Any], module: str = "runspec.bench.measure") -> d
     """Run the `main` of a module inside a new world.
 
     Args:
-        settings: what it reads on its standard input, with the room and the group, as JSON.
+        settings: what it reads on its standard input, with the room and the group, as JSON; `nics` are lent to it,
+            by leases in the state directory `root`.
 
     Returns:
         What it wrote on its standard output, as JSON.
@@ -68,7 +70,7 @@ def inside(settings: dict[str, Any], module: str = "runspec.bench.measure") -> d
     import subprocess
 
     require()
-    with room() as (path, group):
+    with room() as (path, group), nics.lending(settings.get("nics", ()), group, settings.get("root", "")) as lend:
         # Isolated from the working directory and from site hooks, but with what this process can import.
         command = [*UNSHARE, "/bin/sh", "-c", INSIDE, "sh", " ".join(HIDDEN), sys.executable, "-I", "-S", "-c",
                    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from importlib import import_module; "
@@ -77,6 +79,7 @@ def inside(settings: dict[str, Any], module: str = "runspec.bench.measure") -> d
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True,
                               env={"PATH": PATH, "LC_ALL": "C.UTF-8"}) as inner:
             try:
+                lend(inner.pid)
                 out, _ = inner.communicate(text.encode())
             finally:
                 inner.kill()

@@ -28,7 +28,7 @@ WIDTH = 80          # of lines in a file
 # What measures nothing, and what goes without the other.
 UNMEASURED = ("show", "list")
 EXCLUDE = (("quick", "full"), UNMEASURED, ("list", "out"), ("list", "compare"),
-           *((one, other) for one in UNMEASURED for other in ("quick", "full", "peers", "rounds", "count")))
+           *((one, other) for one in UNMEASURED for other in ("quick", "full", "peers", "rounds", "count", "nic")))
 MOST_COUNT = 1000
 MOST_ROUNDS = 1000
 
@@ -70,6 +70,8 @@ def asked(words: Words) -> dict[str, Any]:
         if words.flag(one) and words.operands and one in UNMEASURED:
             raise UsageError(f"bench: --{one} and a SUITE exclude each other", fix="give one of them")
     suites = chosen(words.operands, SUITES, "suite")
+    if words.flag("nic") and suites and "network" not in suites:
+        raise UsageError("bench: --nic without network", "that suite measures them", "leave one of them out, or add it")
     if words.flag("peers"):
         given = words.value("peers").split(",")
         peers: Iterable[str] = () if given == ["none"] else CONTENDERS if given == ["all"] else chosen(
@@ -82,7 +84,8 @@ def asked(words: Words) -> dict[str, Any]:
     return {"suites": [name for name in SUITES if name in suites] or list(SUITES), "contenders": contenders,
             "pace": "quick" if words.flag("quick") else "full" if words.flag("full") else "default",
             "rounds": number(words.value("rounds"), "--rounds", MOST_ROUNDS) if words.flag("rounds") else 0,
-            "counts": sorted(set(counts))}
+            "counts": sorted(set(counts)), "nics": words.value("nic").split(",") if words.flag("nic") else [],
+            "root": words.root}
 
 
 def chosen(given: Iterable[str], known: Iterable[str], what: str, words: Iterable[str] = ()) -> tuple[str, ...]:

@@ -115,6 +115,7 @@ VERBS = (
             Option("peers", "", "NAMES", "these, with commas between; all, none"),
             Option("rounds", "", "NUMBER", "how often each figure is taken"),
             Option("count", "", "NUMBERS", "how many containers at once, with commas between"),
+            Option("nic", "", "NAMES", "lend these two, wired to each other, to `network`, with a comma between"),
             Option("compare", "", "FILE", "tell what differs from an older run's JSON by more than noise"),
             Option("show", "", "FILE", "measure nothing: show an older run's JSON"),
         ),

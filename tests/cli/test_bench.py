@@ -51,6 +51,14 @@ def test_list_tells_all_suites_and_contenders(capsys: pytest.CaptureFixture[str]
     assert len({line.index(line.split(maxsplit=1)[1]) for line in text.splitlines() if line.startswith("  ")}) == 1
 
 
+def test_nics_are_lent_to_those_who_measure_them() -> None:
+    for given in ((), ("network",), ("cpu", "network")):
+        found = Words()
+        found.parse(["--root", "/run/x", "bench", *given, "--nic", "eth7,eth8"])
+        settings = bench.asked(found)
+        assert (settings["nics"], settings["root"]) == (["eth7", "eth8"], "/run/x") and "network" in settings["suites"]
+
+
 def test_show_gives_every_form(capsys: pytest.CaptureFixture[str]) -> None:
     assert out(capsys, "--show", str(RUN)).startswith("Ratios\n")
     assert from_tree(json.loads(out(capsys, "--show", str(RUN), "-o", "json")), "x") == sample()
@@ -104,6 +112,8 @@ def test_the_width_is_the_terminals(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     (("--show", "{}/text.json", "cpu"), "bench: --show and a SUITE exclude each other"),
     (("--list", "--out", "{}/run.json"), "bench: --list and --out exclude each other"),
     (("disk",), 'bench: no suite "disk"'),
+    (("--nic", "eth7,eth8", "--show", "{}/run.json"), "bench: --show and --nic exclude each other"),
+    (("--nic", "eth7,eth8", "cpu"), "bench: --nic without network"),
     (("--peers", "rkt"), 'bench: no contender "rkt"'),
     (("--rounds", "0"), 'bench: --rounds: "0" is no number from 1 to 1000'),
     (("--count", "1,x"), 'bench: --count: "x" is no number from 1 to 1000'),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from time import monotonic
 
-from runspec.bench.contender import load
+from runspec.bench.contender import CONTENDERS, USUAL, load
 from runspec.bench.results import LOWER, Aim, Missing, Series
 from runspec.errors import RunspecError
 from runspec.spec.frozen import Frozen
@@ -29,6 +29,7 @@ SUITES = {
     "start": ("suite_start", "Start"),
     "exec": ("suite_exec", "Exec"),
 }
+GUESTS = set(CONTENDERS) - set(USUAL)
 PACES = ("quick", "default", "full")
 SPECS = "specs"
 
@@ -56,6 +57,11 @@ class Settings(Frozen):
     def at(self) -> int:
         """The place of the pace in PACES."""
         return PACES.index(self.pace)
+
+    @property
+    def guests(self) -> int:
+        """Rounds of those who take part in a full run only, in the suites that take long; 0: as many as all."""
+        return 2 if self.pace == "full" and not self.rounds else 0
 
     def pick(self, quick: int, default: int, full: int) -> int:
         """Rounds: as the words say, else as the pace has it."""
@@ -151,7 +157,8 @@ class Suite:
         if one not in self.missing:
             self.missing.append(one)
 
-    def rounds(self, turns: Sequence[Turn], count: int, warm: bool = True, patience: float = float("inf")) -> None:
+    def rounds(self, turns: Sequence[Turn], count: int, warm: bool = True, guests: int = 0,
+               patience: float = float("inf")) -> None:
         """Every turn once a round, first once for nothing; turns of one label are taken together, see `ordered`.
 
         What disturbs the machine for a while so disturbs all contenders alike, and none always comes first.
@@ -159,13 +166,17 @@ class Suite:
         Args:
             count: rounds that count.
             warm: whether the caches are to be filled by a round that does not count.
+            guests: how many of them count of those who take part in a full run only; 0: all.
             patience: seconds after which a turn is not begun again; once it counts in any case.
         """
         going = list(turns)
         taken: dict[int, dict[tuple[str, str, float | None], tuple[Point, list[float]]]] = {}
         spent: dict[int, float] = {}
         for number in range(0 if warm else 1, count + 1):
-            for turn in ordered([one for one in going if number < 2 or spent.get(id(one), 0.0) < patience], number):
+            asked = going if number < 2 else [
+                one for one in going if spent[id(one)] < patience
+                and not (0 < guests < number and one.contender in GUESTS)]
+            for turn in ordered(asked, number):
                 self.scene.say(f"{self.name} {f'round {number}/{count}' if number else 'warm-up'}: "
                                f"{turn.contender}, {turn.label}")
                 mine, began = taken.setdefault(id(turn), {}), monotonic()

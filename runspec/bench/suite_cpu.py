@@ -25,7 +25,7 @@ class Hpcc(Suite):
     programs = (("hpcc", "hpcc"),)
     file = ""
     mark = ""                   # what its results hold, once what is looked for is there
-    quick, default, full = 1, 4, 4
+    often = 1, 4, 4             # rounds, by pace
 
     def points(self, text: str) -> Iterator[Point]:
         """What is in the results."""
@@ -50,7 +50,7 @@ class Hpcc(Suite):
             if one is not None:
                 turns.append(Turn(contender=name, label=self.file.removesuffix(".yaml"),
                                   take=self.turn(one, work, spec.name)))
-        self.rounds(turns, self.settings.pick(self.quick, self.default, self.full), warm=self.settings.pace != "quick")
+        self.rounds(turns, self.settings.pick(*self.often), warm=False, guests=self.settings.guests)
 
     def names(self) -> tuple[str, ...]:
         """Who takes part; in a quick run none of the peers, for each takes seconds and nothing is asked against it."""

@@ -4,9 +4,9 @@ Two cores of one machine share caches, memory, and on a virtual machine what its
 runs on the neighbour's core without any container in the same round (`other core`): what LU loses there is the
 hardware's, and what it loses beyond is the containers'.
 
-LU solves over and over in one process: alone, beside its neighbour, alone while that is stopped, beside it again. So
-both figures are of the same memory and of the same few seconds, which on a virtual machine differ less than seconds of
-different minutes.
+LU solves over and over in one process, a few times beside its neighbour, a few times while that is stopped, and so on.
+So both figures are of the same memory and of the same few seconds. On a virtual machine one second differs from the
+next by a tenth, and so does a tenth of a second: turns that are short and many even that out, longer ones do not.
 """
 
 from __future__ import annotations
@@ -59,16 +59,18 @@ FORK_BOMB = ("stress-ng", "--fork", "16", "--fork-max", "64")
 TAKEN, PROCESSES = "memory bomb", "fork bomb"
 # MiB and processes: the limits of the file. Pages that a program's processes share count for each of them.
 MOST_TAKEN, MOST_PROCESSES = 256 + 64, 64 + 2
-ORDER = 900
-# What can be stopped for a while: the processes of a fork bomb are others as soon as they are known.
-STOPPED = tuple(kind for kind in STRESSORS if kind != "fork bomb")
-# How many solutions count in a row, alone and beside its neighbour; and how many before them do not: when LU begins,
-# when its neighbour has been started (the one in progress and the next), and when that was stopped or goes on.
-ALONE, BESIDE = 3, 4
-FIRST, SETTLING, TURNING = 1, 2, 1
-# At least so many beside it where starting it takes longer than LU goes on for; which is for SOLVES solutions.
-FEWEST, SOLVES = 3, 40
+ORDER = 500         # of LU's matrix, which is more than a core's own cache holds
+# How often LU is beside its neighbour and alone again; QUICK is enough at --quick.
+TURNS, QUICK = 12, 4
+# How many solutions count each time; and how many before them do not: when LU begins, when its neighbour has been
+# started (those in progress and those of its first moments), and when that was stopped or goes on.
+COUNTED = 2
+FIRST, SETTLING, TURNING = 2, 10, 1
+# Solutions after which LU ends by itself, should starting its neighbour take so long that it is still alone.
+SOLVES = 400
 SECONDS = 120.0
+# Seconds after which a process is one that stays; those of a fork bomb live a thousandth.
+LASTS = 0.05
 # Seconds of CPU that a stressor must have used, to be one.
 LEAST = 0.05
 
@@ -99,14 +101,14 @@ class Isolation(Suite):
         names = [name for name in whole(self.settings.contenders) if name != "native"]
         turns = [turn for kind in kinds for name in (SHARED, *names)
                  if (turn := self.turn(name, kind, limits=True)) is not None]
-        self.rounds(turns, self.settings.pick(1, 4, 4), warm=False)
+        self.rounds(turns, self.settings.pick(1, 3, 3), warm=False, guests=self.settings.guests)
         self.compare(kinds)
         if not quick:
             free = [name for name in whole(self.settings.contenders)
                     if name in ("native", "runspec", "lxc") or self.settings.pace == "full"]
             turns = [turn for kind in kinds for name in free
                      if (turn := self.turn(name, kind, limits=False)) is not None]
-            self.rounds(turns, self.settings.pick(1, 1, 2), warm=False)
+            self.rounds(turns, 1, warm=False)
         self.rounds([turn for name in (["runspec"] if quick else names) if (turn := self.bombs(name)) is not None],
                     1, warm=False)
 
@@ -170,19 +172,18 @@ class Isolation(Suite):
         opposite = None
         try:
             pair.lu.one.start()
-            alone = self.more(pair.lu, FIRST, ALONE)
+            alone = self.more(pair.lu, FIRST, COUNTED)
             begun = time.monotonic()
             pair.neighbour.one.start()
             if pair.what in OPPOSITE:
                 opposite = beside(OPPOSITE[pair.what], cores()[-1])
-            shared = self.more(pair.lu, SETTLING, BESIDE, meanwhile)
-            if len(shared) < FEWEST:
-                raise HostError(f"bench: {pair.what}: the neighbour was started after {time.monotonic() - begun:.1f} s "
-                                "only, when LU had ended")
-            if pair.what in STOPPED:
-                with stopped(pair.neighbour.one.pids().get(pair.neighbour.name, 0)):
-                    alone += self.more(pair.lu, TURNING, ALONE)
-            shared += self.more(pair.lu, TURNING, BESIDE, meanwhile)
+            shared = self.more(pair.lu, SETTLING, COUNTED, meanwhile)
+            crowd = lasting(pair.neighbour.one.pids().get(pair.neighbour.name, 0)) if pair.what in STRESSORS else set()
+            for _ in range(QUICK if self.settings.pace == "quick" else TURNS):
+                if crowd:
+                    with stopped(crowd):
+                        alone += self.more(pair.lu, TURNING, COUNTED)
+                shared += self.more(pair.lu, TURNING, COUNTED, meanwhile)
             if pair.what not in (TAKEN, PROCESSES):
                 used = cpu_seconds(pair.neighbour.one.pids().get(pair.neighbour.name, 0))
                 if used < LEAST:
@@ -202,11 +203,14 @@ class Isolation(Suite):
 
     def more(self, lu: Half, left: int, count: int,
              meanwhile: Callable[[], object] = lambda: None) -> tuple[float, ...]:
-        """LU's next solutions as soon as they are there; fewer where it ends before.
+        """LU's next solutions as soon as they are there.
 
         Args:
             left: how many are left out first.
             count: how many then count.
+
+        Raises:
+            HostError: it ended before.
         """
         begin = len(hpcc.solved(lu.work.read("hpccoutf.txt"))) + left
 
@@ -214,7 +218,10 @@ class Isolation(Suite):
             rates = hpcc.solved(text)
             return rates if len(rates) >= begin + count or hpcc.SOLVED in text else None
 
-        return lu.work.wait("hpccoutf.txt", found, lu.one, lu.name, SECONDS, meanwhile)[begin:]
+        rates = lu.work.wait("hpccoutf.txt", found, lu.one, lu.name, SECONDS, meanwhile)
+        if len(rates) < begin + count:
+            raise HostError(f"bench: LU ended after {len(rates)} solutions, when its neighbour had just been started")
+        return rates[begin:begin + count]
 
     def bombs(self, who: str) -> Turn | None:
         """What would take all memory, and what would take all processes, is held by the limits; LU goes on."""
@@ -386,17 +393,21 @@ def below(top: int) -> dict[int, Task]:
     return found
 
 
+def lasting(top: int) -> set[int]:
+    """A process and those below it that do not come and go."""
+    found = below(top).keys()
+    time.sleep(LASTS)
+    return found & below(top).keys()
+
+
 @contextlib.contextmanager
-def stopped(top: int) -> Iterator[None]:
-    """A process and all below it do nothing for a while; none of them may come and go faster than they are listed."""
-    held: set[int] = set()
+def stopped(pids: Iterable[int]) -> Iterator[None]:
+    """These processes do nothing for a while, and who makes others makes none."""
+    _signal(pids, signal.SIGSTOP)
     try:
-        while new := below(top).keys() - held:      # one that was not stopped yet may have made another
-            held |= new
-            _signal(new, signal.SIGSTOP)
         yield
     finally:
-        _signal(held, signal.SIGCONT)
+        _signal(pids, signal.SIGCONT)
 
 
 def _signal(pids: Iterable[int], number: int) -> None:

@@ -21,7 +21,7 @@ class Memory(Hpcc):
     name = "memory"
     what = "STREAM (of hpcc) on one core"
     file, mark = "memory.yaml", hpcc.STREAMED
-    quick, default, full = 1, 6, 6
+    often = 1, 5, 5
     aims = (Aim(suite="memory", figure="STREAM", case="*", over="native", least=0.99),)
 
     def told(self) -> str:

@@ -89,7 +89,8 @@ class Network(Suite):
             for name in PARENTS:
                 self.scene.run("ip", "link", "set", name, "up")
         self.scene.run("sysctl", "-q", "-w", "net.ipv4.ip_forward=1")       # of this world, for routed links by hand
-        self.rounds([turn for case in cases for turn in self.turns(case, pair, bridges, often)], count, warm=False)
+        self.rounds([turn for case in cases for turn in self.turns(case, pair, bridges, often)], count, warm=False,
+                    guests=self.settings.guests)
 
     def turns(self, case: str, pair: list[Spec], bridges: list[Bridge], often: int) -> Iterator[Turn]:
         """Everybody who has such links."""

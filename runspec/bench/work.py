@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 INSIDE = "/work"
-PAUSE = 0.05            # seconds between two looks
+PAUSE = 0.02            # seconds between two looks
 ALIVE = 5.0             # seconds between two looks at whether the program still runs
 
 

@@ -117,7 +117,7 @@ class Growing(Work):
 
     def __init__(self, path: Path, rate: float) -> None:
         super().__init__(str(path))
-        self.rate, self.text, self.left = rate, "", 100
+        self.rate, self.text, self.left = rate, "", 1000
 
     def drop(self, *names: str) -> None:
         self.text = "Begin of HPL section.\n"
@@ -153,8 +153,8 @@ def solving(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rate: float = 4.0) 
     monkeypatch.setattr("runspec.bench.work.PAUSE", 0)
 
     @contextlib.contextmanager
-    def stopped(top: int) -> Iterator[None]:
-        assert top == os.getpid()
+    def stopped(pids: set[int]) -> Iterator[None]:
+        assert os.getpid() in pids
         work.rate = 4.0
         yield
         work.rate = 2.0
@@ -177,8 +177,8 @@ def solving(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rate: float = 4.0) 
     return suite, pair, work
 
 
-def test_alone_is_before_the_neighbour_and_beside_is_once_it_works(tmp_path: Path,
-                                                                   monkeypatch: pytest.MonkeyPatch) -> None:
+def test_alone_is_while_the_neighbour_is_stopped_and_beside_is_once_it_works(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     suite, pair, _ = solving(tmp_path, monkeypatch)
     assert suite.solve(pair) == (4.0, 2.0)
     assert not (tmp_path / "neighbour/large").exists()      # nothing is left to be written during the next turn
@@ -186,35 +186,38 @@ def test_alone_is_before_the_neighbour_and_beside_is_once_it_works(tmp_path: Pat
         assert isinstance(half.one, Told) and half.one.log == ["start", "delete"]
 
 
-def test_lu_that_ends_before_its_neighbour_works_is_no_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("left", (isolation.FIRST + isolation.COUNTED + 3 + isolation.SETTLING, 50))
+def test_lu_that_ends_before_all_is_seen_is_no_figure(left: int, tmp_path: Path,
+                                                      monkeypatch: pytest.MonkeyPatch) -> None:
     """The containers are gone nevertheless."""
     suite, pair, work = solving(tmp_path, monkeypatch)
-    work.left = isolation.FIRST + isolation.ALONE + 3 + isolation.SETTLING
-    with pytest.raises(HostError, match=r"cpu: the neighbour was started after .* s only, when LU had ended"):
+    work.left = left
+    with pytest.raises(HostError, match=r"LU ended after \d+ solutions, when its neighbour had just been started"):
         suite.solve(pair)
-    assert isinstance(pair.lu.one, Told) and pair.lu.one.log == ["start", "delete"]
+    for half in (pair.lu, pair.neighbour):
+        assert isinstance(half.one, Told) and half.one.log == ["start", "delete"]
 
 
 def test_stopped_and_going_on() -> None:
-    """All of it, judged by the kernel's word, also where something fails meanwhile."""
-    top = subprocess.Popen(["sh", "-c", "sleep 60 & sleep 60"], start_new_session=True)
+    """Who stays, judged by the kernel's word; also where something fails meanwhile."""
+    top = subprocess.Popen(["sh", "-c", "sleep 60 & while :; do sleep 0.001; done"], start_new_session=True)
     try:
-        while len(found := isolation.below(top.pid)) < 3:
+        while len(found := isolation.lasting(top.pid)) < 2:
             pass
 
         def states() -> set[str]:
-            return {Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] for pid in found}
+            return {Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] for pid in (top.pid, min(
+                found - {top.pid}))}
 
-        with pytest.raises(HostError), isolation.stopped(top.pid):
+        with pytest.raises(HostError), isolation.stopped(found):
             while states() != {"T"}:
                 pass
             raise HostError("bench: it failed meanwhile")
-        while states() != {"S"}:
+        while "T" in states():
             pass
     finally:
         isolation.end(top)
-    with isolation.stopped(0):
-        pass
+    assert isolation.lasting(0) == set()
 
 
 def test_one_disturbed_solution_of_four_is_left_out_and_two_are_not() -> None:

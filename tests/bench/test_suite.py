@@ -87,6 +87,16 @@ def test_who_takes_long_is_asked_less_often(monkeypatch: pytest.MonkeyPatch) -> 
     assert {one.contender: len(one.values) for one in suite.series()} == {"a": 5, "b": 2, "c": 1}
 
 
+def test_guests_of_a_full_run_take_part_twice() -> None:
+    """Where it takes long; whoever says how many rounds gets them for all."""
+    for words, often in (({"pace": "full"}, 2), ({"pace": "full", "rounds": 4}, 4), ({}, 4)):
+        suite, _ = small(**words)
+        asked: list[str] = []
+        suite.rounds([turn(who, asked) for who in ("runspec", "crun", "other core")], 4, warm=False,
+                     guests=suite.settings.guests)
+        assert [asked.count(who) for who in ("runspec", "crun", "other core")] == [4, often, 4]
+
+
 @pytest.mark.parametrize("fails", (0, 1, 3))
 def test_who_fails_is_left_out_and_told(fails: int) -> None:
     """Whether in the warm-up, in the first round or in the last: no series of fewer rounds is kept."""

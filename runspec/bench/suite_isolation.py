@@ -321,9 +321,12 @@ def unlimited(spec: Spec) -> Spec:
 
 
 def differing(ours: Series, other: Series, figure: str) -> Series:
-    """Per cent points that one lost more, round by round; what disturbs a round disturbs both."""
+    """Per cent points that one lost more, round by round; what disturbs a round disturbs both.
+
+    Nobody wins by a neighbour: less than no loss is noise, and nothing that another one has to reach.
+    """
     return ours.replace(figure=figure, unit=POINTS, command="",
-                        values=tuple(a - b for a, b in zip(ours.values, other.values, strict=False)))
+                        values=tuple(max(a, 0) - max(b, 0) for a, b in zip(ours.values, other.values, strict=False)))
 
 
 def beside(command: tuple[str, ...], core: int) -> Popen[bytes]:

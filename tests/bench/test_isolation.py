@@ -251,6 +251,12 @@ def test_beyond_the_hardware_and_the_peers_round_by_round() -> None:
                         "isolation: beyond the best peer, memory": True}
 
 
+def test_to_win_by_a_neighbour_is_noise() -> None:
+    suite, found = compared(lost("other core", -3, 0, 1), lost("runspec", 0.5, -2, 1), lost("lxc", -9, -9, -9))
+    assert found[isolation.BEYOND, "runspec"].values == (0.5, 0, 0)
+    assert found[isolation.WORSE, "runspec"].values == (0.5, 0, 1)
+
+
 def test_a_quiet_machine_allows_no_more_than_the_published() -> None:
     suite, _ = compared(lost("other core", 10, 10, 10), lost("runspec", 11, 11, 11), lost("lxc", 10, 10, 10))
     assert [one.good for one in judge(suite.series(), suite.aims)] == [False, False]

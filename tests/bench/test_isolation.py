@@ -252,7 +252,7 @@ def test_beyond_the_hardware_and_the_peers_round_by_round() -> None:
 
 
 def test_to_win_by_a_neighbour_is_noise() -> None:
-    suite, found = compared(lost("other core", -3, 0, 1), lost("runspec", 0.5, -2, 1), lost("lxc", -9, -9, -9))
+    _, found = compared(lost("other core", -3, 0, 1), lost("runspec", 0.5, -2, 1), lost("lxc", -9, -9, -9))
     assert found[isolation.BEYOND, "runspec"].values == (0.5, 0, 0)
     assert found[isolation.WORSE, "runspec"].values == (0.5, 0, 1)
 

@@ -66,7 +66,7 @@ def test_fault(entry: Entry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     models, faults = judge(data)
     spent = time.process_time() - start
     text = "\n".join(fault.text() for fault in faults)
-    assert spent < 1
+    assert spent < 3                    # of CPU: what grows by squares takes minutes at these sizes
     assert text == entry.get("expect", "").rstrip("\n")
     assert bool(faults) == ("expect" in entry)
     if "expect" in entry:

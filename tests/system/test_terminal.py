@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import contextlib
 import fcntl
 import json
 import os
@@ -210,6 +211,15 @@ def test_a_program_that_leaves_another_at_its_terminal(running: Cli) -> None:
     assert time.monotonic() - began < 20 * SLOWER
 
 
+def descriptors(pid: int) -> set[str]:
+    """What a process has open."""
+    found = set()
+    for number in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):
+            found.add(os.readlink(f"/proc/{pid}/fd/{number}"))
+    return found
+
+
 def test_exec_detached_hands_its_terminal_on(running: Cli, listener: Listener, tmp_path: Path) -> None:
     """runspec is gone at once; the socket's owner holds the only master, and the pid file names the program."""
     pid_file = tmp_path / "pid"
@@ -219,7 +229,9 @@ def test_exec_detached_hands_its_terminal_on(running: Cli, listener: Listener, t
     screen.type("tty; stty size; echo $((6*7))\r")
     shown = screen.until("\r\n42\r\n")
     assert "/dev/pts/0" in shown
-    held = {os.readlink(f"/proc/{pid}/fd/{number}") for number in os.listdir(f"/proc/{pid}/fd")}
+    end = time.monotonic() + 10 * SLOWER
+    while not (held := descriptors(pid)) <= {"/dev/pts/0", "/dev/tty"} and time.monotonic() < end:
+        time.sleep(0.01)        # the shell reads /etc/passwd for its prompt
     assert held <= {"/dev/pts/0", "/dev/tty"}, held
     set_size(screen.master, 11, 22)
     screen.type("stty size\r")

@@ -172,20 +172,21 @@ class Isolation(Suite):
         opposite = None
         try:
             pair.lu.one.start()
-            alone = self.more(pair.lu, FIRST, COUNTED)
+            alone = self.more(pair.lu, FIRST)
             begun = time.monotonic()
             pair.neighbour.one.start()
             if pair.what in OPPOSITE:
                 opposite = beside(OPPOSITE[pair.what], cores()[-1])
-            shared = self.more(pair.lu, SETTLING, COUNTED, meanwhile)
-            crowd = lasting(pair.neighbour.one.pids().get(pair.neighbour.name, 0)) if pair.what in STRESSORS else set()
+            shared = self.more(pair.lu, SETTLING, meanwhile)
+            top = pair.neighbour.one.pids().get(pair.neighbour.name, 0)
+            crowd = lasting(top) if pair.what in STRESSORS else set()
             for _ in range(QUICK if self.settings.pace == "quick" else TURNS):
                 if crowd:
                     with stopped(crowd):
-                        alone += self.more(pair.lu, TURNING, COUNTED)
-                shared += self.more(pair.lu, TURNING, COUNTED, meanwhile)
-            if pair.what not in (TAKEN, PROCESSES):
-                used = cpu_seconds(pair.neighbour.one.pids().get(pair.neighbour.name, 0))
+                        alone += self.more(pair.lu, TURNING)
+                shared += self.more(pair.lu, TURNING, meanwhile)
+            if pair.what in STRESSORS:
+                used = cpu_seconds(top)
                 if used < LEAST:
                     raise HostError(f"bench: {pair.what}: the stressor worked {used:.2f} s in "
                                     f"{time.monotonic() - begun:.1f}")
@@ -201,27 +202,26 @@ class Isolation(Suite):
                 self.scene.run("sync", "-f", pair.neighbour.work.path)
         return steady(alone), steady(shared)
 
-    def more(self, lu: Half, left: int, count: int,
-             meanwhile: Callable[[], object] = lambda: None) -> tuple[float, ...]:
-        """LU's next solutions as soon as they are there.
+    def more(self, lu: Half, left: int, meanwhile: Callable[[], object] = lambda: None) -> tuple[float, ...]:
+        """COUNTED solutions of LU as soon as they are there.
 
         Args:
             left: how many are left out first.
-            count: how many then count.
 
         Raises:
             HostError: it ended before.
         """
         begin = len(hpcc.solved(lu.work.read("hpccoutf.txt"))) + left
+        end = begin + COUNTED
 
         def found(text: str) -> tuple[float, ...] | None:
             rates = hpcc.solved(text)
-            return rates if len(rates) >= begin + count or hpcc.SOLVED in text else None
+            return rates if len(rates) >= end or hpcc.SOLVED in text else None
 
         rates = lu.work.wait("hpccoutf.txt", found, lu.one, lu.name, SECONDS, meanwhile)
-        if len(rates) < begin + count:
+        if len(rates) < end:
             raise HostError(f"bench: LU ended after {len(rates)} solutions, when its neighbour had just been started")
-        return rates[begin:begin + count]
+        return rates[begin:end]
 
     def bombs(self, who: str) -> Turn | None:
         """What would take all memory, and what would take all processes, is held by the limits; LU goes on."""

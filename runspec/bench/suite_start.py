@@ -71,8 +71,8 @@ class Start(Suite):
 
     def able(self, name: str, count: int) -> bool:
         """Whether one can start so many in less than minutes, by what it took for MANY; noted where it cannot."""
-        seconds = sum(one.median for one in self.series() if (one.figure, one.case, one.at, one.contender) == (
-            "start", "", MANY, name)) / 1000 * count / MANY
+        known = self.started().get((name, MANY))
+        seconds = known.median / 1000 * count / MANY if known is not None else 0.0
         if seconds > PATIENCE:
             self.miss(name, f"{count} at once would take {seconds:.0f} s: --count {count} asks for it")
         return seconds <= PATIENCE
@@ -137,9 +137,13 @@ class Start(Suite):
 
         return take
 
+    def started(self) -> dict[tuple[str, float | None], Series]:
+        """(contender, how many at once) -> the time that took, of those without a link and a filter."""
+        return {(one.contender, one.at): one for one in self.series() if one.figure == "start" and not one.case}
+
     def growth(self) -> None:
         """What one of many costs over what one of few costs, from the figures taken."""
-        starts = {(one.contender, one.at): one for one in self.series() if one.figure == "start" and not one.case}
+        starts = self.started()
         for (name, at), many in starts.items():
             few = starts.get((name, FEW))
             if at == LOTS and few is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runspec.plan import cgroup, live, order, view_links
+from runspec.plan import cgroup, diff, live, order, view_links
 from runspec.plan.steps import (
     attributes,
     cgroup as groups,
@@ -175,7 +175,7 @@ def container_steps(item: Item, host: Host) -> list[Step]:
     if not item.changes:
         # The file says the same in other words, or something that needs nothing: it is what counts from now on.
         return [process.SaveRecord(target=item.name)] if item.last != item.wanted else []
-    impact = max(change.impact for change in item.changes)
+    impact = diff.worst(item.changes)
     if impact == fields.RECREATE:
         return [*remains(item), *create(item, host)]
     return restart(item, host) if impact == fields.RESTART else change_live(item, host)

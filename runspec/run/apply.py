@@ -405,7 +405,7 @@ class Session:
                     places(item.name), "linux.resources.memory.limit", f"{small[0]} is less than the {small[1]} in use",
                     "checkBeforeUpdate asks for this to be refused, config-linux.md",
                     "write a larger limit, or end some of what runs in it first"))
-            if max((one.impact for one in item.changes), default=fields.NONE) == fields.RESTART:
+            if diff.worst(item.changes) == fields.RESTART:
                 from runspec.run import programs
                 lost = programs.unfound(self.kernel, item)
                 if lost is not None:

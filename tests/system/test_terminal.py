@@ -163,11 +163,12 @@ def test_exec_at_a_terminal(running: Cli) -> None:
 def test_exec_leads_a_session_at_its_terminal(running: Cli) -> None:
     """The slave is its controlling terminal and all that it holds; TIOCSTI could reach nothing of ours."""
     seat = Seat(running, "exec", "-t", "-u", "33:44", "term", "sh", "-c",
-                "echo fds $(echo /proc/$$/fd/*); cut -d' ' -f5-8 /proc/$$/stat; echo pid $$; ls -ln $(tty);"
+                "set -- /proc/$$/fd/*; echo fds $*; cut -d' ' -f5-8 /proc/$$/stat; echo pid $$; ls -ln $(tty);"
                 "ps -o tty,args; echo over; read x; echo got $x")
     shown = seat.screen.until("over\r\n")
     fds = next(line for line in shown.splitlines() if line.startswith("fds"))
-    assert [word.rpartition("/")[2] for word in fds.split()[1:]][:3] == ["0", "1", "2"] and len(fds.split()) <= 5
+    held = [word.rpartition("/")[2] for word in fds.split()[1:]]
+    assert held == ["0", "1", "2", "3"], "3 is the shell's own, of the directory that it reads"
     group, session, device, foreground = shown.splitlines()[1].split()
     pid = shown.splitlines()[2].split()[1]
     assert pid == group == session == foreground and os.major(int(device)) == 136

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found, unused-ignore]
 import os
+from errno import ETIMEDOUT
+from time import monotonic
 
 from runspec import abi
 from runspec.cli.people import find, open_init, status_fields
 from runspec.cli.words import plain, quoted
-from runspec.errors import RunspecError, StateError, UsageError
+from runspec.errors import HostError, RunspecError, StateError, SyscallError, UsageError
 from runspec.kernel import Kernel, procfs
 from runspec.plan.steps import attributes, intel_rdt
 from runspec.plan.steps.base import Table
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from runspec.cli.words import Words
-    from runspec.kernel import Child
+    from runspec.kernel import Child, Report
     from runspec.plan.steps.seccomp import Filter
     from runspec.run.store import Record
 
@@ -41,13 +43,15 @@ FORWARDED = (
 LARGEST_ID = 2**32 - 2
 # Where a started program's clean-up may last long, its set-up may not.
 PATIENCE = 60.0
+# Who freezes a container for a moment (to save it, say) has thawed it by then.
+MOMENT = 1.0
 
 
 def run(words: Words) -> int:
     """Run the command; returns its status, 128 + N after signal N, or 0 at once where it is detached.
 
     Raises:
-        StateError: the container is stopped, or ended meanwhile.
+        StateError: the container is stopped, frozen, or ended meanwhile.
         RunspecError: the program could not be started.
     """
     kernel = Kernel(words.fault)
@@ -68,15 +72,15 @@ def run(words: Words) -> int:
         table, unified = prepare(words, kernel, record, user, env)
         if unified:
             group = kernel.open(unified, os.O_RDONLY | os.O_DIRECTORY)
-        # With a terminal of its own the program gets that for all three.
-        child = kernel.spawn(table.ops, (pidfd,), cgroup_fd=group, stdio=(0, 1, 2))
+        # With a terminal of its own the program gets that for all three. Nobody waits in the kernel for a child that
+        # is born frozen.
+        child = kernel.spawn(table.ops, (pidfd,), cgroup_fd=group, stdio=(0, 1, 2), wait=False)
     finally:
         for fd in (pidfd, group):
             if fd >= 0:
                 kernel.close(fd)
     pid_file = os.path.abspath(words.value("pid-file")) if words.flag("pid-file") else ""
-    return supervise(kernel, child, table, words.operands[1], words.flag("detach"), socket, pid_file,
-                     record)
+    return supervise(kernel, child, table, record, words.operands[1], words.flag("detach"), socket, pid_file)
 
 
 def check_terminal(words: Words) -> str:
@@ -105,7 +109,7 @@ def prepare(words: Words, kernel: Kernel, record: Record, user: tuple[int, int |
     """The table for the child, and the cgroup2 directory that it is born in ("" for none).
 
     Raises:
-        StateError: init ended while we looked.
+        StateError: init ended while we looked, or stands still.
     """
     proc = f"/proc/{record.pid}"
     status_text = kernel.try_read(f"{proc}/status")
@@ -122,6 +126,7 @@ def prepare(words: Words, kernel: Kernel, record: Record, user: tuple[int, int |
         no_new_privileges=status.get("NoNewPrivs") == "1", terminal=words.flag("tty"),
         console_size=_size(kernel, words, spec))
     tasks, unified = groups(kernel, record)
+    refuse_frozen(kernel, tasks, unified)
     table = Table(("init",))
     affinity = spec.get("execCPUAffinity") or {}
     if affinity.get("initial"):
@@ -133,6 +138,22 @@ def prepare(words: Words, kernel: Kernel, record: Record, user: tuple[int, int |
              from_tree(Landlock, rules) if rules is not None else None,
              kernel.landlock_version() if rules is not None else 0, filter_of(kernel, record))
     return table, unified
+
+
+def refuse_frozen(kernel: Kernel, tasks: tuple[str, ...], unified: str) -> None:
+    """Where one of a container's groups is frozen, no program in it would ever begin.
+
+    Raises:
+        StateError: in runc's words, with the group, which may be one above, and how it is thawed.
+    """
+    for one in filter(None, (*tasks, unified)):
+        frozen = kernel.frozen(one)
+        if frozen:
+            file, word = kernel.thawing(frozen)
+            raise StateError("exec failed: cannot exec in a paused container",
+                             why=f"its control group is frozen, by {file}" if frozen == one else
+                             f"the control group {frozen}, which it is in, is frozen",
+                             fix=f"thaw it: echo {word} > {file}")
 
 
 def scheduled(record: Record) -> bool:
@@ -262,19 +283,19 @@ def parse_user(text: str) -> tuple[int, int | None]:
     return int(uid), int(gid) if colon else None
 
 
-def supervise(kernel: Kernel, child: Child, table: Table, program: str, detach: bool = False, socket: str = "",
-              pid_file: str = "", record: Record | None = None) -> int:
+def supervise(kernel: Kernel, child: Child, table: Table, record: Record, program: str, detach: bool = False,
+              socket: str = "", pid_file: str = "") -> int:
     """Wait until the child has become the program, then for the program's end.
 
     Args:
+        record: of the container.
         detach: leave it there.
         socket: where its terminal goes, "" for ours.
         pid_file: absolute path of a file for its pid, "" for none.
-        record: of the container, for the agent that its filter asks.
     """
     master = -1
     try:
-        while (report := child.receive(PATIENCE)) is not None:
+        while (report := hear(kernel, child, record)) is not None:
             if report.kind == abi.REPORT_ERROR:
                 child.wait()
                 raise failure(table, report.index, report.error, program)
@@ -282,7 +303,7 @@ def supervise(kernel: Kernel, child: Child, table: Table, program: str, detach: 
                 master = report.fd
                 if socket:
                     kernel.send_console(socket, master)
-            if report.kind == abi.REPORT_LISTENER and record is not None:
+            if report.kind == abi.REPORT_LISTENER:
                 from runspec.run.agent import introduce
 
                 introduce(kernel, child, report, record, "running")
@@ -301,6 +322,8 @@ def supervise(kernel: Kernel, child: Child, table: Table, program: str, detach: 
     except BaseException:
         # Whatever went wrong here, no program stays behind that nobody waits for.
         if child.pidfd >= 0:
+            kernel.signal(child.pidfd, _signal.SIGKILL)
+            kernel.lead_out(child.pid, record.cgroups)
             child.kill()
         raise
     finally:
@@ -309,6 +332,27 @@ def supervise(kernel: Kernel, child: Child, table: Table, program: str, detach: 
         if master >= 0:
             kernel.close(master)
         child.close()
+
+
+def hear(kernel: Kernel, child: Child, record: Record) -> Report | None:
+    """The next report of a child on its way to the program, None when it is there.
+
+    Raises:
+        StateError: the container was frozen meanwhile, and stays so.
+        HostError: nothing was heard for long.
+    """
+    end = monotonic() + PATIENCE
+    while True:
+        try:
+            return child.receive(MOMENT)
+        except SyscallError as error:
+            if error.errno != ETIMEDOUT:
+                raise
+        refuse_frozen(kernel, *groups(kernel, record))
+        if monotonic() > end:
+            raise HostError(f"exec failed: the program has not begun after {PATIENCE:g} s",
+                            "its set-up hangs on the machine's side, on a dead network mount, say",
+                            "find out what does not answer, then try again")
 
 
 def _forward(kernel: Kernel, child: Child, number: int) -> None:

@@ -151,6 +151,46 @@ class Groups(Files):
             if state is not None and (state.strip() == b"0") == frozen:
                 self._try_write(f"{one}/cgroup.freeze", "1" if frozen else "0")
 
+    def frozen(self, path: str) -> str:
+        """The cgroup that holds this one frozen, itself or one above it; "" where it runs, or is gone.
+
+        See: freezer-subsystem.rst, cgroup-v2.rst "cgroup.freeze".
+        """
+        state = self.try_read(f"{path}/freezer.state")
+        if state is None:
+            file = "cgroup.freeze"
+            if (self.try_read(f"{path}/{file}") in (None, b"0\n")
+                    and b"frozen 1" not in (self.try_read(f"{path}/cgroup.events") or b"")):
+                return ""
+        elif state == b"THAWED\n":
+            return ""
+        else:
+            file = "freezer.self_freezing"
+        at = path
+        while (wish := self.try_read(f"{at}/{file}")) is not None:
+            if wish == b"1\n":
+                return at
+            at = at[:at.rindex("/")]
+        return path         # what is above is not shown to us
+
+    def thawing(self, path: str) -> tuple[str, str]:
+        """(file, word) by which a cgroup that is frozen itself is thawed."""
+        file = f"{path}/freezer.state"
+        return (file, "THAWED") if self.exists(file) else (f"{path}/cgroup.freeze", "0")
+
+    def lead_out(self, pid: int, paths: tuple[str, ...]) -> None:
+        """Take a process out of those of these cgroups that are frozen by v1, where even the killed stand still."""
+        for path in paths:
+            at = path
+            while (self.try_read(f"{at}/freezer.state") or b"THAWED\n") != b"THAWED\n":
+                at = at[:at.rindex("/")]
+            if at != path:
+                try:
+                    self._try_write(f"{at}/tasks", str(pid))
+                except SyscallError as error:
+                    if error.errno != errno.ESRCH:
+                        raise
+
     def _try_write(self, path: str, text: str) -> None:
         """Write to a file of a cgroup that may be gone by now."""
         try:

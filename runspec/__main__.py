@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found, unused-ignore]
 import os
 import sys
 
@@ -13,8 +14,16 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 PEOPLE = ("list", "state", "ps", "tree", "kill", "stop")
-INTERRUPTED = 130       # 128 + SIGINT, as a shell reports it
+INTERRUPTED = 128       # and the signal, as a shell reports it
 BROKEN_PIPE = 141       # 128 + SIGPIPE: what any program ends with whose reader has gone
+
+
+class Terminated(KeyboardInterrupt):
+    """Somebody ends this run by another signal than SIGINT: what takes itself back on Ctrl-C does so as well."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,9 +50,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         _drop_output()
         return BROKEN_PIPE
     except KeyboardInterrupt as error:
+        ended = INTERRUPTED + (error.number if isinstance(error, Terminated) else _signal.SIGINT)
         if error.args:
-            return _fail(words, RunspecError(f"interrupted: {error.args[0]}"), INTERRUPTED)
-        return INTERRUPTED
+            return _fail(words, RunspecError(f"interrupted: {error.args[0]}"), ended)
+        return ended
     except RunspecError as error:
         early = words.verb == "exec" and not isinstance(error, UsageError)
         return _fail(words, error, 255 if early else words.status)
@@ -70,14 +80,15 @@ def _run(words: Words) -> int:
         from runspec.cli import enter
 
         return enter.run(words)
-    if words.verb in ("create", "start", "delete"):
-        from runspec.cli import oci
-
-        return oci.run(words)
     if words.verb == "bench":
         from runspec.cli import bench
 
         return bench.run(words)
+    heed()
+    if words.verb in ("create", "start", "delete"):
+        from runspec.cli import oci
+
+        return oci.run(words)
     from runspec.kernel import Kernel
 
     kernel = Kernel(words.fault)
@@ -95,6 +106,19 @@ def _run(words: Words) -> int:
     # Files can be judged by anybody; the state directory is root's, and is not even looked at.
     store = None if words.verb in ("validate", "config") else Store(kernel, words.root)
     return int(getattr(declare, words.verb)(words, kernel, store))
+
+
+def heed() -> None:
+    """End at SIGTERM and SIGHUP as at SIGINT, but at those that our caller ignores."""
+    def end(number: int, _frame: object) -> None:
+        # Once is enough: timeout(1), for one, sends it twice, and the second would end the undoing.
+        for one in heeded:
+            _signal.signal(one, lambda _number, _frame: None)
+        raise Terminated(number)
+
+    heeded = [one for one in (_signal.SIGTERM, _signal.SIGHUP) if _signal.getsignal(one) == _signal.SIG_DFL]
+    for one in heeded:
+        _signal.signal(one, end)
 
 
 def _fail(words: Words, error: RunspecError, status: int) -> int:

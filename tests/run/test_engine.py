@@ -212,23 +212,25 @@ def test_error_names_step_place_and_call(cli: Cli, tmp_path: Path, key: str, val
 
 @requires(*NEEDED)
 @pytest.mark.both
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("whom", ["it", "its group"])
-def test_interrupted_at_a_terminal(cli: Cli, tmp_path: Path, whom: str) -> None:
-    """What Ctrl-C of a half-done apply took back is said, and true."""
+def test_interrupted(cli: Cli, tmp_path: Path, whom: str, number: signal.Signals) -> None:
+    """What Ctrl-C of a half-done apply took back is said, and true; so with other ends, even when asked for twice."""
     file, begun = tmp_path / "slow.yaml", tmp_path / "begun"
     file.write_text("apiVersion: runspec/v1\nname: slow\nroot: {image: busybox}\n"
                     "process: {args: [/bin/sleep, '1000']}\n"
                     f"hooks: {{createRuntime: [{{path: /bin/sh, args: [sh, -c, '> {begun}; exec sleep 30']}}]}}\n")
     before = cli.picture()
-    # A shell that runs us in the background has SIGINT ignored, for all that we start.
-    running = cli.netns.popen("env", "--default-signal=INT", *cli.argv, "apply", file, start_new_session=True)
+    # A shell that runs us in the background has SIGINT ignored, for all that we start; nohup(1) ignores SIGHUP.
+    running = cli.netns.popen("env", "--default-signal=INT,TERM,HUP", *cli.argv, "apply", file, start_new_session=True)
     end = time.monotonic() + 60
     while not begun.exists():
         assert running.poll() is None and time.monotonic() < end
         time.sleep(0.01)
-    (os.kill if whom == "it" else os.killpg)(running.pid, signal.SIGINT)
+    for _ in range(1 if number == signal.SIGINT else 2):
+        (os.kill if whom == "it" else os.killpg)(running.pid, number)
     said = running.communicate()[1]
-    assert (running.returncode, said) == (130, "runspec: interrupted: undone\n")
+    assert (running.returncode, said) == (128 + number, "runspec: interrupted: undone\n")
     assert_nothing_leaked(before, cli.picture)
 
 

@@ -93,7 +93,7 @@ class Isolation(Suite):
     def measure(self) -> None:
         """With limits all in one loop, without in another, and the two bombs."""
         if len(cores()) < 2:
-            self.missing.append(Missing(suite=self.name, contender="runspec", why="two containers need two cores"))
+            self.missing.append(Missing(suite=self.name, contender="", why="two containers need two cores"))
             return
         self.models = self.scene.read(f"{SPECS}/isolation.yaml")
         quick = self.settings.pace == "quick"

@@ -95,7 +95,8 @@ class Network(Suite):
     def turns(self, case: str, pair: list[Spec], bridges: list[Bridge], often: int) -> Iterator[Turn]:
         """Everybody who has such links."""
         if why := self.impossible(case):
-            self.missing.append(Missing(suite=self.name, contender="runspec", why=f"{case}: {why}"))
+            # The kernel's matter, and so in no contender's name.
+            self.missing.append(Missing(suite=self.name, contender="", why=f"{case}: {why}"))
             return
         for name in whole(self.settings.contenders):
             # Peers race on the bridge, which is what they are used with.
@@ -122,7 +123,7 @@ class Network(Suite):
             self.scene.run("ip", "link", "add", "link", PARENTS[0], "name", "benchtry", "type", kind, *more)
             self.scene.run("ip", "link", "del", "benchtry")
         except HostError as error:
-            return f"the kernel has no such links: {' '.join(error.why.split())}"
+            return f"this kernel has no such links: {' '.join(error.why.split())}"
         return ""
 
     def turn(self, one: Contender, work: Work, sender: str, case: str) -> Callable[[], Iterator[Point]]:

@@ -33,5 +33,5 @@ def main() -> int:
     suite = Network(scene, Settings(suites=("network",), contenders=contenders))
     suite.over(*(((DELEGATED,), 3, 2) if settings.get("nics") else (CASES, 3, 1)))
     json.dump({"series": [[one.case, one.contender, one.figure, one.at, one.median] for one in suite.series()],
-               "missing": [one.why for one in suite.missing]}, sys.stdout)
+               "missing": [f"{one.contender}{one.why}" for one in suite.missing]}, sys.stdout)
     return 0

@@ -1,8 +1,9 @@
 """A run from outside: the room, the private namespaces around the measuring process, and their removal.
 
 The measuring process is below the first process of a pid namespace, so that one SIGKILL ends everything that a run
-started, whatever state it is in; its mounts and links go with its namespaces. What the kernel does not take with them,
-control groups and the room, is removed here, after a run and before the next one.
+started, whatever state it is in, and the kernel sends one when this process dies; its mounts and links go with its
+namespaces. What the kernel does not take with them, control groups and the room, is removed here, after a run and
+before the next one.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ PREFIX = "runspec-bench-"
 # Where programs keep what they know beyond a run, at paths that nobody can choose: empty and in memory inside.
 HIDDEN = ("/var/lib/runspec", "/var/lib/cni")
 LOCK = ".lock"
-UNSHARE = ("unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private")
+# It ends with this process, whatever ends that, and all in it with it.
+UNSHARE = ("setpriv", "--pdeathsig", "KILL",
+           "unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private")
 # /run is new and empty, and a link may lead there; sysfs is mounted anew, since /sys/class/net shows the links of the
 # namespace that it was mounted in, which is where LXC looks for its bridge. The shell stays to reap what loses its
 # parent. On cgroup2 it goes to the top, where processes may be beside groups with limits: peers take the first
@@ -105,7 +108,7 @@ def require() -> None:
 
     if os.geteuid():
         raise HostError("bench: it makes namespaces and control groups", "you are not root", "run it as root")
-    for one, package in (("unshare", "util-linux"), ("mount", "mount"), ("ip", "iproute2")):
+    for one, package in (("unshare", "util-linux"), ("setpriv", "util-linux"), ("mount", "mount"), ("ip", "iproute2")):
         if which(one, path=PATH) is None:
             raise HostError(f"bench: there is no {one}", "the private world of a run is made with it",
                             f"apt-get install {package}")

@@ -54,6 +54,18 @@ def processes(rooms: Path) -> list[str]:
     return found
 
 
+def children(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def alive(pid: int) -> bool:
+    """Whether it runs; a zombie that nobody asks about does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
 def begun(*words: str) -> subprocess.Popen[str]:
     """A run that has come to its first round that counts. It heeds SIGINT also where we, in the background, do not."""
     run = subprocess.Popen(["env", "--default-signal=INT", *command(), *words], stdout=subprocess.PIPE,
@@ -100,13 +112,24 @@ def test_nothing_is_left_of_a_run_that_is_stopped(number: signal.Signals, rooms:
     assert not processes(rooms)
 
 
-def test_the_next_run_removes_what_a_killed_one_left(rooms: Path) -> None:
-    run = begun(*WORDS)
-    run.kill()
-    run.communicate(timeout=60)
+def test_a_killed_run_ends_whole_and_the_next_one_removes_what_it_left(rooms: Path) -> None:
+    # Of more rounds than that takes, and into a file: a closed pipe would end it as well.
+    out = rooms.parent / f"{rooms.name}.out"
+    with out.open("w") as file, subprocess.Popen([*command(), *WORDS[:-3], "1000", *WORDS[-2:]], stdout=file,
+                                                 stderr=file) as run:
+        while "round 1/" not in out.read_text():
+            assert run.poll() is None
+            time.sleep(0.05)
+        outer, = children(run.pid)
+        first, = children(outer)
+        run.kill()
+    # The first process of a pid namespace is there until all others in it are gone.
     end = time.monotonic() + 20
-    while processes(rooms) and time.monotonic() < end:
+    while alive(first) and time.monotonic() < end:
         time.sleep(0.05)
+    if alive(first):
+        os.kill(first, signal.SIGKILL)
+        raise AssertionError("it goes on")
     assert not processes(rooms)
     assert list(rooms.iterdir())
     with world.room() as (path, _):

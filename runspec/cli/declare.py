@@ -145,7 +145,6 @@ def apply(words: Words, kernel: Kernel, store: Store) -> int:
     """Make the machine match the files."""
     from runspec.run.apply import Session
     from runspec.run.cdi import Machine
-    from runspec.spec import fields
 
     saved = kept_plan(words, kernel, store)
     wanted = saved.wanted if saved is not None else request(words, store, Machine(kernel, build=True))
@@ -158,9 +157,7 @@ def apply(words: Words, kernel: Kernel, store: Store) -> int:
                 saved.check(work, session.host, render.value_text)
                 work.plan = saved.plan
             if work.plan.steps:
-                hard = [one for one in work.plan.changes if one.impact >= fields.RESTART and one.cause != "new"
-                        and one.path]
-                confirm(words, hard, "restart or recreate")
+                confirm(words, hard(work.plan.changes), "restart or recreate")
                 consent(words, work.risks)
                 session.perform(work, wanted)
     except (RunspecError, KeyboardInterrupt):
@@ -262,6 +259,16 @@ def kept(words: Words, gone: list[tuple[str, str]], work: Work) -> None:
                          "nothing was removed", "name these containers as well, or destroy them first")
 
 
+def hard(changes: tuple[Change, ...]) -> list[Change]:
+    """The changes that ask: those that end what runs, and those that make anew what it had."""
+    from runspec.spec import fields
+
+    # Of what has ended a new init ends nothing.
+    ended = {one.target for one in changes if not one.path}
+    return [one for one in changes if one.path
+            and one.impact >= (fields.RECREATE if one.target in ended else fields.RESTART)]
+
+
 def confirm(words: Words, changes: list[Change], what: str) -> None:
     """Restart, recreation and removal need a yes at the terminal, or --yes."""
     if not changes or words.flag("yes"):
@@ -296,9 +303,9 @@ def outcome(model: Spec | Network, work: Work) -> str:
         return ""
     if any(one.cause == "new" for one in changes):
         return "used" if isinstance(model, Network) and model.external else "created"
-    if any(not one.path for one in changes):
-        return "made anew" if isinstance(model, Network) else "started"
     worst = max(one.impact for one in changes)
+    if any(not one.path for one in changes) and worst < fields.RECREATE:
+        return "made anew" if isinstance(model, Network) else "started"
     return {fields.RECREATE: "recreated", fields.RESTART: "restarted"}.get(worst, "changed in place")
 
 

@@ -48,7 +48,6 @@ if TYPE_CHECKING:
     from runspec.run.listeners import Listeners
     from runspec.run.recover import Stuck
 
-
 PATIENCE = 10.0         # seconds
 
 
@@ -175,9 +174,12 @@ class Session:
         where = record.cgroups if record is not None else tuple(d for _, d in groups(self.host, path))
         if facts.status != "running":
             new = facts.status == "absent"
-            change = Change(target=spec.name, path="", before=facts.status, after="running",
-                            cause="new" if new else "drifted", impact=fields.IN_PLACE if new else fields.RESTART)
-            item = Item(spec, last, facts, (change,), image, where)
+            item = Item(spec, last, facts, (Change(
+                target=spec.name, path="", before=facts.status, after="running", cause="new" if new else "drifted",
+                impact=fields.IN_PLACE if new else fields.RESTART),), image, where)
+            if last is not None and last != spec:
+                from runspec.plan.view_edits import edits
+                item.changes += edits(spec, last, self.host, facts, names.views(spec.name)[:2])
             names.equip(item)
             return item
         expected = view.expected(spec, self.host, facts)

@@ -439,9 +439,11 @@ def _number(kernel: Kernel, path: str) -> int:
     return int(text) if text.lstrip(b"-").isdigit() else 0
 
 
-def _weight(kernel: Kernel, path: str) -> int:
-    """cpu.shares or cpu.weight of a group, 0 where it has neither."""
-    return _number(kernel, f"{path}/cpu.shares") or _number(kernel, f"{path}/cpu.weight")
+def _weight(kernel: Kernel, path: str) -> float:
+    """cpu.shares or cpu.weight of a group in the file's unit, 0 where it has neither."""
+    from runspec.spec.units import SHARES_PER_WEIGHT
+
+    return _number(kernel, f"{path}/cpu.shares") / SHARES_PER_WEIGHT or _number(kernel, f"{path}/cpu.weight")
 
 
 def _cpus(kernel: Kernel, path: str) -> str:

@@ -92,12 +92,12 @@ def parse_cpus(text: str) -> frozenset[int]:
     return frozenset(found)
 
 
-def share_text(cpus: str, weight: int, rivals: Iterable[tuple[str, int]], quota: int, period: int) -> str:
+def share_text(cpus: str, weight: float, rivals: Iterable[tuple[str, float]], quota: int, period: int) -> str:
     """What a group of processes gets of its cores: `25% of core 0`.
 
     Args:
         cpus: the cores it may use, as a cpuset list.
-        weight: its weight or shares; 0 where the kernel tells none.
+        weight: as the file says it; 0 where the kernel tells none.
         rivals: (cores, weight) of the other groups below the same parent that hold processes.
         quota, period: microseconds; quota <= 0 for none.
 
@@ -122,7 +122,7 @@ def share_text(cpus: str, weight: int, rivals: Iterable[tuple[str, int]], quota:
         if theirs == mine:
             total += other
         elif theirs & mine:
-            return f"weight {weight} on {where}"
+            return f"weight {weight:g} on {where}"
     return f"{_percent(100 * weight / total)} of {where}"
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 NO_LIMIT = -1
 INFINITY = 2**64 - 1                    # RLIM_INFINITY, getrlimit(2)
+SHARES_PER_WEIGHT = 10                  # of v1; exact, unlike OCI's conversion: weight 25 against 75 is 250 against 750
 PERIOD = 100_000                        # µs, the kernel's own default of cpu.max
 
 _SIZES = {"": 1, "k": 1000, "K": 1000, "M": 1000**2, "G": 1000**3, "T": 1000**4, "P": 1000**5, "E": 1000**6,

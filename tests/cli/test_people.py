@@ -145,6 +145,16 @@ def test_share_with_a_quota_and_on_cgroup2() -> None:
     assert people.share_of(kernel, record("a", 1, cgroups=("/u/runspec/a",))) == "25% of cores 0-1"
 
 
+def test_share_on_cgroup1_is_in_the_unit_of_the_file() -> None:
+    """Whose sibling has other cores."""
+    kernel: Any = FakeKernel({f"{V1}/a/cpu.shares": "500\n", f"{CPUSET}/a/cpuset.cpus": "0\n",
+                              f"{V1}/b/cpu.shares": "750\n", f"{CPUSET}/b/cpuset.cpus": "0-1\n",
+                              f"{V1}/b/cgroup.procs": "7\n"})
+    assert people.share_of(kernel, record("a", 1)) == "weight 50 on core 0"
+    kernel.files[f"{CPUSET}/b/cpuset.cpus"] = "0\n"
+    assert people.share_of(kernel, record("a", 1)) == "40% of core 0"
+
+
 def test_ps(scene: tuple[Any, Any], capsys: pytest.CaptureFixture[str]) -> None:
     kernel, store = scene
     people.show_ps(words("ps", "foo1"), kernel, store.load("", "foo1"))

@@ -46,11 +46,13 @@ def test_a_name_cannot_paint() -> None:
     ("0", 100, [("1", 900)], -1, "100% of core 0"),
     ("0-1", 100, [("0-1", 100)], -1, "50% of cores 0-1"),
     ("0", 100, [("0-1", 100)], -1, "weight 100 on core 0"),
+    ("0", 102.4, [("0-1", 50.0)], -1, "weight 102.4 on core 0"),
+    ("0", 10000.0, [("0-1", 50.0)], -1, "weight 10000 on core 0"),
     ("0", 100, [("0", 100)], 25000, "at most 25% of core 0"),
     ("0-1", 100, [], 150000, "at most 150% of one core, on cores 0-1"),
     ("", 100, [("", 300)], -1, "25% of all cores"),
     ("0", 0, [], -1, "core 0")])
-def test_share(cpus: str, weight: int, rivals: list[tuple[str, int]], quota: int, text: str) -> None:
+def test_share(cpus: str, weight: float, rivals: list[tuple[str, float]], quota: int, text: str) -> None:
     assert share_text(cpus, weight, rivals, quota, 100000) == text
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from runspec.plan.cgroup.knob import UNLIMITED, Knob, Write, cpu_list, limit, pages
 from runspec.spec.model import DeviceRule, Resources
+from runspec.spec.units import SHARES_PER_WEIGHT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runspec.plan.host import Host
 
-SHARES_PER_WEIGHT = 10      # exact, unlike OCI's conversion: weight 25 against 75 is 250 against 750
 SHARES = 1024               # of a new group
 PERIOD = 100_000
 SWAPPINESS = 60

@@ -96,7 +96,7 @@ def config(spec: Spec, root: str, group: str, netns: str) -> dict[str, Any]:
         group: its control group, with a leading slash.
         netns: a network namespace that is there already; "" for a new one.
     """
-    from runspec.plan.cgroup.v1 import SHARES_PER_WEIGHT
+    from runspec.spec.units import SHARES_PER_WEIGHT
 
     cpu = spec.linux.resources.cpu
     if cpu.weight is not None:          # OCI counts in v1's shares

@@ -66,7 +66,7 @@ class Podman(Peer):
 
     def options(self, spec: Spec) -> tuple[str, ...]:
         """What `podman run` is told of a Spec."""
-        from runspec.plan.cgroup.v1 import SHARES_PER_WEIGHT
+        from runspec.spec.units import SHARES_PER_WEIGHT
 
         process, resources = spec.process, spec.linux.resources
         words = ["--name", spec.name, "--hostname", spec.hostname or spec.name, "--workdir", process.cwd,

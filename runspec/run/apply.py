@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from time import monotonic, sleep
 
-from runspec.errors import Mark, RunspecError, SpecError, StateError
+from runspec.errors import RunspecError, SpecError, StateError
 from runspec.plan import cgroup, diff, live, parts, view
 from runspec.plan.facts import Facts
 from runspec.plan.host import Host
@@ -26,6 +26,7 @@ from runspec.run import (
     listeners,
     pool,
 )
+from runspec.run.blame import Places
 from runspec.run.ends import ready, what_ended
 from runspec.run.images import Images
 from runspec.run.journal import Journal, begin, pending
@@ -447,8 +448,9 @@ class Session:
         """Run the plan of `work`, look again, and leave no open journal."""
         self.refuse(work, wanted)
         places = Places(wanted)
-        moment = now()
-        records = {(one.kind, one.model.name): self._record(one, moment) for one in wanted}
+        moment, anew = now(), {one.target for one in work.plan.changes
+                               if one.cause == "new" or one.impact == fields.RECREATE}
+        records = {(one.kind, one.model.name): self._record(one, moment, one.model.name in anew) for one in wanted}
         running = {item.name: (item.facts.pid, item.facts.start_time) for item in work.containers
                    if item.facts.status in ("running", "created")}
         names = {step.target for step in work.plan.steps}
@@ -462,15 +464,17 @@ class Session:
         again = self.look([one for one in wanted if one.model.name in names and not one.bundle], [])
         work.ended = what_ended(self.kernel, run, (*again.networks, *again.containers))
 
-    def _record(self, one: Wanted, moment: str) -> Record:
+    def _record(self, one: Wanted, moment: str, anew: bool) -> Record:
         model = one.model
+        former = None if anew else self.store.load(one.kind, model.name)
         cgroups: tuple[str, ...] = ()
         if isinstance(model, Spec):
             path = model.linux.cgroups_path or f"/runspec/{model.name}"
             cgroups = tuple(directory for _, directory in groups(self.host, path))
         return Record(kind=one.kind, name=model.name, spec=shared_tree(model), digest=one.digest, cgroups=cgroups,
-                      boot_id=self.host.boot_id, created=moment, seccomp=self._keys.get(model.name, ""),
-                      bundle=one.bundle, status="created" if one.bundle else "running")
+                      boot_id=self.host.boot_id, created=former.created if former is not None else moment,
+                      seccomp=self._keys.get(model.name, ""), bundle=one.bundle,
+                      status="created" if one.bundle else "running")
 
 
 def networked(model: Spec | Network) -> bool:
@@ -486,15 +490,3 @@ def spec_of(record: Record) -> Spec:
 def network_of(record: Record) -> Network:
     """The Network a Record holds."""
     return from_tree(Network, record.spec)
-
-
-class Places:
-    """target -> marks, asked only when an error is to be placed."""
-
-    def __init__(self, wanted: list[Wanted]) -> None:
-        self._wanted = {one.model.name: one for one in wanted}
-
-    def __call__(self, name: str) -> dict[str, Mark]:
-        """The marks of one target, empty where no document declares it."""
-        one = self._wanted.get(name)
-        return one.marks if one is not None else {}

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from runspec.errors import Mark
     from runspec.plan.steps.base import HostStep, Step
+    from runspec.run.request import Wanted
 
 
 def refused(op: abi.Op, errno: int) -> RunspecError:
@@ -81,3 +82,15 @@ def place(marks: dict[str, Mark], path: str) -> Mark | None:
     while path and path not in marks:
         path = path[:max(path.rfind("."), path.rfind("["), 0)]
     return marks.get(path)
+
+
+class Places:
+    """target -> marks, asked only when an error is to be placed."""
+
+    def __init__(self, wanted: list[Wanted]) -> None:
+        self._wanted = {one.model.name: one for one in wanted}
+
+    def __call__(self, name: str) -> dict[str, Mark]:
+        """The marks of one target, empty where no document declares it."""
+        one = self._wanted.get(name)
+        return one.marks if one is not None else {}

@@ -123,8 +123,7 @@ def blame(store: Store, spec: Spec, record: Record, changes: tuple[Change, ...])
     given = {f"interfaces[{i}].{key}": link.network for i, link in enumerate(spec.interfaces) for last in own.interfaces
              if (last.name, last.network) == (link.name, link.network)
              for key, derived in (("gateway", last.pooled), ("mtu", last.mtu is None)) if derived and link.network}
-    later = {name for name in set(given.values())
-             if (network := store.load("network", name)) is not None and network.created > record.created}
+    later = {name for name in set(given.values()) if store.saved("network", name) > store.saved("container", spec.name)}
     return tuple(one.replace(cause="edited") if one.cause == "drifted" and given.get(one.path) in later else one
                  for one in changes)
 

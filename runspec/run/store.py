@@ -45,7 +45,7 @@ class Record(Frozen):
         digest: SHA-256 of the document's text, hexadecimal.
         status: "creating", "created" or "running": how far it was brought; whether it still
             lives is asked of the kernel.
-        created: RFC 3339, UTC.
+        created: when it was made, RFC 3339, UTC; changes and restarts leave it.
         cgroups: directories made for it.
         links: links of the host made for it.
         seccomp: the key of its compiled filter, "" without one.
@@ -384,6 +384,11 @@ class Store:
     def text(self, kind: str, name: str) -> bytes | None:
         """The bytes of a Record's file as they are, None where there is none."""
         return self.kernel.try_read(f"{self.path(kind, name)}/{_RECORD}")
+
+    def saved(self, kind: str, name: str) -> int:
+        """When a Record was written last, in nanoseconds, 0 where there is none; `created` tells when it was first."""
+        found = self.kernel.stat(f"{self.path(kind, name)}/{_RECORD}")
+        return found.st_mtime_ns if found is not None else 0
 
     def mark(self, name: str) -> str:
         """What the control groups of a container bear; another state directory's containers are others."""

@@ -186,3 +186,26 @@ def test_list_and_ps(cli: Cli, start: Callable[..., Path]) -> None:
     for loop in loops:
         assert loop.wait(10 * SLOWER) == 137
         loop.communicate()
+
+
+@needs
+@pytest.mark.both
+def test_created_is_when_it_was_made(cli: Cli, start: Callable[..., Path]) -> None:
+    """Not when it was last changed, restarted or started: only what is made anew is created again."""
+    file, long_ago = start(args='[/bin/sleep, "100000"]'), "2024-05-01T12:00:00Z"
+    record = Path(f"/proc/{cli.netns.pid}/root{cli.root}/containers/c1/record.json")
+    record.write_text(record.read_text().replace(created(cli), long_ago))
+    for words in ("image: busybox}\nannotations: {a: b}", "image: busybox, readonly: true}"):
+        file.write_text(file.read_text().replace("image: busybox}", words))
+        assert "changed in place" in cli("apply", file).stdout and created(cli) == long_ago
+    file.write_text(file.read_text().replace("process: {", "process: {env: [A=1], "))
+    assert "restarted" in cli("apply", "--yes", file).stdout and created(cli) == long_ago
+    cli("stop", "-t", "0", "c1")
+    assert "started" in cli("apply", "--yes", file).stdout and created(cli) == long_ago
+    file.write_text(file.read_text().replace("readonly: true", "overlay: {volatile: false}"))
+    assert "recreated" in cli("apply", "--yes", file).stdout and created(cli) > long_ago
+    cli("destroy", "--yes", "--data", "c1")
+
+
+def created(cli: Cli) -> str:
+    return str(json.loads(cli("state", "c1").stdout)["created"])

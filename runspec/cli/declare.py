@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from runspec.cli.words import Words
     from runspec.errors import Mark
     from runspec.kernel import Kernel
-    from runspec.plan.steps.base import Change
+    from runspec.plan.steps.base import Change, Plan
     from runspec.run.apply import Wanted, Work
     from runspec.run.planfile import Saved
     from runspec.run.store import Store
@@ -195,55 +195,89 @@ def destroy(words: Words, kernel: Kernel, store: Store) -> int:
     from runspec.run.apply import Session
 
     notes = Session.recover(kernel, store)
-    gone, unknown = targets(words, store)
-    with Session.lock(kernel, store, gone, known=notes) as locks:
+    gone, unknown, left = targets(words, store)
+    with Session.lock(kernel, store, [*gone, *(("container", name) for name in left)], known=notes) as locks:
         session = Session(kernel, store)
         work = session.look([], gone, data=words.flag("data"))
         work.notes += locks.notes
         kept(words, gone, work)
+        data = leavings_of(left, work, store) if left else None
+        if work.plan.steps or data:
+            confirm(words, [*work.plan.changes, *(data.changes if data else ())], "remove")
         if work.plan.steps:
-            confirm(words, list(work.plan.changes), "remove")
             session.perform(work, [])
+        if data:
+            from runspec.run import leavings
+
+            leavings.remove(kernel, store, data)
         unmade = {one.name for one in work.networks if one.last is not None and one.last.external}
         done = {name: "let go" if kind == "network" and name in unmade else "removed" for kind, name in gone
                 if any(one.name == name for one in (*work.networks, *work.containers))}
-        done.update(dict.fromkeys(unknown, "was not there"))
+        done.update(dict.fromkeys((*unknown, *left), "was not there"))
+        done.update((one.target, "its files are removed") for one in (data.changes if data else ()))
     store.tidy()
     if words.json:
-        print(render.done_json(done, work.plan.changes, work.notes))
+        print(render.done_json(done, (*work.plan.changes, *(data.changes if data else ())), work.notes))
     else:
         print(render.done_text(done, (), work.notes, render.coloured()))
     return 0
 
 
-def targets(words: Words, store: Store) -> tuple[list[tuple[str, str]], list[str]]:
-    """(kind, name) that a destroy names by file or by name, and names that are not there."""
+def leavings_of(left: dict[str, str], work: Work, store: Store) -> Plan | None:
+    """What removes the layers of containers that are no more; those that stay are noted."""
+    from runspec.run import leavings
+
+    plan, notes = leavings.plan(store.kernel, store, left)
+    work.notes += notes
+    return plan if plan.steps else None
+
+
+def targets(words: Words, store: Store) -> tuple[list[tuple[str, str]], list[str], dict[str, str]]:
+    """What a destroy names by file or by name.
+
+    Returns:
+        (kind, name) of what is there, names that are not, and with --data the layers that containers left which are
+        not there any more.
+    """
     from runspec.spec import source
 
     files = tuple(word for word in words.operands if word == "-" or os.path.exists(word) or "/" in word
                   or word.endswith((".yaml", ".yml")))
     gone: list[tuple[str, str]] = []
     unknown: list[str] = []
+    left: dict[str, str] = {}
     faults: list[SpecError] = []
     known = {kind: set(store.names(kind)) for kind in ("container", "network")}
+
+    def leaves(name: str, spec: Spec | None = None) -> bool:
+        """Whether a container that is not there left files, which are to go."""
+        if words.flag("data"):
+            from runspec.run import leavings
+
+            upper = leavings.layer(store.kernel, name, spec)
+            left.update({name: upper} if upper else {})
+        return name in left
+
     if files:
         for model, _ in read_specs(files):
             kind = "container" if isinstance(model, Spec) else "network"
             if model.name in known[kind]:
                 gone.append((kind, model.name))
-            else:
+            elif not isinstance(model, Spec) or not leaves(model.name, model):
                 unknown.append(model.name)
     for word in words.operands:
         if word in files:
             continue
         kinds = [kind for kind, names in known.items() if word in names]
         gone += [(kind, word) for kind in kinds]
-        if not kinds:
-            faults.append(SpecError(f"{word}: no container, network or file of this name", "nothing was removed",
+        if not kinds and not leaves(word):
+            by_file = "; files that a container left elsewhere than below /var/lib/runspec are found by its file"
+            faults.append(SpecError(f"{word}: no container, network or file of this name",
+                                    "nothing was removed" + by_file * words.flag("data"),
                                     fix=render.near(word, sorted(set().union(*known.values())))))
     if faults:
         raise source.join(faults)
-    return list(dict.fromkeys(gone)), unknown
+    return list(dict.fromkeys(gone)), unknown, left
 
 
 def kept(words: Words, gone: list[tuple[str, str]], work: Work) -> None:

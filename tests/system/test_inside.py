@@ -287,6 +287,32 @@ def test_lasting_overlay(run: Run, cli: Cli, picture: Callable[[], Picture]) -> 
     assert_nothing_leaked(before, picture)
 
 
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_lasting_overlay_of_what_is_destroyed(run: Run, cli: Cli, elsewhere: bool) -> None:
+    """By its file, or where it lies by default by its name: --data removes it later, too, but nobody else's."""
+    upper = "/var/lib/runspec/" + ("elsewhere" if elsewhere else "in/rootfs")
+    here = Path(f"/proc/{cli.netns.pid}/root{upper}")
+    one = run(HEAD.replace("{image: busybox}", f"{{image: busybox, overlay: {{upper: {upper}}}}}"))
+    one("/bin/sh", "-c", "echo kept > /root/file")
+    cli("destroy", "--yes", "in")
+    assert cli("destroy", "--yes", one.file).stdout == "in: was not there\n" and (here / "root/file").exists()
+    asked = cli("destroy", "--data", one.file, status=2).stderr
+    assert f"this would remove:\nin: root.overlay.upper: {upper} -> absent  removed\n" in asked
+    other = one.file.with_name("other.yaml")
+    other.write_text(one.file.read_text().replace("name: in\n", "name: other\n"))
+    cli("apply", other)
+    assert cli("destroy", "--yes", "--data", one.file).stdout == (
+        f"in: was not there\nin: the files in {upper} stay, since other uses them\n")
+    cli("destroy", "--yes", "other")
+    assert (here / "root/file").exists()
+    if elsewhere:
+        assert "found by its file" in cli("destroy", "--yes", "--data", "in", status=2).stderr
+    done = cli("destroy", "--yes", "--data", one.file if elsewhere else "in")
+    assert done.stdout == "in: its files are removed\n"
+    assert not here.exists() and not Path(f"{here}.work").exists() and not here.parent.joinpath("in").exists()
+    assert cli("destroy", "--yes", "--data", one.file).stdout == "in: was not there\n"
+
+
 def test_mounts(run: Run, tmp_path: Path) -> None:
     """Options of mount(8), recursive ones too, a single file, a missing source, sizes and modes."""
     (tmp_path / "below").mkdir()

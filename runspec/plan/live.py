@@ -25,13 +25,35 @@ if TYPE_CHECKING:
 OF_INIT = ("pid", "ipc", "uts", "cgroup", "time")
 # A change of these asks for another mount; all else is set on the one that is there.
 ANEW = ("source", "type", "uidMappings", "gidMappings", "options.mode")
+# Part of a limit -> the one that it goes with.
+LEADS = {"turn": "priority", "rate": "line"}
 RESIZED = ("options.size", "options.nr_inodes")
 
 
 def weigh(spec: Spec, last: Spec | None, facts: Facts, changes: tuple[Change, ...]) -> tuple[Change, ...]:
     """Changes with the class that they have in this container, where that is not their field's."""
+    if last is not None and last != spec:
+        changes = blame(last, facts, changes)
     return tuple(one if (impact := impact_of(spec, last, facts, one)) is None else one.replace(impact=impact)
                  for one in changes)
+
+
+def blame(last: Spec, facts: Facts, changes: tuple[Change, ...]) -> tuple[Change, ...]:
+    """Changes of which those that only follow from an edit are no drift; nor are they told where all is made anew."""
+    edited = {one.path for one in changes if one.cause == "edited"}
+    out = []
+    for one in changes:
+        at, _, key = one.path.rpartition(".")
+        if one.cause == "drifted" and one.path == "mounts" and not views.surplus(
+                last, facts, {mount.destination for mount in last.mounts}, [last]):
+            # Nothing but what was applied last accounts for them.
+            if any(each.impact == fields.RECREATE for each in changes):
+                continue
+            one = one.replace(cause="edited")
+        elif one.cause == "drifted" and f"{at}.{LEADS.get(key)}" in edited:
+            one = one.replace(cause="edited")
+        out.append(one)
+    return tuple(out)
 
 
 def impact_of(spec: Spec, last: Spec | None, facts: Facts, change: Change) -> int | None:

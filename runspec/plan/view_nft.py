@@ -32,9 +32,16 @@ class Wall(Frozen):
     closed: bool = False
     closing: dict[str, tuple[str, ...]] = {}                # noqa: RUF012
 
-    def lacks(self, model: Spec | Network) -> tuple[str, ...]:
-        """What is missing or wrong beside a model's own elements, in words."""
+    def lacks(self, model: Spec | Network, last: Spec | Network | None = None) -> tuple[str, ...]:
+        """What is missing or wrong beside a model's own elements, in words.
+
+        Args:
+            last: as it was applied last; what only an edit asks for is not missed yet.
+        """
         knobs = nft.knobs(model, self.bridged)
+        if last is not None and last is not model:
+            known = nft.knobs(last, self.bridged)
+            knobs = {knob: value for knob, value in knobs.items() if knob in known}
         return (*nft.damage(self.table), *(
             f"{knob.replace('/', '.')} is {self.knobs.get(knob) or 'absent'}"
             for knob, value in knobs.items() if not nft.met(knob, self.knobs.get(knob), value)),
@@ -68,10 +75,13 @@ def see_ports(spec: Spec, last: Spec | None, wall: Wall, view: dict[str, Any]) -
         found = [wall.has(name, key, owner) for name, key, _ in nft.port_elements(spec, one)]
         view[f"ports[{index}]"] = ABSENT if None in found else _shown(one, [value or "" for value in found])
         known.update((name, key) for name, key, _ in nft.port_elements(spec, one))
-    lost = wall.lacks(spec) if spec.ports else ()
-    for name, key, value in nft.elements(spec):
+    lost = wall.lacks(spec, last) if spec.ports and (last is None or last.ports) else ()
+    mine = nft.elements(spec)
+    before = nft.elements(last) if last is not None and last is not spec else mine
+    for name, key, value in mine:
         known.add((name, key))
-        if not value and wall.has(name, key, owner) is None and wall.table is not None:
+        if not value and (name, key, value) in before and (
+                wall.has(name, key, owner) is None and wall.table is not None):
             lost += (f"no element {name} {key}",)
     view["ports"] = ", ".join(lost) or WHOLE
     for (name, key), (value, said) in (wall.table.elements if wall.table is not None else {}).items():
@@ -106,18 +116,19 @@ def see_apart(network: Network, wall: Wall | None, view: dict[str, Any]) -> None
             view["isolated"] = _said(lost)
 
 
-def see_network(network: Network, wall: Wall | None, view: dict[str, Any]) -> None:
-    """What holds: all of it, or the words that say what is missing."""
+def see_network(network: Network, last: Network | None, wall: Wall | None, view: dict[str, Any]) -> None:
+    """What holds: all of it, or the words that say what is missing of what was asked before, too."""
     view["internal"], view["nat"] = False, False
     if wall is None or wall.table is None:
         return
     owner, name = nft.owner(network), network.name
-    lacks = wall.lacks(network)
+    lacks, before = wall.lacks(network, last), nft.elements(last or network)
     for word, at in (("internal", "internal"), ("nat", "hidden")):
         if wall.has(at, name, owner) is None:
             continue
         lost = [*lacks, *(f"no element {at} {key}" for at, key, _ in nft.elements(network.replace(
-            internal=word == "internal", nat=word == "nat")) if wall.has(at, key, owner) is None)]
+            internal=word == "internal", nat=word == "nat")) if (at, key, "") in before
+            and wall.has(at, key, owner) is None)]
         view[word] = _said(lost) if lost else True
 
 

@@ -110,3 +110,83 @@ def test_what_is_made_anew_asks(cli: Cli, write: Callable[..., Path], tmp_path: 
     pid = pid_of(cli)
     assert Path(f"/proc/{pid}/root/usr/lib/os-release").read_bytes() == Path("/usr/lib/os-release").read_bytes()
     assert cli("apply", file).stdout == "up to date: nothing to do\n" and pid_of(cli) == pid
+    # What the other root had mounted goes with it, and nobody touched it.
+    assert {cause for _, _, cause, _ in differs(cli, write()).values()} == {"edited"}
+
+
+def documents(*models: dict[str, Any]) -> str:
+    return "\n---\n".join(map(json.dumps, models))
+
+
+def changed(model: dict[str, Any], **keys: Any) -> dict[str, Any]:
+    return {**model, **keys}
+
+
+LAN = {"apiVersion": "runspec/v1", "kind": "Network", "name": "lan1", "addresses": ["10.78.0.1/24"]}
+LINK = {"name": "eth0", "type": "veth", "network": "lan1", "addresses": ["10.78.0.11/24"]}
+BOX = {"apiVersion": "runspec/v1", "name": "c1", "root": {"image": "busybox"}, "interfaces": [LINK],
+       "process": {"args": ["sleep", "100000"]}}
+PORT = changed(BOX, ports=["8080:80"])
+HELD = changed(BOX, interfaces=[changed(LINK, qos={"egress": {"rate": "5mbit"}})])
+LINE = changed(LAN, qos={"egress": {"rate": "10mbit"}})
+
+
+@pytest.mark.parametrize(("before", "after", "drifts"), [
+    ([BOX, LAN], [PORT, LAN], "first"),
+    ([PORT, LAN], [changed(BOX, ports=["8080:80", "0.0.0.0:8081:81"]), LAN], "another"),
+    ([PORT, LAN], [changed(PORT, interfaces=[changed(LINK, addresses=["10.78.0.12/24"])]), LAN], "elsewhere"),
+    ([BOX, changed(LAN, nat=True)], [BOX, changed(LAN, nat=True, addresses=["10.78.0.1/24", "fd78::1/64"])], "nat")],
+    ids=lambda one: one if isinstance(one, str) else "")
+@requires("root", "busybox", "bridge", "veth", "ip", "nft")
+@pytest.mark.both
+def test_a_firewall_that_an_edit_needs(cli: Cli, tmp_path: Path, before: list[Any], after: list[Any],
+                                       drifts: str) -> None:
+    """What is not there yet was not taken away by anybody; what was taken away is told beside it."""
+    file = tmp_path / "all.yaml"
+    file.write_text(documents(*before))
+    cli("apply", file)
+    file.write_text(documents(*after))
+    assert {cause for _, _, cause, _ in differs(cli, file).values()} == {"edited"}
+    if drifts != "first":
+        cli.netns.run("nft", "delete", "table", "inet", "runspec")
+        found = differs(cli, file)
+        assert found["nat" if drifts == "nat" else "ports"][2] == "drifted"
+    cli("apply", file)
+    assert cli("diff", file).stdout == ""
+
+
+@pytest.mark.parametrize(("before", "after"), [
+    ([HELD, LAN], [HELD, LINE]), ([HELD, LINE], [HELD, LAN]),
+    ([HELD, LINE], [changed(BOX, interfaces=[changed(LINK, qos={"egress": {"rate": "5mbit", "priority": 2}})]), LINE])],
+    ids=["on a line", "alone", "its turn"])
+@requires("root", "busybox", "bridge", "veth", "ifb", "ip")
+@pytest.mark.both
+def test_a_limit_that_follows(cli: Cli, tmp_path: Path, before: list[Any], after: list[Any]) -> None:
+    """Where a limit is held, and whose turn it is, changes with the network and with the priority."""
+    file = tmp_path / "all.yaml"
+    file.write_text(documents(*before))
+    cli("apply", file)
+    file.write_text(documents(*after))
+    assert {cause for _, _, cause, _ in differs(cli, file).values()} == {"edited"}
+    cli("apply", file)
+    assert cli("diff", file).stdout == ""
+
+
+@requires("root", "busybox", "nsenter")
+@pytest.mark.both
+def test_mounts_that_came_along(cli: Cli, write: Callable[..., Path], tmp_path: Path) -> None:
+    """What lay below a directory that was taken with all its mounts goes with it; what somebody mounted is drift."""
+    where = tmp_path / "tree"
+    (where / "sub").mkdir(parents=True)
+    cli.netns.run("mount", "-t", "tmpfs", "sub", str(where / "sub"))
+    taken = f"  - {{destination: /first, source: {where}, options: [rbind]}}\n"
+    cli("apply", write((FIRST, taken)))
+    pid = pid_of(cli)
+    assert options(pid, "/first/sub")
+    assert {path: cause for path, (_, _, cause, _) in differs(cli, write((FIRST, ""))).items()} == {
+        "mounts": "edited", "mounts[/first]": "edited"}
+    cli.netns.run("nsenter", "-t", str(pid), "-m", "mount", "-t", "tmpfs", "x", "/tmp")
+    assert differs(cli, write((FIRST, "")))["mounts"] == (["/first/sub", "/tmp"], [], "drifted", "inPlace")
+    cli("apply", write((FIRST, "")))
+    assert pid_of(cli) == pid and not any(options(pid, place) for place in ("/first", "/first/sub", "/tmp"))
+    cli.netns.run("umount", str(where / "sub"))

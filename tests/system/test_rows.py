@@ -144,6 +144,7 @@ def walk_row(row: Row, walk: Walk) -> None:
         found = walk.differs()
         assert at in found, f"diff names {sorted(found)}"
         assert (found[at]["cause"], found[at]["class"]) == ("edited", fields.JSON_WORDS[impact])
+        assert {one["cause"] for one in found.values()} == {"edited"}
         before, net = identity(live), os.readlink(f"/proc/{live.pid}/ns/net")
         walk.apply()
         live = walk.live()

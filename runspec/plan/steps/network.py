@@ -251,7 +251,7 @@ def network_seen(wanted: Network, last: Network | None, facts: Facts) -> dict[st
                  "addresses": tuple(sorted(addresses_of(facts, link.index))), "vlanFiltering": facts.filtering})
     if wanted.mtu is not None:
         view["mtu"] = link.mtu
-    see_network(wanted, facts.wall, view)
+    see_network(wanted, last, facts.wall, view)
     if wanted.qos is not None or (last is not None and last.qos is not None):
         lines.see_line(wanted, last, facts, view)
     return view

@@ -15,6 +15,8 @@ HEAD = b'{"apiVersion":"runspec/v1","bootID":"'
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import BinaryIO
+
     from runspec.cli.words import Words
     from runspec.errors import Mark
     from runspec.kernel import Kernel
@@ -86,24 +88,30 @@ def config(words: Words, kernel: Kernel, store: None) -> int:
     return 0
 
 
-def request(words: Words, store: Store, machine: Machine) -> list[Wanted]:
-    """What the files of a command line ask; a document unchanged since it was applied is not parsed again."""
+def request(words: Words, store: Store, machine: Machine, stdin: BinaryIO | None = None) -> list[Wanted]:
+    """What the files of a command line ask; a document unchanged since it was applied is not parsed again.
+
+    Args:
+        stdin: what `-` names, where that is standard input no more.
+    """
     from runspec.run.request import read_request
 
     return read_request(words.operands, store, lambda documents, unread: judge(documents, unread, machine=machine),
-                        sys.stdin.buffer, machine)
+                        stdin or sys.stdin.buffer, machine)
 
 
 def plan(words: Words, kernel: Kernel, store: Store) -> int:
     """The ordered steps, each with its reason; nothing is done.
 
     With --out they are kept in a file, whole: then images are unpacked already, whose names the steps hold.
+    `-` is standard output, which then holds nothing else.
     """
     from runspec.run.apply import Session
     from runspec.run.cdi import Machine
 
+    piped = words.value("out") == "-"
     out = os.path.abspath(words.value("out")) if words.flag("out") else ""
-    if out and ((os.path.lexists(out) and not os.path.isfile(out)) or os.path.islink(out)):
+    if out and not piped and ((os.path.lexists(out) and not os.path.isfile(out)) or os.path.islink(out)):
         raise UsageError(f"--out: {words.value('out')} is no regular file", "it would be replaced by one",
                          "name another file")
     wanted = request(words, store, Machine(kernel, build=bool(out)))
@@ -118,7 +126,11 @@ def plan(words: Words, kernel: Kernel, store: Store) -> int:
         if work.interrupted:
             raise UsageError("--out: an interrupted run is to be undone first", "it changes what the plan is made from",
                              "run `runspec apply` or `runspec destroy`, then plan again")
-        kernel.replace_file(out, planfile.text(kernel, store, wanted, work, session.host))
+        text = planfile.text(kernel, store, wanted, work, session.host)
+        if piped:
+            print(text, end="")
+            return 0
+        kernel.replace_file(out, text)
     print(render.plan_json(work.plan) if words.json else render.plan_text(work.plan, render.coloured()))
     return 0
 
@@ -146,8 +158,9 @@ def apply(words: Words, kernel: Kernel, store: Store) -> int:
     from runspec.run.apply import Session
     from runspec.run.cdi import Machine
 
-    saved = kept_plan(words, kernel, store)
-    wanted = saved.wanted if saved is not None else request(words, store, Machine(kernel, build=True))
+    stdin = standard_input() if "-" in words.operands else None
+    saved = kept_plan(words, kernel, store, stdin)
+    wanted = saved.wanted if saved is not None else request(words, store, Machine(kernel, build=True), stdin)
     try:
         with Session.lock(kernel, store, ids_of(wanted)) as locks:
             session = Session(kernel, store, locks)
@@ -172,21 +185,35 @@ def apply(words: Words, kernel: Kernel, store: Store) -> int:
     return 0
 
 
-def kept_plan(words: Words, kernel: Kernel, store: Store) -> Saved | None:
-    """The plan that a file of the command line holds, None where they hold documents."""
+def standard_input() -> BinaryIO:
+    """Standard input, read: whole where it is a plan, else no more than documents may be."""
+    from io import BytesIO
+
+    from runspec.spec.source import SIZE
+
+    head = sys.stdin.buffer.read(len(HEAD))
+    return BytesIO(head + (sys.stdin.buffer.read() if head == HEAD else sys.stdin.buffer.read(SIZE + 1)))
+
+
+def kept_plan(words: Words, kernel: Kernel, store: Store, stdin: BinaryIO | None) -> Saved | None:
+    """The plan that a file of the command line holds, or standard input; None where they hold documents."""
     for word in words.operands:
-        # Documents come from anywhere, a plan from a file that `plan --out` wrote.
-        if not os.path.isfile(word):
-            continue
-        with open(word, "rb") as file:
-            head = file.read(64)
-        if head.startswith(HEAD):
+        if word == "-" and stdin is not None:
+            head = stdin.read(len(HEAD))
+            stdin.seek(0)
+        elif os.path.isfile(word):
+            with open(word, "rb") as file:
+                head = file.read(len(HEAD))
+        else:
+            continue        # documents come from anywhere
+        if head == HEAD:
             if len(words.operands) > 1:
                 raise UsageError(f"{word}: a plan is applied alone", "it was made from all its documents together",
                                  "give it no other file")
             from runspec.run import planfile
 
-            return planfile.load(kernel.read(word), word, kernel, store)
+            data = stdin.read() if word == "-" and stdin is not None else kernel.read(word)
+            return planfile.load(data, word, kernel, store)
     return None
 
 
@@ -241,8 +268,6 @@ def targets(words: Words, store: Store) -> tuple[list[tuple[str, str]], list[str
     """
     from runspec.spec import source
 
-    files = tuple(word for word in words.operands if word == "-" or os.path.exists(word) or "/" in word
-                  or word.endswith((".yaml", ".yml")))
     gone: list[tuple[str, str]] = []
     unknown: list[str] = []
     left: dict[str, str] = {}
@@ -258,6 +283,16 @@ def targets(words: Words, store: Store) -> tuple[list[tuple[str, str]], list[str
             left.update({name: upper} if upper else {})
         return name in left
 
+    def is_file(word: str) -> bool:
+        """Whether a word names a file: a bare one that a container or network has as its name does not."""
+        spelled = word.endswith((".yaml", ".yml", ".json"))
+        if word in ("-", ".", "..") or "/" in word or (spelled and os.path.exists(word)):
+            return True
+        if any(word in names for names in known.values()):
+            return False
+        return spelled or (os.path.exists(word) and not leaves(word))
+
+    files = tuple(word for word in words.operands if is_file(word))
     if files:
         for model, _ in read_specs(files):
             kind = "container" if isinstance(model, Spec) else "network"

@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from typing import Any
 
     from runspec.errors import Mark
+    from runspec.kernel import Kernel
     from runspec.plan.steps.base import HostStep, Step
     from runspec.run.request import Wanted
+    from runspec.run.store import Record
 
 
 def refused(op: abi.Op, errno: int) -> RunspecError:
@@ -69,12 +71,36 @@ def placed(error: RunspecError, step: Step | None, failed: list[str], gone: str,
     return error
 
 
-def never_began(name: str) -> StepError:
-    """Init of a container was killed between its start gate and its program."""
-    error = StepError(f"{name}: process.args: init ended before its program began",
-                      "it was killed from outside, or by the memory limit of its own group")
-    error.path = "process.args"
+def killed(kernel: Kernel, name: str, when: str, record: Record | None) -> StepError:
+    """Init of a container was killed before its program began.
+
+    Args:
+        when: what it had not come to.
+        record: what was to be written of it: its groups tell whether its own memory limit is the cause.
+    """
+    path, why = "process.args", "it was killed from outside, or by the memory limit of a group above its own"
+    fix = "apply it again; `dmesg` tells what the kernel killed"
+    limit = ((record.spec.get("linux") or {}).get("resources") or {}).get("memory", {}).get("limit") if record else None
+    if record is not None and limit is not None and any(_oom_kills(kernel, group) for group in record.cgroups):
+        path, why = "linux.resources.memory.limit", (
+            f"{limit} bytes are too few for it: the kernel killed it for want of memory")
+        fix = "write a larger limit, such as 64Mi"
+    error = StepError(f"{name}: {path}: init ended {when}", why, fix)
+    error.path = path
     return error
+
+
+def _oom_kills(kernel: Kernel, group: str) -> int:
+    """How many processes the limit of a group has ended.
+
+    See: cgroup-v2.rst "memory.events", cgroup-v1/memory.rst "memory.oom_control".
+    """
+    for file in ("memory.events", "memory.oom_control"):
+        for line in (kernel.try_read(f"{group}/{file}") or b"").decode().splitlines():
+            word, _, number = line.partition(" ")
+            if word == "oom_kill":
+                return int(number)
+    return 0
 
 
 def place(marks: dict[str, Mark], path: str) -> Mark | None:

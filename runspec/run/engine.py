@@ -139,8 +139,7 @@ class Run:
             self.meanwhile()
             report = self.children[name].receive(self.tables[name].patience(PATIENCE))
             if report is None:
-                raise HostError(f"init of {name} ended during set-up",
-                                "it was killed from outside, or by the memory limit of its own group")
+                raise self._killed(name, "during set-up")
             if report.kind == abi.REPORT_ERROR:
                 raise self._blame(name, report.index, report.error)
             if report.kind == abi.REPORT_LISTENER:
@@ -151,11 +150,16 @@ class Run:
             if report.kind == abi.REPORT_BARRIER:
                 self._at[name] = self.tables[name].ops[report.index].a
 
+    def _killed(self, name: str, when: str) -> StepError:
+        return blame.killed(self.kernel, name, when, self.records.get(("container", name)))
+
     def _blame(self, name: str, index: int, errno: int) -> StepError:
         table = self.tables[name]
         op, step = table.ops[index], table.owners[index]
-        if op.number == abi.OP_HOOK:
-            return blame.step_error(step, hooks.failure(op, errno, self._said.get(name, b"")))
+        if op.number == abi.OP_HOOK and step is not None:
+            nth = sum(table.owners[at] is step and table.ops[at].number == abi.OP_HOOK for at in range(index))
+            return blame.step_error(step.replace(path=f"{step.path}[{nth}]"),
+                                    hooks.failure(op, errno, self._said.get(name, b"")))
         call = abi.OP_NAMES[op.number].lower()
         detail = "" if op.number in BINARY else op.s1.split(b"\0")[0].decode("utf-8", "replace")
         cause: RunspecError = SyscallError(call, detail, errno)
@@ -203,9 +207,10 @@ class Run:
                 if report.kind == abi.REPORT_ERROR:
                     op = abi.Op(int.from_bytes(report.data[:4], "little"), s1=report.data[16:],
                                 a=int.from_bytes(report.data[8:16], "little"))
-                    cause = (hooks.failure(op, report.error, said) if op.number == abi.OP_HOOK
-                             else blame.refused(op, report.error))
-                    raise blame.step_error(step, cause)
+                    if op.number == abi.OP_HOOK:
+                        raise blame.step_error(step.replace(path="hooks.startContainer"),
+                                               hooks.failure(op, report.error, said))
+                    raise blame.step_error(step, blame.refused(op, report.error))
                 if report.kind == abi.REPORT_LISTENER:
                     agent.introduce(self.kernel, child, report, self.records["container", step.target], "created")
                 said = report.data
@@ -225,7 +230,7 @@ class Run:
                 self._introduce(name, report)
             self._said[name] = report.data
         if self.kernel.ends(child.pid, child.start_time) and self.kernel.command(child.pid) == self._called:
-            raise blame.never_began(name)       # a program that began has given its process its own name
+            raise self._killed(name, "before its program began")     # one that began has given its process its name
         child.close()
 
     def _introduce(self, name: str, report: Report) -> None:

@@ -290,5 +290,7 @@ def test_who_ends_before_its_program_began(names: tuple[bytes, bytes], ends: boo
         return
     with pytest.raises(StepError) as caught:
         run.confirm("a")
-    assert caught.value.text() == ("a: process.args: init ended before its program began\n"
-                                   "  why: it was killed from outside, or by the memory limit of its own group")
+    assert caught.value.text() == (
+        "a: process.args: init ended before its program began\n"
+        "  why: it was killed from outside, or by the memory limit of a group above its own\n"
+        "  fix: apply it again; `dmesg` tells what the kernel killed")

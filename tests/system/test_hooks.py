@@ -183,7 +183,7 @@ def test_a_hook_fails(kind: str, fault: str, hooked: Hooked, picture: Callable[[
                                     hooked.file)
         text = done.stderr
         assert done.returncode == 2, text
-        assert f"hooks.{kind}" in text and words in text and "Traceback" not in text, text
+        assert f": hooked: hooks.{kind}[{len(broken)}]: {words}" in text and "Traceback" not in text, text
         assert text.startswith(str(hooked.file)), "it has a place in the file"
         assert len(text) < 3000
         if fault == "flood":

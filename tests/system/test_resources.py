@@ -93,6 +93,16 @@ def kills(box: Box) -> int:
 
 
 @pytest.mark.both
+def test_a_limit_too_small_to_begin_with_is_named(box: Box) -> None:
+    """Init dies of its own limit: the limit is what is wrong, not the program."""
+    said = box.apply(memory={"limit": 4096}, status=2)
+    assert said.startswith(f"{box.file}:"), said
+    assert said.endswith("limits: linux.resources.memory.limit: init ended during set-up\n"
+                         "  why: 4096 bytes are too few for it: the kernel killed it for want of memory\n"
+                         "  fix: write a larger limit, such as 64Mi\n"), said
+
+
+@pytest.mark.both
 def test_a_limit_below_what_is_in_use_kills_nobody(holder: Box) -> None:
     """It is refused with both numbers, and all is as it was; with checkBeforeUpdate before any step."""
     group, pid = holder.group("memory"), holder.pid()

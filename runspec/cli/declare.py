@@ -15,6 +15,7 @@ HEAD = b'{"apiVersion":"runspec/v1","bootID":"'
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import BinaryIO
 
     from runspec.cli.words import Words
@@ -131,7 +132,8 @@ def plan(words: Words, kernel: Kernel, store: Store) -> int:
             print(text, end="")
             return 0
         kernel.replace_file(out, text)
-    print(render.plan_json(work.plan) if words.json else render.plan_text(work.plan, render.coloured()))
+    print(render.plan_json(work.plan) if words.json
+          else render.plan_text(work.plan, render.coloured(), marks_of(wanted, work.plan.changes)))
     return 0
 
 
@@ -145,7 +147,7 @@ def diff(words: Words, kernel: Kernel, store: Store) -> int:
         work = Session(kernel, store).look(wanted, [], images_too=False)
     interrupted(work)
     changes = work.plan.changes
-    marks = marks_of(wanted, work)
+    marks = marks_of(wanted, changes)
     if words.json:
         print(render.diff_json(changes, marks))
     elif changes:
@@ -169,8 +171,9 @@ def apply(words: Words, kernel: Kernel, store: Store) -> int:
             if work.plan.steps and saved is not None:
                 saved.check(work, session.host, render.value_text)
                 work.plan = saved.plan
+            marks = marks_of(wanted, numbered(work.plan.changes))
             if work.plan.steps:
-                confirm(words, hard(work.plan.changes), "restart or recreate")
+                confirm(words, hard(work.plan.changes), "restart or recreate", marks)
                 consent(words, work.risks)
                 session.perform(work, wanted)
     except (RunspecError, KeyboardInterrupt):
@@ -181,7 +184,7 @@ def apply(words: Words, kernel: Kernel, store: Store) -> int:
         print(render.done_json(done, work.plan.changes, (*work.plan.quiet, *work.notes), work.ended))
     else:
         done |= {name: f"{done[name]}, {render.end_text(end)}" for name, end in work.ended.items()}
-        print(render.done_text(done, work.plan.changes, warnings(work), render.coloured()))
+        print(render.done_text(done, work.plan.changes, warnings(work), render.coloured(), marks))
     return 0
 
 
@@ -338,11 +341,11 @@ def hard(changes: tuple[Change, ...]) -> list[Change]:
             and one.impact >= (fields.RECREATE if one.target in ended else fields.RESTART)]
 
 
-def confirm(words: Words, changes: list[Change], what: str) -> None:
+def confirm(words: Words, changes: list[Change], what: str, marks: dict[str, dict[str, Mark]] | None = None) -> None:
     """Restart, recreation and removal need a yes at the terminal, or --yes."""
     if not changes or words.flag("yes"):
         return
-    lines = "\n".join(render.change_line(one) for one in changes)
+    lines = "\n".join(render.change_line(one, path=render.shown_path(one, marks or {})) for one in changes)
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise UsageError(f"this would {what}:\n{lines}", "there is no terminal to ask at", "add --yes")
     print(lines, file=sys.stderr)
@@ -405,8 +408,12 @@ def ids_of(wanted: list[Wanted]) -> list[tuple[str, str]]:
     return found
 
 
-def marks_of(wanted: list[Wanted], work: Work) -> dict[str, dict[str, Mark]]:
+def marks_of(wanted: list[Wanted], changes: Iterable[Change]) -> dict[str, dict[str, Mark]]:
     """Positions, for targets that differ."""
-    differing = {one.target for one in work.plan.changes}
+    differing = {one.target for one in changes}
     return {one.model.name: one.marks for one in wanted if one.model.name in differing}
 
+
+def numbered(changes: Iterable[Change]) -> list[Change]:
+    """Those of elements of lists: what index each has in the file is known from its positions, found by parsing it."""
+    return [one for one in changes if any(f"[{digit}" in one.path for digit in "0123456789")]

@@ -111,6 +111,11 @@ def file_path(marks: Mapping[str, Mark], path: str) -> str:
     return f"{named}{rest}" + (DEFAULT if any(f"[{digit}" in rest for digit in "0123456789") else "")
 
 
+def shown_path(one: Change | Step, marks: Mapping[str, Mapping[str, Mark]]) -> str:
+    """The path of a Change or Step as the user's file has it, where its positions are given."""
+    return file_path(marks[one.target], one.path) if one.target in marks else one.path
+
+
 def change_line(change: Change, mark: Mark | None = None, colour: bool = False, path: str = "") -> str:
     """`foo1: linux.resources.cpu.weight: 25 -> 30  edited, in place`, after its position where known.
 
@@ -144,8 +149,7 @@ def diff_text(changes: Iterable[Change], marks: Mapping[str, Mapping[str, Mark]]
         marks: target -> spec path -> Mark.
     """
     places = marks or {}
-    return "\n".join(change_line(one, mark_of(places.get(one.target), one.path), colour,
-                                 file_path(places[one.target], one.path) if one.target in places else "")
+    return "\n".join(change_line(one, mark_of(places.get(one.target), one.path), colour, shown_path(one, places))
                      for one in changes)
 
 
@@ -159,14 +163,19 @@ def diff_json(changes: Iterable[Change], marks: Mapping[str, Mapping[str, Mark]]
 
 # -- plans --------------------------------------------------------------------------------------------
 
-def plan_text(plan: Plan, colour: bool = False) -> str:
-    """Changes first, then numbered steps under their phases, then what needs nothing."""
-    lines = [change_line(one, colour=colour) for one in plan.changes]
+def plan_text(plan: Plan, colour: bool = False, marks: Mapping[str, Mapping[str, Mark]] | None = None) -> str:
+    """Changes first, then numbered steps under their phases, then what needs nothing.
+
+    Args:
+        marks: see diff_text.
+    """
+    places = marks or {}
+    lines = [change_line(one, colour=colour, path=shown_path(one, places)) for one in plan.changes]
     if plan.steps:
         if lines:
             lines.append("")
         texts = [plain(str(step)) for step in plan.steps]
-        paths = [plain(step.path) for step in plan.steps]
+        paths = [plain(shown_path(step, places)) for step in plan.steps]
         # A very long line must not push everybody's second column off the screen.
         wide = max(len(text) for text in texts if len(text) <= 64) if min(map(len, texts)) <= 64 else 0
         path_wide = max(map(len, paths))
@@ -207,13 +216,15 @@ def plan_json(plan: Plan) -> str:
 # -- what was done ------------------------------------------------------------------------------------
 
 def done_text(done: Mapping[str, str], changes: Iterable[Change] = (), quiet: Iterable[str] = (),
-              colour: bool = False) -> str:
+              colour: bool = False, marks: Mapping[str, Mapping[str, Mark]] | None = None) -> str:
     """apply's and destroy's last words.
 
     Args:
         done: target -> what happened to it: "created", "removed", ...; "" or "up to date" for nothing.
         changes: those that were done, shown under their target.
+        marks: see diff_text.
     """
+    places = marks or {}
     by_target: dict[str, list[Change]] = {}
     for one in changes:
         if one.path:
@@ -221,7 +232,7 @@ def done_text(done: Mapping[str, str], changes: Iterable[Change] = (), quiet: It
     lines = []
     for target, word in done.items():
         lines.append(f"{target}: {word or UP_TO_DATE}")
-        lines += [f"  {change_line(one, colour=colour).removeprefix(f'{target}: ')}"
+        lines += [f"  {change_line(one, colour=colour, path=shown_path(one, places)).removeprefix(f'{target}: ')}"
                   for one in by_target.get(target, ())]
     if all(word in ("", UP_TO_DATE) for word in done.values()):
         lines = [f"{UP_TO_DATE}: nothing to do"]

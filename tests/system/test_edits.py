@@ -114,6 +114,24 @@ def test_what_is_made_anew_asks(cli: Cli, write: Callable[..., Path], tmp_path: 
     assert {cause for _, _, cause, _ in differs(cli, write()).values()} == {"edited"}
 
 
+@needs
+@pytest.mark.both
+def test_one_spelling(cli: Cli, write: Callable[..., Path], tmp_path: Path) -> None:
+    """What asks, what plans and what tells afterwards count the elements of lists as the file does, defaults apart."""
+    cli("apply", write())
+    again = ("type: tmpfs, source: scratch, options: [size=1m]", f"source: {tmp_path}, options: [bind]")
+    file = write(again, ("soft: 512", "soft: 600"), ("limit: 64", "limit: 65"), ("100000", "200000"))
+    diff = [line.partition(": c1: ")[2] for line in cli("diff", file, status=1).stdout.splitlines()]
+    assert any(line.startswith("mounts[1].source: ") for line in diff)
+    assert "process.rlimits[0].soft: 512 -> 600  edited, in place" in diff
+    plan = cli("plan", file).stdout
+    assert plan.startswith("".join(f"c1: {line}\n" for line in diff))
+    assert " mount proc at /proc " in plan and " mounts[0] (default)\n" in plan and " mounts[1]\n" in plan
+    asked = cli("apply", file, status=2).stderr
+    assert asked.splitlines()[1:-2] == [f"c1: {line}" for line in diff if not line.endswith("in place")]
+    assert cli("apply", "--yes", file).stdout == "c1: restarted\n" + "".join(f"  {line}\n" for line in diff)
+
+
 def documents(*models: dict[str, Any]) -> str:
     return "\n---\n".join(map(json.dumps, models))
 

@@ -166,7 +166,7 @@ class Session:
         if warnings or first:
             plan = plan.replace(quiet=(*plan.quiet, *warnings, *first))
         return Work(plan, nets, containers, tuple(notes), unfinished(self.store), risks,
-                    tuple(one["link"]["name"] for one in unsettled), names.held)
+                    tuple(one["link"]["name"] for one in unsettled), names.held, names.followers)
 
     def _item(self, spec: Spec, last: Spec | None, record: Record | None, facts: Facts,
               images: Images, names: Names) -> Item:
@@ -453,10 +453,11 @@ class Session:
         records = {(one.kind, one.model.name): self._record(one, moment, one.model.name in anew) for one in wanted}
         running = {item.name: (item.facts.pid, item.facts.start_time) for item in work.containers
                    if item.facts.status in ("running", "created")}
+        running |= work.followers
         names = {step.target for step in work.plan.steps}
         ids = [(kind, item.name) for kind, items in (("network", work.networks), ("container", work.containers))
                for item in items if item.name in names]
-        ids += [("network", name) for name in work.held]
+        ids += [("network", name) for name in work.held] + [("container", name) for name in work.followers]
         run = engine.Run(self.kernel, self.store, work.plan, records, running)
         run.meanwhile = ready
         work.notes += self._run(run, work.plan, begin(self.store, ids), places)

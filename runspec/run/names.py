@@ -5,10 +5,11 @@ from __future__ import annotations
 from runspec.errors import SpecError, StateError
 from runspec.kernel import procfs
 from runspec.plan.names import FILE_NAME_MAX, SERVERS, Member, World, member, parse_resolver
-from runspec.plan.steps import host_links, names as name_steps
+from runspec.plan.steps import host_links, names as name_steps, namespaces
 from runspec.plan.steps.base import Change, Plan, Step
 from runspec.plan.steps.process import RemoveRecord, SaveRecord
 from runspec.plan.values import ABSENT
+from runspec.run.store import status
 from runspec.spec import fields, from_yaml, jsonlite, read_names, source
 from runspec.spec.model import Dns, Network, Spec
 from runspec.spec.rules_names import HOSTS, RESOLV
@@ -174,6 +175,8 @@ class Names:
 
     Attributes:
         held: networks whose members' names are touched.
+        followers: running containers that the request does not name, and whose file becomes another one with an edit
+            of their network -> init's pid and start time.
     """
 
     def __init__(self, kernel: Kernel, store: Store, wanted: list[Wanted], records: dict[str, Record | None],
@@ -186,6 +189,7 @@ class Names:
         self._shown: dict[str, dict[str, Any]] = {}     # container -> path inside -> file, or what else lies there
         self._gone = gone
         self.held: tuple[str, ...] = ()
+        self.followers: dict[str, tuple[int, int]] = {}
         leaving = {name for kind, name in gone if kind == "container"}
         old: dict[str, Member] = {}
         new: dict[str, Member] = {}
@@ -369,10 +373,32 @@ class Names:
 
     # -- the plan --
 
+    def _follow(self) -> list[Step]:
+        """What shows followers their other file."""
+        steps = list[Step]()
+        for name in self._touched:
+            old, new = (world.members.get(name) for world in (self.old, self.new))
+            if name in self._named or old is None or new is None:
+                continue
+            former, file = self.old.file(old), self.new.file(new)
+            record = self.record("container", name) if former != file else None
+            if record is None or status(self.kernel, record) != "running":
+                continue
+            self.followers[name] = pid, _ = record.pid, record.start_time
+            kinds = tuple(kind for kind in ("user", "mount") if self._space(pid, kind) != self._space(0, kind))
+            steps.append(name_steps.ShowNames(
+                target=name, path="hosts", kinds=kinds, file=file, place=HOSTS, former=former, bystander=True,
+                readonly=from_tree(Spec, record.spec).root.readonly))
+        return steps
+
+    def _space(self, pid: int, kind: str) -> str | None:
+        """Identity of a namespace of a process, of ours for 0."""
+        return self.kernel.read_link(f"/proc/{pid or 'self'}/ns/{namespaces.KINDS[kind][1]}")
+
     def complete(self, plan: Plan, items: list[Item]) -> Plan:
         """A plan with the Steps that write files, before all others, and remove those of nobody."""
         given = {item.name: item for item in items if item.wanted is not None}
-        first, steps = list[Step](), list(plan.steps)
+        first, shown, steps = list[Step](), self._follow(), list(plan.steps)
         drifted = list[Change]()
         new, old = (world.texts(self._touched) for world in (self.new, self.old))
         target = min((*self._named, *(one.model.name for one in self.wanted)), default="")
@@ -401,10 +427,10 @@ class Names:
         for name, item in given.items():
             if name in self.new.members and item.names:
                 item.seen["names"] = tuple(new[file][0] for _, file in item.names)
-        if not first and len(steps) == len(plan.steps):
+        if not first and not shown and len(steps) == len(plan.steps):
             return plan
         quiet = tuple(line for line in plan.quiet if line not in {f"{one.target}: up to date" for one in drifted})
-        return plan.replace(steps=(*first, *steps), changes=(*plan.changes, *drifted), quiet=quiet)
+        return plan.replace(steps=(*first, *shown, *steps), changes=(*plan.changes, *drifted), quiet=quiet)
 
 
 def words(file: str) -> str:

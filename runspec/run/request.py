@@ -61,16 +61,17 @@ class Wanted:
 class Work:
     """A request held against the machine: what differs and what would be done."""
 
-    __slots__ = ("containers", "ended", "held", "interrupted", "marks", "networks", "notes", "plan", "risks", "stuck",
-                 "unsettled")
+    __slots__ = ("containers", "ended", "followers", "held", "interrupted", "marks", "networks", "notes", "plan",
+                 "risks", "stuck", "unsettled")
 
     def __init__(self, plan: Plan, networks: list[Item], containers: list[Item], notes: tuple[str, ...],
                  interrupted: tuple[int, tuple[str, ...]], risks: tuple[str, ...], unsettled: tuple[str, ...],
-                 held: tuple[str, ...]) -> None:
+                 held: tuple[str, ...], followers: dict[str, tuple[int, int]]) -> None:
         self.plan, self.networks, self.containers = plan, networks, containers
         self.notes, (self.interrupted, self.stuck) = notes, interrupted
         self.risks, self.unsettled = risks, unsettled
         self.held = held        # networks whose members' names it touches
+        self.followers = followers      # see Names
         self.ended: dict[str, End] = {}     # see what_ended
 
 

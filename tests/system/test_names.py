@@ -187,6 +187,47 @@ def test_isolated_members_know_themselves_alone(scene: Scene) -> None:
     assert scene.read("a") == scene.read("b") == sorted([*lines(11, "a"), *lines(12, "b")])
 
 
+@pytest.mark.parametrize("named", [(), ("a",), ("a", "ids")])
+def test_isolating_a_network_reaches_who_is_not_named(scene: Scene, named: tuple[str, ...]) -> None:
+    """Its containers see their other file by the run that edits it, and hear of siblings when it is taken back."""
+    maps = [{"containerID": 0, "hostID": 100000, "size": 65536}]
+    spaces = [{"type": kind} for kind in ("user", "pid", "mount", "uts", "ipc", "network", "cgroup")]
+    every = {"a": container("a", link(11), extraHosts={"db": "192.0.2.7"}),
+             "bare": container("bare", link(12), root={"image": "busybox", "readonly": True}),
+             "ids": container("ids", link(13), linux={
+                 "namespaces": spaces, "uidMappings": maps, "gidMappings": maps})}
+    ended = container("ended", link(14))
+    both = network("lan1", 1), container("both", link(15), link(15, "lan1", 1, "eth1"))
+    all_ = sorted(line for host, name in ((11, "a"), (12, "bare"), (13, "ids"), (14, "ended"), (15, "both"))
+                  for line in lines(host, name))
+    scene.apply(network(), *every.values(), ended, *both)
+    scene.verbs("stop", "--time", "0", "ended")
+    pids, mounts = [*map(scene.pid, every)], [*map(scene.mounted, every)]
+
+    def others() -> None:
+        scene.verbs("diff", scene.file(*every.values(), *both))
+        assert ([*map(scene.pid, every)], [*map(scene.mounted, every)]) == (pids, mounts)
+
+    for _ in range(2):
+        scene.apply(network(isolated=True), *(every[name] for name in named))
+        assert scene.read("a") == sorted(["192.0.2.7 db", *lines(11, "a")])
+        assert (scene.read("bare"), scene.read("ids")) == (lines(12, "bare"), lines(13, "ids"))
+        assert scene.read("both") == sorted([*lines(15, "both"), *lines(15, "both", number=1)])
+        others()
+        scene.apply(network(), *(every[name] for name in named))
+        assert scene.read("bare") == scene.read("ids") == all_
+        others()
+    scene.apply(container("late", link(16)))
+    assert scene.read("bare") == scene.read("ids") == sorted([*all_, *lines(16, "late")])
+    scene.reaches("bare", "late")
+    # Undone with the run that did it.
+    bad = container("bad", link(17), process={"args": ["/bin/nothing"]})
+    scene.verbs("apply", "--yes", scene.file(network(isolated=True), *(every[name] for name in named), bad), status=2)
+    assert scene.read("bare") == scene.read("ids") == sorted([*all_, *lines(16, "late")])
+    scene.reaches("ids", "late")
+    others()
+
+
 def test_addresses_from_a_pool(scene: Scene) -> None:
     auto = {"name": "eth0", "type": "veth", "network": "lan0", "addresses": "auto"}
     scene.apply(network(), container("a", auto), container("b", auto))
@@ -431,6 +472,7 @@ EDITED = [network(), container("one", link(21), extraHosts={"db": "192.0.2.7"}),
 CASES = {
     "apply": Case([], BASE, ("apply", "--yes")),
     "in place": Case(BASE, EDITED, ("apply", "--yes")),
+    "isolate": Case(BASE, [network(isolated=True)], ("apply", "--yes")),
     "one more": Case(BASE, [container("three", link(13))], ("apply", "--yes")),
     "one less": Case(BASE, [], ("destroy", "--yes", "two")),
     "none": Case(BASE, BASE, ("destroy", "--yes")),
@@ -458,6 +500,13 @@ def test_kill_at_every_act(scene: Scene, case: str) -> None:
         elif case == "one less":
             scene.verbs.run(*words)
             assert scene.read("one") == lines(11, "one"), f"kill@{n}"
+        elif case == "isolate":
+            # Whatever the next run is about: the network is as before, or as it should be, and its names with it.
+            scene.verbs("apply", "--yes", scene.file(container("three")))
+            scene.verbs("diff", scene.file(*BASE[1:]))
+            scene.verbs("apply", "--yes", file)
+            scene.verbs("diff", scene.file(*one.after, *BASE[1:]))
+            assert (scene.read("one"), scene.read("two")) == (lines(11, "one"), lines(12, "two")), f"kill@{n}"
         else:
             scene.verbs("apply", "--yes", file)
             scene.verbs("diff", file)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from errno import EINVAL, ELOOP, ENOENT, ENOTDIR, EROFS
 
 from runspec import abi
+from runspec.errors import RunspecError
 from runspec.plan.steps.base import FINISH, ChildStep, HostStep, Step, Table
 from runspec.plan.steps.live import IN_ROOT, LiveStep, point_below_readonly
 from runspec.plan.steps.mounts import CLONE
@@ -12,6 +13,7 @@ from runspec.spec.rules_names import RESOLV
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from runspec.spec.model import Spec
@@ -157,23 +159,36 @@ class ShowNames(LiveStep):
         place: path inside.
         former: the file that was mounted there, "" for none.
         readonly: the root is read-only, and the file may have to be made in it.
+        bystander: the request does not name it: that it has ended meanwhile is no failure.
     """
 
     file: str
     place: str
     former: str = ""
     readonly: bool = False
+    bystander: bool = False
 
     def look(self, kernel: Any, run: Any) -> Any:
         """The mounts that lie there."""
-        return kernel.mounts_on(run.pid(self.target), self.place)[1]
+        return self._unless_ended(kernel, run, lambda: kernel.mounts_on(run.pid(self.target), self.place)[1])
 
     def apply(self, kernel: Any, run: Any) -> Any:
         """open_tree(2) out here, umount2(2) and move_mount(2) in there."""
-        self._show(kernel, run, self.file)
+        self._unless_ended(kernel, run, lambda: self._show(kernel, run, self.file))
 
     def undo(self, kernel: Any, run: Any, memo: Any) -> None:
         """What lay there, where it is not there any more."""
+        self._unless_ended(kernel, run, lambda: self._take_back(kernel, run, memo or []))
+
+    def _unless_ended(self, kernel: Any, run: Any, act: Callable[[], Any]) -> Any:
+        try:
+            return act()
+        except RunspecError:
+            if not (self.bystander and kernel.ends(*run.live[self.target])):
+                raise
+            return None
+
+    def _take_back(self, kernel: Any, run: Any, memo: list[int]) -> None:
         pid = run.pid(self.target)
         if pid and kernel.mounts_on(pid, self.place)[1] != list(memo):
             self._show(kernel, run, self.former if memo else "")

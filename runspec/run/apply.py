@@ -121,9 +121,10 @@ class Session:
             if found.status == "running":
                 names.observe(observer, spec.name, found)
         images = Images(self.kernel, images_too)
-        containers = [self._item(spec, lasts[spec.name], records[spec.name], one, images, names)
-                      for spec, one in zip(specs, facts, strict=True)]
-        for item, one in zip(containers, (one for one in wanted if isinstance(one.model, Spec)), strict=True):
+        asking = [one for one in wanted if isinstance(one.model, Spec)]
+        containers = [self._item(spec, lasts[spec.name], records[spec.name], found, images.of(spec.root, one), names)
+                      for spec, found, one in zip(specs, facts, asking, strict=True)]
+        for item, one in zip(containers, asking, strict=True):
             item.bundle, item.pid_file, item.console = one.bundle, one.pid_file, one.console
         self._filters(wanted, containers, records, images_too)
         nets = bridges.items(self.store, wanted, gone, observer) if linked else []
@@ -169,8 +170,7 @@ class Session:
                     tuple(one["link"]["name"] for one in unsettled), names.held, names.followers)
 
     def _item(self, spec: Spec, last: Spec | None, record: Record | None, facts: Facts,
-              images: Images, names: Names) -> Item:
-        image = images.of(spec.root)
+              image: str | None, names: Names) -> Item:
         path = spec.linux.cgroups_path or f"/runspec/{spec.name}"
         where = record.cgroups if record is not None else tuple(d for _, d in groups(self.host, path))
         if facts.status != "running":

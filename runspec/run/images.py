@@ -13,16 +13,18 @@ import errno
 import os
 import stat
 
-from runspec.errors import HostError, SpecError, SyscallError
+from runspec.errors import HostError, RunspecError, SpecError, SyscallError
 from runspec.plan.steps.rootfs import STATE, layer_dir
 from runspec.run import accounts, busybox, layout, tools
 from runspec.spec import jsonlite
+from runspec.spec.from_yaml import find
 from runspec.spec.image import Image
 from runspec.spec.sha import sha256
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runspec.kernel import Kernel
+    from runspec.run.request import Wanted
     from runspec.spec.cdi import Edits
     from runspec.spec.model import Root
 
@@ -144,13 +146,17 @@ class Images:
 
     # -- directories --
 
-    def of(self, root: Root) -> str | None:
+    def of(self, root: Root, asking: Wanted) -> str | None:
         """The directory of a root's image, asked for once by all that are made from it; None without one."""
         if not root.image:
             return None
         asked = root.image, root.digest
         if asked not in self._tops:
-            self._tops[asked] = self.ensure(*asked)
+            try:
+                self._tops[asked] = self.ensure(*asked)
+            except RunspecError as error:
+                error.at = error.at or find(asking.marks, "root.image")[1]
+                raise
         return self._tops[asked]
 
     def ensure(self, text: str, digest: str | None = None) -> str | None:

@@ -19,6 +19,7 @@ ALIASED = 100_000           # nodes which aliases add, in all documents of a fil
 DOCUMENTS = 10_000          # documents of one file
 KEY = 1024                  # characters of one key, YAML's own bound where no `?` stands before it
 LISTS = ("cpus", "mems")     # keys of texts that people write as numbers with commas
+NAMING = "sysctl"           # a map whose keys are what can be wrong: their places are those of its entries
 DIGITS = 40                 # of one number: int() takes quadratic time
 
 
@@ -319,6 +320,8 @@ class Composer:
             out[key] = self.node(at, inner, depth, replay)
             at = self.ends.get(at, at) + 1
             last, after = key, at
+        if path.endswith(NAMING):
+            self.marks.update((inner, self.keys[inner]) for inner in (child(path, key) for key in out))
         return out
 
     def split_list(self, name: str, value: Any, at: int, end: int) -> str:

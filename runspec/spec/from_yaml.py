@@ -61,7 +61,7 @@ class Place(Mark):
 
     def __init__(self, mark: Mark, path: str) -> None:
         super().__init__(mark.file, mark.line, mark.column)
-        self.path = path
+        self.path: str = mark.path if isinstance(mark, Place) else path
 
 
 def find(marks: dict[str, Mark], path: str) -> tuple[str, Mark | None]:
@@ -333,14 +333,19 @@ class Reader:
                 size = len(listed)
                 if path.startswith(listed) and path[size:size + 1] in ("[", "."):
                     rest = path[size:]
-                    for old, new in moves.items():
-                        if rest.startswith(old) and rest[len(old):len(old) + 1] in ("", ".", "["):
-                            out[listed + new + rest[len(old):]] = Place(mark, path)
-                            break
+                    # A key that holds dots has nothing below it.
+                    old = rest if rest in moves else rest[:_end(rest)]
+                    if old in moves:
+                        out[listed + moves[old] + rest[len(old):]] = Place(mark, path)
                     break
             else:
                 out[path] = mark
         return out
+
+
+def _end(path: str) -> int:
+    """Where the first part of a path that begins with one ends."""
+    return min(at if at > 0 else len(path) for at in (path.find(".", 1), path.find("[", 1)))
 
 
 def gather(documents: list[Document], machine: Machine | None = None,

@@ -21,8 +21,6 @@ __all__ = ["check", "judge", "link_fault", "name_fault"]
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from runspec.spec.compose import Document
     from runspec.spec.image import Machine
 
@@ -103,7 +101,9 @@ def judge(documents: list[Document], unread: list[SpecError] | None = None, host
         if not found:
             good.append(document)
         else:
-            faults += [one for one in _rest(document, found) if str(one.at) not in told]
+            from runspec.spec.rules_rest import rest
+
+            faults += [one for one in rest(document, found, host) if str(one.at) not in told]
     read, found = from_yaml.gather(good, machine)
     faults += found
     for model, document in read:
@@ -121,44 +121,6 @@ def judge(documents: list[Document], unread: list[SpecError] | None = None, host
 def bare(document: Document) -> bool:
     """Whether a document asks for no defaults."""
     return isinstance(document.tree, dict) and document.tree.get("defaults") == "none"
-
-
-def _rest(document: Document, found: list[SpecError]) -> list[SpecError]:
-    """The faults that units and rules find in what the schema did not object to.
-
-    The values it objected to are left out, and so are faults beside them, which may come from that.
-    """
-    from runspec.spec import from_yaml, schema
-
-    if not isinstance(document.tree, dict):
-        return []
-    bad = [one.what.partition(": ")[0] for one in found]
-    tree = document.tree
-    for path in bad:
-        # A list without one element would count the others anew: it goes as a whole.
-        tree = _without(tree, path.partition("[")[0])
-    rest = type(document)(tree, document.marks, document.mark_keys, document.text, document.file)
-    if schema.check(rest):
-        return []           # something that must be there is left out
-    [(model, placed)], faults = from_yaml.gather([rest])
-    faults = faults + check(model, placed.marks, bare(document))
-    near = tuple(path.rpartition(".")[0] for path in (path.partition("[")[0] for path in bad))
-    return [one for one in faults if not any(_beside(one.what.partition(": ")[0], above) for above in near)]
-
-
-def _beside(path: str, above: str) -> bool:
-    """Whether a path lies in the map that a left out value was taken from, or around it."""
-    return path.rpartition(".")[0] == above or path == above or above.startswith((path + ".", path + "["))
-
-
-def _without(tree: dict[str, Any], path: str) -> dict[str, Any]:
-    """A copy of a tree without what a path of keys leads to."""
-    for name in tree:
-        if path == name:
-            return {key: value for key, value in tree.items() if key != name}
-        if path.startswith(name + ".") and isinstance(tree[name], dict):
-            return {**tree, name: _without(tree[name], path[len(name) + 1:])}
-    return tree
 
 
 def name_fault(name: str) -> tuple[str, str, str] | None:

@@ -117,6 +117,17 @@ def faults(name: str, document: Document) -> list[SpecError]:
     return sorted((_told(document, name, one) for one in _walk(schema(name), document.tree, "")), key=_place)
 
 
+def name_of(tree: Any) -> str | None:
+    """The schema of a document; None where it has no kind that is known."""
+    word = tree.get("kind", "Container") if isinstance(tree, dict) else None
+    return KINDS.get(word) if isinstance(word, str) else None
+
+
+def objections(name: str, tree: Any) -> list[str]:
+    """Paths of what a schema objects to; of what is missing, what lacks it."""
+    return [one.path for one in _walk(schema(name), tree, "")]
+
+
 def _place(error: SpecError) -> tuple[int, int]:
     return (error.at.line, error.at.column) if error.at else (0, 0)
 
@@ -202,8 +213,9 @@ def _walk_map(here: Schema, value: Schema, path: str) -> Iterator[_Broken]:
     if choices and not any(all(key in value for key in one["required"]) for one in choices):
         needed = (*needed, *choices[-1]["required"])
     for key in needed:
-        # What is there by another format's word is told once, as the unknown key that it is.
+        # What is there by another format's word, or misspelt, is told once, as the unknown key that it is.
         if key not in value and not any(_OTHERS_WORDS.get(other.lower().replace("_", "")) == key
+                                        or (len(other) < 100 and _near(other, [key]))
                                         for other in value if other not in known):
             yield _Broken("missing", path, value, here, key)
 

@@ -163,6 +163,13 @@ def test_a_program_nobody_names(cli: Cli, tmp_path: Path) -> None:
     assert "process: missing" in cli("validate", document(tmp_path, f"tar:{tmp_path}/a.tar"), status=2).stderr
 
 
+def test_an_archive_that_is_none_is_refused_where_it_is_named(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "a.tar").write_text("no archive\n")
+    file = document(tmp_path, f"tar:{tmp_path}/a.tar", "process: {args: [/bin/sh]}\n")
+    assert cli("apply", file, status=2).stderr.startswith(
+        f"{file}:3:15: root.image: {tmp_path}/a.tar cannot be unpacked\n")
+
+
 def test_config_tells_what_an_image_adds(cli: Cli, tmp_path: Path) -> None:
     file = document(tmp_path, f"oci:{tmp_path}/oci:app")
     told = cli("config", file)

@@ -228,13 +228,8 @@ class _Reader:
                       "slice:prefix:name means something only where systemd makes the groups, `--systemd-cgroup`",
                       "write an absolute path")
         elif path[0] != "/":
-            # config-linux.md: where a relative one begins is the runtime's choice.
-            linux["cgroupsPath"] = normpath(f"/runspec/{path}")
-            if not linux["cgroupsPath"].startswith("/runspec/"):
-                self.note("linux.cgroupsPath", f"{quote(path)} leads out of the groups it begins at",
-                          "a relative path lies below /runspec", "write an absolute path")
-        else:
-            linux["cgroupsPath"] = normpath(path).replace("//", "/", 1)
+            # config-linux.md: where it begins is the choice of a runtime; rules.py refuses what leads elsewhere.
+            linux["cgroupsPath"] = f"/runspec/{path}"
 
     def _beyond(self, tree: Tree) -> bool:
         """Put what annotations carry for runspec at its place; returns whether the device rules stand alone."""

@@ -140,6 +140,14 @@ def test_versions_that_are_not(version: str) -> None:
     assert from_oci.version_fault(version) is not None
 
 
+@pytest.mark.parametrize("path", ["/../x", "/a/../b", "/a/..", "/..", "/./x", "/a/.", "//x", "/a//b", "/a/", "/", "..",
+                                  "../x", "a/../b", "a/..", ".", "./x", "a/./b", "a//b", "a/", "../../x"])
+def test_group_that_leads_elsewhere(path: str) -> None:
+    """As in a document, no component is left to be read one way here and another way elsewhere."""
+    _, faults, _ = judged(merged(SMALL, {"linux": {"cgroupsPath": path}}))
+    assert len(faults) == 1 and faults[0].startswith("config.json: linux.cgroupsPath: ")
+
+
 def test_systemds_form_of_a_group() -> None:
     _, faults, _ = judged(merged(SMALL, {"linux": {"cgroupsPath": "machine.slice:libpod:abc"}}))
     assert "is systemd's form" in faults[0]

@@ -205,6 +205,7 @@ def test_a_program_that_goes_before_the_start(cli: Cli, picture: Callable[[], Pi
 @pytest.mark.parametrize(("more", "said"), [
     ({"linux": {"namespaces": [{"type": "pid"}]}, "hostname": None}, "linux.namespaces: has no mount namespace"),
     ({"linux": {"cgroupsPath": "machine.slice:libpod:x"}}, "linux.cgroupsPath: "),
+    ({"linux": {"cgroupsPath": "/../x"}}, "linux.cgroupsPath: `/../x` holds `..`"),
     ({"root": {"path": "nowhere"}}, "root.path: "), ({"ociVersion": "9.0.0"}, "ociVersion: 9.0.0 is not read here"),
     ({"linux": {"intelRdt": {"closID": "a"}}}, "linux.intelRdt"),
     ({"linux": {"sysctl": {"kernel.panic": "1"}}}, "linux.sysctl.kernel.panic: ")])

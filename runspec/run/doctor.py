@@ -133,4 +133,6 @@ def _row(probes: Probes, path: str, word: str) -> Row:
     answer, option = probes.ask(word), needs.option(word)
     if answer.ok is False and (told := probes.configured(option)):
         answer = Answer(False, told, answer.why, answer.fix)
+    if not path:        # nobody wrote what could be removed
+        answer = Answer(answer.ok, answer.note, answer.why, answer.fix.removeprefix("remove it, or "))
     return Row(path, needs.called(word), option, answer)

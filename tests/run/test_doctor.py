@@ -10,7 +10,7 @@ from runspec.errors import SyscallError
 from runspec.plan.host import Host
 from runspec.run import abilities
 from runspec.run.apply import Wanted
-from runspec.run.doctor import rows_of
+from runspec.run.doctor import _row, rows_of
 from runspec.run.probes import Probes
 from runspec.spec.model import (
     Cpu,
@@ -199,3 +199,13 @@ def test_cores_and_nodes_that_are_not_there(host: Host) -> None:
                        'write cpus: "0-1", or some of them'),
         f"{at}.mems": ("this machine does not have all of the memory nodes 0,2", "it has memory nodes 0, cpuset(7)",
                        'write mems: "0", or some of them')}
+
+
+def test_without_a_file_there_is_nothing_to_remove(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The remedy is for what a file asks; of the machine alone it is the other half."""
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    kernel: Any = FakeKernel(caps=0)
+    probes = Probes(kernel, NONE)
+    for word in ("capability:CAP_SYS_RESOURCE", "resctrl:"):
+        asked, bare = _row(probes, "x", word).answer.fix, _row(probes, "", word).answer.fix
+        assert asked == f"remove it, or {bare}" and bare

@@ -51,8 +51,8 @@ def resolve(document: Document, above: tuple[str, ...] = ()) -> tuple[Document |
         if real in above:
             raise _Refused(f"{quote(name)} leads back to where it came from",
                            "each would be laid over the other without an end", "end the chain of bases")
-        if len(above) >= DEPTH:
-            raise _Refused(f"{quote(name)} is base number {len(above) + 1}", f"at most {DEPTH} are read",
+        if len(above) > DEPTH:      # the document itself is the first of them
+            raise _Refused(f"{quote(name)} is base number {len(above)}", f"at most {DEPTH} are read",
                            "join some of them")
     except _Refused as error:
         return None, [SpecError(f"extends: {error.what}", error.why, error.fix, at)]

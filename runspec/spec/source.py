@@ -23,7 +23,7 @@ SIZE = 10 * 1024 * 1024     # bytes of one file
 
 
 def load(paths: list[str], stdin: Any = None) -> list[Document]:
-    """Reads files, folders (every *.yaml in them, by name) and `-`.
+    """Reads files, folders (every *.yaml and *.yml in them, by name, but hidden ones) and `-`.
 
     Args:
         paths: what the command line named.
@@ -73,12 +73,12 @@ def files(paths: list[str], stdin: Any = None) -> Iterator[tuple[str, bytes | Sp
             yield path, _bounded(piped, path)
         elif os.path.isdir(path):
             try:
-                names = sorted(name for name in os.listdir(path) if name.endswith(".yaml"))
+                names = sorted(name for name in os.listdir(path) if name.endswith((".yaml", ".yml")) and name[0] != ".")
             except OSError as error:
                 yield path, _unreadable(path, error)
                 continue
             if not names:
-                yield path, SpecError("no *.yaml file in this folder", at=Mark(path, 0, 0),
+                yield path, SpecError("no *.yaml or *.yml file in this folder", at=Mark(path, 0, 0),
                                       fix="name the files, or put the documents into *.yaml files")
             for name in names:
                 inner = os.path.join(path, name)

@@ -188,3 +188,11 @@ def test_it_is_part_of_the_digest(room: Path) -> None:
     one, same = Piece(text, "t.yaml", 0).digest, Piece(text, "t.yaml", 0).digest
     (room / "b.yaml").write_text(BASE + "hostname: b\n")
     assert one == same != Piece(text, "t.yaml", 0).digest
+
+
+def test_eight_bases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many as README says; one more is refused, see extends.yaml."""
+    monkeypatch.chdir(tmp_path)
+    lay_out(tmp_path, {"t.yaml": "apiVersion: runspec/v1\nname: top\nextends: 0.yaml\n", "many": {"chain": 7}})
+    models, faults = judge("t.yaml")
+    assert faults == "" and [one.name for one in models] == ["top"]

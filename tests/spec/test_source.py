@@ -140,11 +140,11 @@ def test_a_piece_is_the_documents_own_text(here: Path) -> None:
 
 def test_files_folders_and_standard_input(here: Path) -> None:
     (here / "d").mkdir()
-    for name in ("b.yaml", "a.yaml", "c.yml", "README"):
+    for name in ("b.yaml", "a.yaml", "c.yml", "README", ".hidden.yaml", ".yaml"):
         (here / "d" / name).write_text(ONE)
     (here / "link.yaml").symlink_to("d/a.yaml")
     found = source.load(["link.yaml", "d", "-", "-"], io.BytesIO(ONE.encode()))
-    assert [document.file for document in found] == ["link.yaml", "d/a.yaml", "d/b.yaml", "-", "-"]
+    assert [document.file for document in found] == ["link.yaml", "d/a.yaml", "d/b.yaml", "d/c.yml", "-", "-"]
     assert all(document.tree["name"] == "a" for document in found)
 
 
@@ -169,7 +169,7 @@ def test_what_is_no_file(here: Path) -> None:
 fifo: is a FIFO, not a regular file
   fix: to read from a pipe, name `-` (standard input)
 loop: cannot be read: Too many levels of symbolic links
-empty: no *.yaml file in this folder
+empty: no *.yaml or *.yml file in this folder
   fix: name the files, or put the documents into *.yaml files
 odd/x.yaml: is a folder, not a regular file
   fix: to read from a pipe, name `-` (standard input)

@@ -72,6 +72,8 @@ def _run(words: Words) -> int:
     if words.text is not None:
         print(words.text)
         return 0
+    if words.log:
+        _try_log(words)
     if words.verb in PEOPLE:
         from runspec.cli import people
 
@@ -106,6 +108,16 @@ def _run(words: Words) -> int:
     # Files can be judged by anybody; the state directory is root's, and is not even looked at.
     store = None if words.verb in ("validate", "config") else Store(kernel, words.root)
     return int(getattr(declare, words.verb)(words, kernel, store))
+
+
+def _try_log(words: Words) -> None:
+    """Whoever asks for a log reads it and nothing else, so one that cannot be written is an error, as with runc."""
+    try:
+        os.close(words.open_log())
+    except OSError as error:
+        why = os.strerror(error.errno or 0)
+        raise UsageError(f"--log {plain(words.log)}: {why[0].lower()}{why[1:]}",
+                         fix="name a file in a directory that is there") from None
 
 
 def heed() -> None:

@@ -26,8 +26,7 @@ def write(words: Words, level: str, text: str) -> None:
     line = (jsonlite.dumps({"level": level, "msg": said, "time": stamp}) if words.log_format == "json"
             else f"time={jsonlite.dumps(stamp)} level={level} msg={jsonlite.dumps(said)}")
     try:
-        fd = os.open(words.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK,
-                     0o644)
+        fd = words.open_log()
     except OSError:
         return      # the same text stands on standard error
     try:

@@ -223,6 +223,17 @@ class Words:
         """Every value of an option that may repeat."""
         return tuple(self._options.get(name, ()))
 
+    def open_log(self) -> int:
+        """The file of --log, open to append; whoever reads it is not waited for.
+
+        Raises:
+            OSError: it cannot be opened.
+        """
+        import os
+
+        return os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK,
+                       0o644)
+
     @property
     def json(self) -> bool:
         """Whether JSON is asked for, by -o or by an engine's -f."""

@@ -78,6 +78,18 @@ def test_command_line(case: dict[str, Any], tmp_path: Path) -> None:
     assert not (tmp_path / "state").exists()        # nothing is made by a command that fails
 
 
+@pytest.mark.parametrize(("log", "why"), [("nowhere/log", "no such file or directory"), (".", "is a directory")])
+def test_a_log_that_cannot_be_opened(log: str, why: str, tmp_path: Path) -> None:
+    """Whoever asks for one reads nothing else; an empty one is made even where nothing is to be told."""
+    state, log = str(tmp_path / "state"), str(tmp_path / log)
+    for verb, status in ((["list"], 1), (["exec", "x", "true"], 1), (["delete", "-f", "x"], 1), (["tree"], 2)):
+        done = subprocess.run(argv("--root", state, "--log", log, *verb), capture_output=True, timeout=60, check=False)
+        assert (done.returncode, done.stdout, done.stderr.decode().splitlines()) == (
+            status, b"", [f"runspec: --log {log}: {why}", "  fix: name a file in a directory that is there"])
+    subprocess.run(argv("--root", state, "--log", str(tmp_path / "log"), "list"), check=True, timeout=60)
+    assert (tmp_path / "log").read_bytes() == b""
+
+
 def test_there_are_enough_cases() -> None:
     assert len(CASES) >= 60
     assert {word for case in CASES for word in case["words"][:1]} >= {

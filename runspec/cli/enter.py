@@ -149,7 +149,7 @@ def refuse_frozen(kernel: Kernel, tasks: tuple[str, ...], unified: str) -> None:
     for one in filter(None, (*tasks, unified)):
         frozen = kernel.frozen(one)
         if frozen:
-            file, word = kernel.thawing(frozen)
+            file, word = kernel.freezing(frozen, False)
             raise StateError("exec failed: cannot exec in a paused container",
                              why=f"its control group is frozen, by {file}" if frozen == one else
                              f"the control group {frozen}, which it is in, is frozen",

@@ -173,10 +173,21 @@ class Groups(Files):
             at = at[:at.rindex("/")]
         return path         # what is above is not shown to us
 
-    def thawing(self, path: str) -> tuple[str, str]:
-        """(file, word) by which a cgroup that is frozen itself is thawed."""
+    def freezing(self, path: str, frozen: bool) -> tuple[str, str]:
+        """(file, word) by which a cgroup is frozen itself, or thawed."""
         file = f"{path}/freezer.state"
-        return (file, "THAWED") if self.exists(file) else (f"{path}/cgroup.freeze", "0")
+        if self.exists(file):
+            return file, "FROZEN" if frozen else "THAWED"
+        return f"{path}/cgroup.freeze", str(int(frozen))
+
+    def thaw(self, path: str, seconds: float = _KILL_SECONDS) -> str:
+        """Thaw a cgroup and wait until its processes go on; returns what still holds it, itself or one above, or ""."""
+        if self.frozen(path) == path:
+            self._try_write(*self.freezing(path, False))
+        end = time.monotonic() + seconds
+        while (held := self.frozen(path)) == path and time.monotonic() < end:
+            time.sleep(0.001)
+        return held
 
     def lead_out(self, pid: int, paths: tuple[str, ...]) -> None:
         """Take a process out of those of these cgroups that are frozen by v1, where even the killed stand still."""

@@ -20,7 +20,7 @@ class Facts:
         mounts: parsed mountinfo of init.
         sources: bind source -> (kind, "major:minor", path on that file system), as the host sees it.
         membership: controller -> path of init's group, "" for cgroup2.
-        files: (controller, file) -> text of the container's groups.
+        files: (controller, file) -> text of the container's groups; frozen: whether one of them stands still.
         hostname, domainname: of its uts namespace.
         sysctl: key -> value as read inside.
         links, addresses, routes: rtnetlink's view inside its network namespace.
@@ -58,7 +58,7 @@ class Facts:
 
     __slots__ = (
         "addresses", "beside", "device_tag", "domainname", "elsewhere", "fair", "files", "filtering", "filters",
-        "former", "forwarding", "fresh", "gid_map", "groups", "hears", "host_addresses", "host_links",
+        "former", "forwarding", "fresh", "frozen", "gid_map", "groups", "hears", "host_addresses", "host_links",
         "host_routes", "host_traffic", "hostname", "id_status", "io_priority", "label", "landlock", "leases",
         "limits", "lines", "links", "membership", "memory_policy", "mounts", "named", "namespaces",
         "neighbours", "networks", "nics", "nodes", "numbers", "oom_score_adj", "outside", "own", "parents",
@@ -101,7 +101,7 @@ class Facts:
         self.host_links: dict[str, str] = {}
         self.networks: dict[str, Any] = {}
         self.ports: list[tuple[str, str, bool]] = []
-        self.filtering = self.hears = False
+        self.filtering = self.hears = self.frozen = False
         self.port_vlans: dict[int, dict[int, int]] = {}
         self.nics: dict[str, tuple[str, str, str, int]] = {}
         self.leases: dict[str, int] = {}

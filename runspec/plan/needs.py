@@ -263,7 +263,7 @@ ROWS: dict[str, Words] = {
 }
 # Keys that any kernel serves which runs runspec at all.
 NOTHING = frozenset((
-    "name", "labels", "project", "annotations", "root", "root.digest", "root.path", "root.readonly", "process",
+    "name", "state", "labels", "project", "annotations", "root", "root.digest", "root.path", "root.readonly", "process",
     "process.consoleSize", "process.cwd", "process.args", "process.env", "process.user.uid", "process.user.gid",
     "process.user.umask", "process.user.additionalGids", "process.noNewPrivileges",
     "process.capabilities.effective", "process.capabilities.permitted", "process.capabilities.inheritable",

@@ -348,6 +348,10 @@ def change_live(item: Item, host: Host) -> list[Step]:
     hidden, shown = names.change(spec, item.names, item.shown, live.kinds(item.facts),
                                  {path: reason(item, path) for path in ("hosts", "dns") if path in paths})
     steps += [*hidden, *live.steps(name, spec, item.last, item.facts, host, item.changes), *shown]
+    if "state" in paths:
+        where = item.facts.groups
+        steps.append(groups.ThawContainer(target=name, path="state", reason=reason(item, "state"), groups=tuple(
+            where[controller] for controller, _ in groups.FREEZERS if controller in where)))
     made = change_links(item)
     steps += [*made, *traffic.change(spec, item.last, item.facts, item.changes, made)]
     steps.append(process.SaveRecord(target=name))

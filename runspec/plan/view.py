@@ -57,6 +57,8 @@ def expected(spec: Spec, host: Host, facts: Facts) -> View:
         view_nft.expect_ports(spec, view)
     if limited(spec):
         view_traffic.expect_traffic(spec, facts, view)
+    if facts.frozen:
+        view["state"] = "running"
     return view
 
 
@@ -68,6 +70,8 @@ def seen(spec: Spec, last: Spec | None, host: Host, facts: Facts, before: View) 
     """
     told: View = {path: before.get(path, ABSENT) for path in RECORDED}
     told["linux.cgroupsPath"] = place(where(last or spec), facts)
+    if facts.frozen:
+        told["state"] = "frozen"
     see_names(spec, last, facts, told)
     see_namespaces(spec, last, facts, told)
     see_root(spec, last, facts, told, before)

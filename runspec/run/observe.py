@@ -12,7 +12,7 @@ from runspec.plan.facts import Facts
 from runspec.plan.host import Host
 from runspec.plan.steps import host_access, host_links, intel_rdt, namespaces
 from runspec.plan.steps.base import Table
-from runspec.plan.steps.cgroup import groups
+from runspec.plan.steps.cgroup import FREEZERS, groups
 from runspec.plan.steps.process import sysctl_path
 from runspec.run import observe_host
 from runspec.run.look import Look
@@ -263,6 +263,7 @@ class Observer(Shaping):
         facts.mounts = procfs.parse_mountinfo(mounts or b"")
         facts.membership = cgroupfs.parse_membership(membership or b"")
         facts.files = {at: text.decode().strip() for at, text in zip(files, texts, strict=True) if text is not None}
+        facts.frozen = any(at in facts.files and runs not in facts.files[at] for at, runs in FREEZERS.items())
         if "" in facts.groups and cgroup.judges_devices(self.host):
             facts.device_tag = " ".join(kernel.device_program_tags(facts.groups[""]))
         if any(spec.process.oom_score_adj is not None for spec in specs):
@@ -337,8 +338,10 @@ class Observer(Shaping):
         """(controller, file) -> path of what the container's groups say of what is asked."""
         path = specs[-1].linux.cgroups_path or f"/runspec/{specs[-1].name}"
         facts.groups = where = dict(groups(self.host, path))
-        return {(controller, name): f"{where.get(controller, where.get('', ''))}/{name}"
-                for spec in specs for controller, name in cgroup.files(spec.linux.resources, self.host)}
+        files = {(controller, name): f"{where.get(controller, where.get('', ''))}/{name}"
+                 for spec in specs for controller, name in cgroup.files(spec.linux.resources, self.host)}
+        files.update((at, f"{where[at[0]]}/{at[1]}") for at in FREEZERS if at[0] in where)
+        return files
 
     def _fresh(self, facts: Facts, spec: Spec, last: Spec) -> None:
         """What a new container would begin with, where the file asks for something no more."""

@@ -35,6 +35,8 @@ ROWS = (
     Field("labels", IN_PLACE, _WORD, "config.md, Annotations"),
     Field("project", IN_PLACE, _WORD, "config.md, Annotations"),
     Field("annotations", IN_PLACE, _WORD, "config.md, Annotations"),
+    Field("state", IN_PLACE, "freezer.state or cgroup.events", "cgroup-v2.rst, cgroup.freeze",
+          "no key: whether it runs, or somebody froze it"),
     Field("hostname", IN_PLACE, "uname(2) inside", "uts_namespaces(7)"),
     Field("domainname", IN_PLACE, "uname(2) inside", "uts_namespaces(7)"),
     Field("root", RECREATE, "/proc/PID/mountinfo", "mount_namespaces(7)"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Iterator
@@ -96,3 +97,55 @@ def test_exec_that_is_overtaken(cli: Cli, file: Path, tmp_path: Path) -> None:
     assert done.returncode == 255
     assert done.stderr.startswith("runspec: exec failed: cannot exec in a paused container\n")
     assert_nothing_leaked(before, cli.picture)
+
+
+def state(cli: Cli) -> int:
+    """Pid of the container, which runs."""
+    told = json.loads(cli("state", "ice").stdout)
+    assert told["status"] == "running"
+    return int(told["pid"])
+
+
+def test_diff_names_it_and_apply_thaws(cli: Cli, file: Path) -> None:
+    """In place, together with whatever else differs."""
+    ice, pid = Ice("/runspec/cold/ice"), state(cli)
+    ice.set(True)
+    assert "ice: state: frozen -> running  drifted, in place\n" in cli("diff", file, status=1).stdout
+    file.write_text(file.read_text().replace("64Mi", "96Mi"))
+    assert "thaw ice" in cli("plan", file).stdout
+    done = cli("apply", file).stdout
+    assert done.startswith("ice: changed in place\n") and "  state: frozen -> running  drifted, in place\n" in done
+    assert not ice.frozen() and state(cli) == pid
+    assert cli("diff", file).stdout == ""
+
+
+def test_a_restart_of_it(cli: Cli, file: Path) -> None:
+    """Its new init runs."""
+    ice, pid = Ice("/runspec/cold/ice"), state(cli)
+    ice.set(True)
+    file.write_text(file.read_text().replace("process: {", "process: {env: [A=1], "))
+    assert cli("apply", "--yes", file).stdout.startswith("ice: restarted\n")
+    assert not ice.frozen() and state(cli) != pid
+    assert cli("diff", file).stdout == ""
+
+
+def test_a_group_above_it(cli: Cli, file: Path) -> None:
+    """Is others' as well: apply says which it is and how it is thawed, and takes back what it did."""
+    above, ice = Ice("/runspec/cold"), Ice("/runspec/cold/ice")
+    above.set(True)
+    assert "ice: state: frozen -> running  drifted, in place\n" in cli("diff", file, status=1).stdout
+    ice.file.write_text(ice.words[True])
+    said = cli("apply", file, status=2).stderr
+    assert f"ice: state: the control group {above.file.parent} is frozen\n" in said
+    assert f"  fix: thaw it: echo {above.words[False]} > {above.file}\n" in said
+    above.set(False)
+    assert ice.frozen()
+    cli("apply", file)
+    assert not ice.frozen() and cli("diff", file).stdout == ""
+
+
+def test_it_is_destroyed(cli: Cli, file: Path) -> None:
+    ice = Ice("/runspec/cold/ice")
+    ice.set(True)
+    assert cli("destroy", "--yes", "ice").stdout == "ice: removed\n"
+    assert not ice.file.exists()

@@ -170,6 +170,7 @@ def walk_row(row: Row, walk: Walk) -> None:
 
 # Fields without a row of their own, and why; a name that ends with a dot stands for all below it.
 REASONS = {
+    "state": "no key of the file; tests/system/test_frozen.py",
     "name": "another name is another container",
     "type": "a bridge is the only type there is",
     "external": "a bridge is made here or elsewhere: the change is refused, tests/system/test_networks.py",

@@ -6,7 +6,7 @@ from errno import EBUSY, ENOENT
 
 from runspec.errors import HostError, SyscallError
 from runspec.plan.host import Host
-from runspec.plan.steps.base import FINISH, PREPARE, STOP, HostStep
+from runspec.plan.steps.base import FINISH, PREPARE, START, STOP, HostStep
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,6 +17,9 @@ OWN = "/runspec"        # the parent of every default cgroupsPath; removed when 
 # Controllers a container is accounted by even where it sets no limit in them.
 CONTROLLERS = ("cpuset", "cpu", "cpuacct", "memory", "devices", "freezer", "blkio", "pids", "io", "hugetlb", "rdma",
                "misc", "net_cls", "net_prio")
+
+# (controller, file) that tells whether a group stands still, by itself or by one above -> what it says where not.
+FREEZERS = {("freezer", "freezer.state"): "THAWED", ("", "cgroup.events"): "frozen 0"}
 
 
 def groups(host: Host, path: str) -> tuple[tuple[str, str], ...]:
@@ -258,6 +261,43 @@ class KillContainer(HostStep):
 
     def __str__(self) -> str:
         return f"kill all processes of {self.target}"
+
+
+class ThawContainer(HostStep):
+    """Lets the processes of a frozen container go on, when all else is as it should be.
+
+    Args:
+        groups: those that can be frozen.
+    """
+
+    PHASE = START
+    groups: tuple[str, ...]
+
+    def look(self, kernel: Any, run: Any) -> Any:
+        """The groups that are frozen themselves."""
+        return [group for group in self.groups if kernel.frozen(group) == group]
+
+    def apply(self, kernel: Any, run: Any) -> Any:
+        """freezer-subsystem.rst, cgroup-v2.rst "cgroup.freeze".
+
+        Raises:
+            HostError: a group above is frozen.
+        """
+        for group in self.groups:
+            held = kernel.thaw(group)
+            if held:
+                file, word = kernel.freezing(held, False)
+                raise HostError(f"the control group {held} is frozen", "it is not this container's alone"
+                                if held != group else "its processes do not go on", f"thaw it: echo {word} > {file}")
+
+    def undo(self, kernel: Any, run: Any, memo: Any) -> None:
+        """Frozen as before."""
+        for group in memo or ():
+            if kernel.exists(group):
+                kernel.write(*kernel.freezing(group, True))
+
+    def __str__(self) -> str:
+        return f"thaw {self.target}"
 
 
 class EndInit(HostStep):

@@ -26,7 +26,7 @@ from runspec.plan.steps import (
     terminal,
     traffic,
 )
-from runspec.plan.steps.base import Change, Plan, Step
+from runspec.plan.steps.base import TRY, Change, Plan, Step
 from runspec.spec import fields
 from runspec.spec.defaults import WEIGHT
 from runspec.spec.model import NO_HOOKS, IDMapping, Network, Spec
@@ -90,8 +90,10 @@ def make_plan(networks: list[Item], containers: list[Item], host: Host, wall: Wa
 
     Networks come before and go after their users; a container whose namespaces another joins comes
     before it. Within these, Steps are ordered by phase and turn, so that children work at once.
-    What is published is led anew before anybody is stopped, while it can still be refused.
+    What is published is led anew before anybody is stopped, while it can still be refused. New inits are tried before
+    all else, but those that join what this plan may make.
     """
+    tries: list[Step] = []
     steps: list[Step] = []
     quiet: list[str] = []
     for item in networks:
@@ -130,6 +132,8 @@ def make_plan(networks: list[Item], containers: list[Item], host: Host, wall: Wa
                 followers += [Change(target=item.name, path=f"linux.namespaces[{i}]", before=f"{one.type} that ends",
                                      after=f"{one.type} of the new init of {one.container}", impact=fields.RECREATE,
                                      cause="edited") for i, one in lost]
+            if made and made[0].phase == TRY and not any(one.container for one in item.wanted.linux.namespaces):
+                tries.append(made.pop(0))
             if any(isinstance(step, namespaces.SpawnInit) for step in made):
                 renewed[item.name] = any(isinstance(step, groups.MakeCgroups) for step in made)
             batch += order.by_phase(made)
@@ -153,7 +157,8 @@ def make_plan(networks: list[Item], containers: list[Item], host: Host, wall: Wa
         if item.wanted is None:
             steps += network.remove(item.name, item.facts, item.last.external)
     changes = tuple(change for item in (*networks, *containers) for change in item.changes)
-    return Plan(steps=tuple(steps), changes=(*changes, *followers), quiet=tuple(quiet) + tuple(warnings(containers)))
+    return Plan(steps=(*tries, *steps), changes=(*changes, *followers),
+                quiet=tuple(quiet) + tuple(warnings(containers)))
 
 
 def network_steps(item: Item) -> list[Step]:
@@ -288,14 +293,19 @@ def restart(item: Item, host: Host) -> list[Step]:
     # OCI's links go home and come again, so that none is lost should the new init fail; interfaces stay inside.
     moved = [*lease.lend(spec, {}, devices_only=True), *intel_rdt.join(spec)]
     spawn, children = namespaces.plan(spec, groups.unified(host, path), groups.tasks(host, path), bool(moved), kept)
-    steps: list[Step] = [*lease.back(item.last, devices_only=True), process.KeepNamespaces(target=name, kept=kept),
+    from runspec.plan.steps import rehearsal
+
+    maps = id_maps(spec, fresh=False)
+    steps: list[Step] = [rehearsal.TryInit(target=name, path="process", flags=spawn.flags, joins=spawn.joins, kept=kept,
+                                           maps=tuple(maps)),
+                         *lease.back(item.last, devices_only=True), process.KeepNamespaces(target=name, kept=kept),
                          groups.KillContainer(target=name, groups=item.groups, forever=False,
                                               lent=lease.lent(item.last, devices_only=True))]
     # A new init is a new life, with all of its hooks.
     steps += [step.replace(early=True) for step in (*intel_rdt.leave(item.last),
                                                     *hooks.stopped(item.last, bundle(item)))]
     steps += group_writes(item, host, item.facts.files)
-    steps += [*id_maps(spec, fresh=False), spawn, *rootfs.ready(spec, None),
+    steps += [*maps, spawn, *rootfs.ready(spec, None),
               *names.ready(name, item.names)]
     if moved:
         steps += [*moved, namespaces.ReleaseInit(target=name)]

@@ -7,6 +7,8 @@ from errno import ENOENT
 
 from runspec import abi
 from runspec.errors import RunspecError, StepError, SyscallError
+from runspec.plan.steps import hooks
+from runspec.plan.steps.base import ChildStep
 from runspec.plan.steps.cgroup import KillContainer
 
 TYPE_CHECKING = False
@@ -16,9 +18,12 @@ if TYPE_CHECKING:
 
     from runspec.errors import Mark
     from runspec.kernel import Kernel
-    from runspec.plan.steps.base import HostStep, Step
+    from runspec.plan.steps.base import HostStep, Step, Table
     from runspec.run.request import Wanted
     from runspec.run.store import Record
+
+# Operations whose text is no text.
+BINARY = (abi.OP_NETLINK, abi.OP_SCHEDULER, abi.OP_AFFINITY, abi.OP_MEMORY_POLICY, abi.OP_SETGROUPS, abi.OP_SECCOMP)
 
 
 def refused(op: abi.Op, errno: int) -> RunspecError:
@@ -31,6 +36,28 @@ def refused(op: abi.Op, errno: int) -> RunspecError:
     if errno == ENOENT:
         reason = f"stat {program}: {reason}" if "/" in program else "executable file not found in $PATH"
     return RunspecError(f'exec: "{program}": {reason}', "the program is looked for inside the container, execve(2)")
+
+
+def answer(table: Table, index: int, errno: int, said: bytes) -> StepError:
+    """What a child's answer means: the Step that its operation serves, and why that failed.
+
+    Args:
+        said: what it reported before.
+    """
+    op, step = table.ops[index], table.owners[index]
+    if op.number == abi.OP_HOOK and step is not None:
+        nth = sum(table.owners[at] is step and table.ops[at].number == abi.OP_HOOK for at in range(index))
+        return step_error(step.replace(path=f"{step.path}[{nth}]"), hooks.failure(op, errno, said))
+    call = abi.OP_NAMES[op.number].lower()
+    detail = "" if op.number in BINARY else op.s1.split(b"\0")[0].decode("utf-8", "replace")
+    cause: RunspecError = SyscallError(call, detail, errno)
+    if op.number == abi.OP_FIND_PROGRAM:
+        cause = refused(op, errno)
+    if isinstance(step, ChildStep):
+        cause.why, cause.fix = step.why(errno), step.remedy(errno) or cause.fix
+        if op.number == abi.OP_CHDIR:
+            step = step.replace(path="process.cwd")
+    return step_error(step, cause)
 
 
 def step_error(step: Step | None, cause: RunspecError) -> StepError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from time import monotonic
 
 from runspec import abi
-from runspec.errors import HostError, Mark, RunspecError, StepError, SyscallError
+from runspec.errors import HostError, Mark, RunspecError, StepError
 from runspec.plan import nft, rtnetlink
 from runspec.plan.steps import base, hooks, namespaces
 from runspec.plan.steps.base import ATTACH, HOOKS, LIVE, START, STOP, ChildStep, HostStep, Plan, Step, Table
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from runspec.kernel import Child, Kernel, Report
     from runspec.plan.steps.namespaces import SpawnInit
+    from runspec.plan.steps.rehearsal import TryInit
     from runspec.run.firewall import Firewall
     from runspec.run.journal import Journal
     from runspec.run.leases import Leases
@@ -30,8 +31,6 @@ PATIENCE = 60.0
 LINKS_END = 0.25
 BARRIERS = {ATTACH: namespaces.BARRIER_ATTACH, HOOKS: namespaces.BARRIER_HOOKS, LIVE: namespaces.BARRIER_START,
             START: namespaces.BARRIER_START}        # phase -> where a child must stand for it
-# Operations whose text is no text.
-BINARY = (abi.OP_NETLINK, abi.OP_SCHEDULER, abi.OP_AFFINITY, abi.OP_MEMORY_POLICY, abi.OP_SETGROUPS, abi.OP_SECCOMP)
 
 
 class Run:
@@ -94,8 +93,8 @@ class Run:
         child = self.children.get(name)
         return child.pid if child is not None else self.live.get(name, (0, 0))[0]
 
-    def spawn(self, step: SpawnInit) -> dict[str, int]:
-        """Clone the child of a SpawnInit with the table of its ChildSteps."""
+    def spawn(self, step: SpawnInit | TryInit) -> dict[str, int]:
+        """Clone a child with the table of its container's ChildSteps."""
         given: dict[str, int] = dict(self.kept.get(step.target, {}))
         opened: list[int] = []
         try:
@@ -107,7 +106,7 @@ class Run:
                 opened.append(fd)
                 given[f"ns:{kind}"] = fd
             table = Table(tuple(given))
-            table.fill(self._inside[step.target])
+            table.fill(step.inside(self._inside[step.target]))
             cgroup = -1
             if step.unified:
                 cgroup = self.kernel.open_dir(step.unified)
@@ -119,6 +118,22 @@ class Run:
                 self.kernel.close(fd)
         self.children[step.target], self.tables[step.target] = child, table
         return {"pid": child.pid, "start_time": child.start_time}
+
+    def try_init(self, step: TryInit) -> None:
+        """See TryInit; what it holds is closed again."""
+        try:
+            for one in step.maps:
+                self.make_user_namespace(one)
+            self.keep(step)
+            self.spawn(step)
+            self.reach(step.target, namespaces.BARRIER_START)
+        finally:
+            child = self.children.pop(step.target, None)
+            if child is not None:
+                child.kill()
+            self._at.pop(step.target, None)
+            for fd in self.kept.pop(step.target, {}).values():
+                self.kernel.close(fd)
 
     def _running(self, name: str) -> int:
         pid, child = self.pid(name), self.children.get(name)
@@ -154,20 +169,7 @@ class Run:
         return blame.killed(self.kernel, name, when, self.records.get(("container", name)))
 
     def _blame(self, name: str, index: int, errno: int) -> StepError:
-        table = self.tables[name]
-        op, step = table.ops[index], table.owners[index]
-        if op.number == abi.OP_HOOK and step is not None:
-            nth = sum(table.owners[at] is step and table.ops[at].number == abi.OP_HOOK for at in range(index))
-            return blame.step_error(step.replace(path=f"{step.path}[{nth}]"),
-                                    hooks.failure(op, errno, self._said.get(name, b"")))
-        call = abi.OP_NAMES[op.number].lower()
-        detail = "" if op.number in BINARY else op.s1.split(b"\0")[0].decode("utf-8", "replace")
-        cause: RunspecError = SyscallError(call, detail, errno)
-        if op.number == abi.OP_FIND_PROGRAM:
-            cause = blame.refused(op, errno)
-        if isinstance(step, ChildStep):
-            cause.why, cause.fix = step.why(errno), step.remedy(errno) or cause.fix
-        return blame.step_error(step, cause)
+        return blame.answer(self.tables[name], index, errno, self._said.get(name, b""))
 
     def started(self) -> dict[str, tuple[int, int]]:
         """(pid, start time) of each init that this run brought to its program."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 
+from runspec.plan.steps import hooks
 from runspec.spec.defaults import PATH
 
 TYPE_CHECKING = False
@@ -15,10 +16,11 @@ if TYPE_CHECKING:
 def unfound(kernel: Kernel, item: Item) -> tuple[str, str, str] | None:
     """(what, why, fix) of a restart that could only end the container; None where nothing speaks against it.
 
-    Its root stays, so what it holds now it will hold then; where other mounts are asked for, nobody can know yet.
+    Its root stays, so what it holds now it will hold then; where other mounts are asked for, or other hooks may
+    bring it, nobody can know yet.
     """
     spec, last, pid = item.wanted, item.last, item.facts.pid
-    if (spec.mounts, spec.root) != (last.mounts, last.root):
+    if (spec.mounts, spec.root) != (last.mounts, last.root) or (spec.hooks != last.hooks and hooks.adds(spec)):
         return None
     program = spec.process.args[0]
     if "/" in program:

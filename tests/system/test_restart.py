@@ -205,13 +205,80 @@ def test_a_program_that_is_there_is_found(process: str, cli: Cli, tmp_path: Path
     assert cli("apply", "--yes", file).stdout.startswith("plain: restarted\n")
 
 
+USERS = ("linux: {namespaces: [{type: user}], uidMappings: [{containerID: 0, hostID: 100000, size: 65536}], "
+         "gidMappings: [{containerID: 0, hostID: 100000, size: 65536}]}\n")
+TRIED = {
+    "cwd": ("process: {args: [sleep, '9'], cwd: /etc/passwd}", " plain: process.cwd: chdir(/etc/passwd): "),
+    "target": ("mounts: [{destination: /root/plain, source: FOLDER, options: [bind]}]", "mkdir(root/plain): "),
+    "below": ("mounts: [{destination: /root/plain/x, type: tmpfs, source: t}]", "mkdir(root/plain/x): "),
+    "option": ("mounts: [{destination: /x, type: tmpfs, source: t, options: [size=many]}]", "fsconfig(size): "),
+    "program": ("process: {args: [/x/sh]}\nmounts: [{destination: /x, type: tmpfs, source: t}]", "stat /x/sh: "),
+    "sysctl": ("linux: {sysctl: {kernel.msgmax: many}}", "linux.sysctl: write(sys/kernel/msgmax): "),
+    "hook": ("hooks: {startContainer: [{path: /bin/nothing}]}", "hooks.startContainer[0]: exec: "),
+    "mapped": ("process: {args: [sleep, '9'], cwd: /x/made/plain}\nmounts:\n  - destination: /x\n    source: FOLDER\n"
+               "    options: [bind, idmap]\n    uidMappings: [{containerID: 0, hostID: 100, size: 9}]\n"
+               "    gidMappings: [{containerID: 0, hostID: 100, size: 9}]", "process.cwd: chdir(/x/made/plain): "),
+}
+
+
+@needs
+@pytest.mark.both
+@pytest.mark.parametrize("edit, users", [*((edit, False) for edit in TRIED), *(
+    (edit, True) for edit in ("cwd", "below", "mapped"))])
+def test_what_stops_a_new_init_ends_nothing(edit: str, users: bool, cli: Cli, tmp_path: Path) -> None:
+    """It is tried first: the former one lives on, with its files, and takes the mended document."""
+    text, said = TRIED[edit]
+    (tmp_path / "made").write_text("")
+    file, alive = tmp_path / "plain.yaml", 'process: {args: [/bin/sleep, "1000"]}\n'
+    base = PLAIN.replace(alive, "") + (USERS if users else "")
+    file.write_text(base + alive)
+    cli("apply", file)
+    cli("exec", "plain", "sh", "-c", "echo kept >/root/plain")
+    before = json.loads(cli("state", "plain").stdout)["pid"]
+    text = text.replace("FOLDER", str(tmp_path))
+    file.write_text(base + ("" if text.startswith("process") else alive.replace("1000", "999")) + text + "\n")
+    told = cli("apply", "--yes", file, status=2).stderr
+    assert said in told and told.startswith(f"{file}:") and "ended" not in told
+    assert json.loads(cli("state", "plain").stdout)["pid"] == before
+    file.write_text(base + alive.replace("1000", "999"))
+    assert cli("apply", "--yes", file).stdout.startswith("plain: restarted\n")
+    assert cli("exec", "plain", "cat", "/root/plain").stdout == "kept\n"
+
+
+@needs
+def test_all_new_inits_are_tried_before_any_former_one_ends(cli: Cli, tmp_path: Path) -> None:
+    """Whatever the order of the documents."""
+    file, text = tmp_path / "two.yaml", "---\n".join(PLAIN.replace("plain", name) for name in ("one", "two"))
+    file.write_text(text)
+    cli("apply", file)
+    before = [json.loads(cli("state", name).stdout)["pid"] for name in ("one", "two")]
+    file.write_text(text.replace("1000", "999").replace('"999"]}\n', '"999"], cwd: /etc/passwd}\n')
+                    .replace(", cwd: /etc/passwd", "", 1))
+    assert "two: process.cwd: " in cli("apply", "--yes", file, status=2).stderr
+    assert [json.loads(cli("state", name).stdout)["pid"] for name in ("one", "two")] == before
+    shown = cli("plan", file).stdout
+    assert shown.index("try the new init of two") < shown.index("kill all processes of one")
+
+
+@needs
+def test_a_hook_may_bring_what_a_new_init_needs(cli: Cli, tmp_path: Path) -> None:
+    """What is tried ends where hooks begin."""
+    file, hook = tmp_path / "plain.yaml", tmp_path / "hook"
+    file.write_text(PLAIN)
+    cli("apply", file)
+    hook.write_text("#!/bin/sh\ncp bin/busybox root/sleep\n")
+    hook.chmod(0o755)
+    file.write_text(PLAIN.replace("/bin/sleep", "/root/sleep") + f"hooks: {{createContainer: [{{path: {hook}}}]}}\n")
+    assert cli("apply", "--yes", file).stdout.startswith("plain: restarted\n")
+
+
 @needs
 def test_a_restart_that_fails_says_what_ended(cli: Cli, tmp_path: Path) -> None:
-    """Here by a working directory that is none."""
+    """Here by a hook, of which nobody can know before."""
     file = tmp_path / "plain.yaml"
     file.write_text(PLAIN)
     cli("apply", file)
-    file.write_text(PLAIN.replace('"1000"]', '"1000"], cwd: /etc/passwd'))
+    file.write_text(PLAIN.replace("1000", "999") + "hooks: {createRuntime: [{path: /bin/false}]}\n")
     said = cli("apply", "--yes", file, status=2).stderr
     assert "\n  what ran in plain had ended before, and stays ended\n" in said
     assert json.loads(cli("state", "plain").stdout)["status"] == "stopped"

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 # Phases, in the order in which one apply walks through them.
-STOP, PREPARE, SPAWN, ATTACH, CHILD, HOOKS, LIVE, START, FINISH = range(9)
-PHASES = ("stop", "prepare", "spawn", "attach", "child", "hooks", "live", "start", "finish")
+TRY, STOP, PREPARE, SPAWN, ATTACH, CHILD, HOOKS, LIVE, START, FINISH = range(10)
+PHASES = ("try", "stop", "prepare", "spawn", "attach", "child", "hooks", "live", "start", "finish")
 
 HOST_CWD = -100     # AT_FDCWD: the child's own root, the host's until it pivots
 

@@ -27,7 +27,11 @@ class MakeGate(HostStep):
 
 
 class FindProgram(ChildStep):
-    """Fails now where the start would: engines expect `create` to name a missing program."""
+    """Fails now where the start would: engines expect `create` to name a missing program.
+
+    Args:
+        cwd: the program's own directory, "" where the process is there already.
+    """
 
     args: tuple[str, ...]
     env: tuple[str, ...] = ()
@@ -35,7 +39,8 @@ class FindProgram(ChildStep):
 
     def ops(self, table: Table) -> None:
         """faccessat2(2), along PATH as execvp(3) does, from the program's own directory."""
-        table.add(abi.OP_CHDIR, s1=self.cwd, a=1)
+        if self.cwd:
+            table.add(abi.OP_CHDIR, s1=self.cwd, a=1)
         table.add(abi.OP_FIND_PROGRAM, s1=words(self.args), s2=words(self.env))
 
     def __str__(self) -> str:

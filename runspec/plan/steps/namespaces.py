@@ -69,6 +69,10 @@ class SpawnInit(HostStep):
         """See kernel.spawn; the child then runs its table until it waits at a barrier."""
         return run.spawn(self)
 
+    def inside(self, steps: list[ChildStep]) -> list[ChildStep]:
+        """What the child does of its container's steps: all."""
+        return steps
+
     def undo(self, kernel: Any, run: Any, memo: Any) -> None:
         """Closing the control socket ends a child that waits; one that runs is found by its cgroup."""
         run.end_child(self.target, memo)

@@ -23,6 +23,7 @@ from runspec.plan.steps import (
     network,
     nft,
     process,
+    rehearsal,
     rootfs,
     seccomp,
     tagged,
@@ -33,7 +34,8 @@ from runspec.spec import model
 from runspec.spec.frozen import Frozen
 
 MODULES = (attributes, cgroup, gate, hooks, host_access, host_links, intel_rdt, lease, limits, line, links, links_live,
-           live, loopback, mounts, names, namespaces, network, nft, process, rootfs, seccomp, tagged, terminal, traffic)
+           live, loopback, mounts, names, namespaces, network, nft, process, rehearsal, rootfs, seccomp, tagged,
+           terminal, traffic)
 
 
 def classes() -> dict[str, type]:

@@ -129,9 +129,13 @@ def make_plan(networks: list[Item], containers: list[Item], host: Host, wall: Wa
             if lost and item.facts.status == "running":
                 # What it shares ends with the other's init, so it cannot stay either.
                 made = [*remains(item), *create(item, host)]
-                followers += [Change(target=item.name, path=f"linux.namespaces[{i}]", before=f"{one.type} that ends",
+                known = {one.path for one in item.changes}
+                item.changes = tuple(one.replace(impact=fields.RECREATE) if one.path in {
+                    f"linux.namespaces[{i}]" for i, _ in lost} else one for one in item.changes)
+                followers += [Change(target=item.name, path=path, before=f"{one.type} that ends",
                                      after=f"{one.type} of the new init of {one.container}", impact=fields.RECREATE,
-                                     cause="edited") for i, one in lost]
+                                     cause="edited") for i, one in lost
+                              if (path := f"linux.namespaces[{i}]") not in known]
             if made and made[0].phase == TRY and not any(one.container for one in item.wanted.linux.namespaces):
                 tries.append(made.pop(0))
             if any(isinstance(step, namespaces.SpawnInit) for step in made):

@@ -161,6 +161,11 @@ class Session:
             warnings += [line for spec in specs for line in door.outside(spec)]
             unsettled = door.unsettled()
         plan = names.complete(make_plan(nets, containers, self.host, observer.wall), containers)
+        if gone or any(one.impact >= fields.RESTART for one in plan.changes):
+            from runspec.run import sharers
+            stay = sharers.warnings(self.store, plan.steps, leaving.union(spec.name for spec in specs))
+            notes += stay if gone else ()
+            warnings += stay if not gone else ()
         first = [f"{item.name}: {item.wanted.root.image} is not unpacked yet; apply does that first"
                  for item in containers if item.wanted is not None and item.image
                  and not self.kernel.exists(item.image)]

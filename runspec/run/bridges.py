@@ -122,7 +122,8 @@ def blame(store: Store, spec: Spec, record: Record, changes: tuple[Change, ...])
     own = from_tree(Spec, record.spec)
     given = {f"interfaces[{i}].{key}": link.network for i, link in enumerate(spec.interfaces) for last in own.interfaces
              if (last.name, last.network) == (link.name, link.network)
-             for key, derived in (("gateway", last.pooled), ("mtu", last.mtu is None)) if derived and link.network}
+             for keys, derived in ((("gateway",), last.pooled), (("mtu", "hostEnd.mtu"), last.mtu is None))
+             if derived and link.network for key in keys}
     later = {name for name in set(given.values()) if store.saved("network", name) > store.saved("container", spec.name)}
     return tuple(one.replace(cause="edited") if one.cause == "drifted" and given.get(one.path) in later else one
                  for one in changes)

@@ -198,6 +198,10 @@ def test_what_a_network_gave_is_edited_with_it(cli: Cli, write: Callable[..., Pa
     pid = json.loads(cli("state", "one").stdout)["pid"]
     host(cli, "nsenter", f"--net=/proc/{pid}/ns/net", "ip", "route", "add", "default", "via", "10.77.0.1")
     assert "gateway: [10.77.0.1] -> []  drifted, in place\n" in cli("diff", one, status=1).stdout
+    cli("apply", one)
+    cli("apply", write(LAN | {"internal": True, "mtu": 1400}))
+    told = cli("diff", one, status=1).stdout
+    assert "one: interfaces[0].mtu: 1500 -> 1400  edited, in place\n" in told and "drifted" not in told, told
 
 
 def test_a_lost_bridge_is_made_anew(cli: Cli, write: Callable[..., Path]) -> None:

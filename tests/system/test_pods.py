@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from conftest import Cli, requires
 
@@ -57,6 +58,32 @@ def test_followers_of_a_new_init(cli: Cli, tmp_path: Path) -> None:
     assert after["web"] != before["web"] and after["b"] != before["b"] and after["c"] == before["c"]
     assert Path(f"/proc/{after['c']}/ns/net").readlink() == Path(f"/proc/{after['web']}/ns/net").readlink()
     assert cli("diff", file).stdout == ""
+
+
+@pytest.mark.parametrize("end", ["destroy", "stop"])
+def test_an_owner_that_ends(cli: Cli, tmp_path: Path, end: str) -> None:
+    """Whose namespaces went is told once, as what it is; and who is left in them when nobody names him."""
+    web = write(tmp_path / "web.yaml", NETWORK, container("web"))
+    pod = tmp_path / "pod.yaml"
+    cli("apply", write(pod, NETWORK, container("web"), container("b", "ipc", "network"), container("c", "uts")))
+    warning = "warning: web: b and c share its namespaces, and join those of a new web only when applied again\n"
+    if end == "destroy":
+        assert cli("destroy", "--yes", "web").stdout == f"web: removed\n{warning}"
+    else:
+        cli("stop", "--time", "0", "web")
+    found = json.loads(cli("diff", "-o", "json", pod, status=1).stdout)["changes"]
+    told = [(one["target"], one["path"], one["cause"], one["class"]) for one in found if one["path"]]
+    assert [(target, *rest) for target, _, *rest in told] == [(name, "drifted", "recreate") for name in "bbc"], told
+    assert len(set(told)) == len(told)
+    if end == "stop":
+        assert warning in cli("plan", web).stdout
+        assert cli("apply", "--yes", web).stdout.endswith(warning)
+    assert "warning" not in cli("apply", "--yes", pod).stdout
+    assert cli("diff", pod).stdout == ""
+    # Its network goes on with a new init, all else does not.
+    write(pod, NETWORK, container("web", process={"args": ["/bin/sleep", "99999"]}))
+    assert cli("apply", "--yes", pod).stdout.endswith(warning)
+    assert "warning" not in cli("destroy", "--yes", "web", "b", "c").stdout
 
 
 def test_a_source_that_went(cli: Cli, tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ RESIZED = ("options.size", "options.nr_inodes")
 
 def weigh(spec: Spec, last: Spec | None, facts: Facts, changes: tuple[Change, ...]) -> tuple[Change, ...]:
     """Changes with the class that they have in this container, where that is not their field's."""
-    if last is not None and last != spec:
+    if last is not None and any(one.cause == "drifted" for one in changes) and last != spec:
         changes = blame(last, facts, changes)
     return tuple(one if (impact := impact_of(spec, last, facts, one)) is None else one.replace(impact=impact)
                  for one in changes)

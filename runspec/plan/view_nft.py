@@ -39,13 +39,13 @@ class Wall(Frozen):
             last: as it was applied last; what only an edit asks for is not missed yet.
         """
         knobs = nft.knobs(model, self.bridged)
-        if last is not None and last is not model:
-            known = nft.knobs(last, self.bridged)
-            knobs = {knob: value for knob, value in knobs.items() if knob in known}
-        return (*nft.damage(self.table), *(
-            f"{knob.replace('/', '.')} is {self.knobs.get(knob) or 'absent'}"
-            for knob, value in knobs.items() if not nft.met(knob, self.knobs.get(knob), value)),
-            *(said for knob in knobs for said in self.closing.get(knob, ())))
+        wrong = {knob: [f"{knob.replace('/', '.')} is {self.knobs.get(knob) or 'absent'}"]
+                 for knob, value in knobs.items() if not nft.met(knob, self.knobs.get(knob), value)}
+        for knob in knobs:
+            if self.closing.get(knob):
+                wrong.setdefault(knob, []).extend(self.closing[knob])
+        known = nft.knobs(last, self.bridged) if wrong and last is not None else knobs
+        return (*nft.damage(self.table), *(said for knob, words in wrong.items() if knob in known for said in words))
 
     def has(self, name: str, key: str, owner: str) -> str | None:
         """The value of an owner's element, None where he has no such one."""
@@ -76,13 +76,14 @@ def see_ports(spec: Spec, last: Spec | None, wall: Wall, view: dict[str, Any]) -
         view[f"ports[{index}]"] = ABSENT if None in found else _shown(one, [value or "" for value in found])
         known.update((name, key) for name, key, _ in nft.port_elements(spec, one))
     lost = wall.lacks(spec, last) if spec.ports and (last is None or last.ports) else ()
-    mine = nft.elements(spec)
-    before = nft.elements(last) if last is not None and last is not spec else mine
-    for name, key, value in mine:
+    missing = []
+    for name, key, value in nft.elements(spec):
         known.add((name, key))
-        if not value and (name, key, value) in before and (
-                wall.has(name, key, owner) is None and wall.table is not None):
-            lost += (f"no element {name} {key}",)
+        if not value and wall.has(name, key, owner) is None and wall.table is not None:
+            missing.append((name, key, value))
+    if missing and last is not None:
+        missing = [one for one in missing if one in nft.elements(last)]
+    lost += tuple(f"no element {name} {key}" for name, key, _ in missing)
     view["ports"] = ", ".join(lost) or WHOLE
     for (name, key), (value, said) in (wall.table.elements if wall.table is not None else {}).items():
         if said == owner and value and (name, key) not in known:

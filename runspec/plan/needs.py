@@ -327,12 +327,14 @@ def _apart(kind: Any, field: str, value: Any, above: str) -> list[tuple[str, tup
 
 
 def _needs(kind: Any, field: str, value: Any, at: str, model: Any) -> list[tuple[str, tuple[str, ...]]]:
-    out = []
+    out: list[tuple[str, tuple[str, ...]]] = []
     found: list[tuple[str, str, Any]] = []
     _use(kind, field, value, at, at, found)
     for path, shape, inner in found:
         row = ROWS.get(shape)
         words = row(inner, model) if callable(row) else row
-        if words:
+        if words and shape == "linux.sysctl":
+            out += [(f"{path}.{name}", (word,)) for (name, _), word in zip(inner, words, strict=True)]
+        elif words:
             out.append((f"{path}.type" if shape == "interfaces[]" else path, words))
     return out

@@ -40,10 +40,8 @@ def lacking(probes: Probes, model: Spec | Network) -> list[Refusal]:
     out: list[Refusal] = []
     for path, words in needs.needs(model):
         for word in words:
-            kind, _, name = word.partition(":")
-            if needs.KINDS[kind][2] and (found := probes.ask(word)).ok is False:
-                at = f"{path}.{name}" if kind == "sysctl" else path
-                out.append((at, f"needs {needs.called(word)}, which is not to be had here", found.why, found.fix))
+            if needs.KINDS[word.partition(":")[0]][2] and (found := probes.ask(word)).ok is False:
+                out.append((path, f"needs {needs.called(word)}, which is not to be had here", found.why, found.fix))
     return out
 
 

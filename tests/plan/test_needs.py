@@ -82,7 +82,7 @@ def test_a_document() -> None:
         "linux.uidMappings": ("map:15",),
         "linux.resources.cpu.weight": ("controller:cpu",), "linux.resources.cpu.partition": ("v2:cpuset",),
         "linux.resources.memory.min": ("v2:memory",), "linux.resources.unified": ("v2:io",),
-        "linux.sysctl": ("sysctl:kernel.msgmax",), "landlock": ("landlock:4",)}
+        "linux.sysctl.kernel.msgmax": ("sysctl:kernel.msgmax",), "landlock": ("landlock:4",)}
     assert needs.needs(Network(name="n")) == [("type", ("capability:CAP_NET_ADMIN", "link:bridge"))]
 
 

@@ -135,7 +135,9 @@ def change_line(change: Change, mark: Mark | None = None, colour: bool = False, 
 def change_tree(change: Change, mark: Mark | None = None) -> dict[str, Any]:
     """A Change as plain JSON."""
     tree = {"target": change.target, "path": change.path, "before": jsonable(change.before),
-            "after": jsonable(change.after), "class": JSON_CLASSES[change.impact], "cause": change.cause}
+            "after": jsonable(change.after), "cause": change.cause}
+    if change.cause != "removed":       # what goes has no class
+        tree["class"] = JSON_CLASSES[change.impact]
     if mark:
         tree["at"] = {"file": mark.file, "line": mark.line, "column": mark.column}
     return tree

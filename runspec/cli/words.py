@@ -418,14 +418,14 @@ def quoted(text: str) -> str:
 def nearest(word: str, known: Iterable[str]) -> str:
     """The known name that a mistyped word most likely means; "" where none is near.
 
-    A third of the letters may differ; two neighbours exchanged count once. (difflib would bring
-    in `re`.)
+    A third of the letters may differ, and not all; two neighbours exchanged count once. (difflib
+    would bring in `re`.)
     """
     best, limit = "", (max(1, len(word) // 3) + 1, False)
     for name in sorted(known) if 0 < len(word) <= 64 else ():
         # Of two that are as near, the one of the same letters.
         distance = _distance(word.lower(), name.lower()), sorted(word.lower()) != sorted(name.lower())
-        if distance < limit:
+        if distance < limit and distance[0] < len(word):
             best, limit = name, distance
     return best
 

@@ -8,7 +8,7 @@ from runspec.kernel import netlink
 from runspec.plan import cgroup, needs, rtnetlink, view_kinds
 from runspec.plan.steps import host_links, intel_rdt, landlock, seccomp, tagged
 from runspec.run import abilities_resources
-from runspec.run.probes import APPARMOR, SELINUX
+from runspec.run.probes import APPARMOR, AS_ROOT, SELINUX
 from runspec.spec import units
 from runspec.spec.model import Network, Spec
 from runspec.spec.model_net import ON_PARENT
@@ -36,11 +36,17 @@ def every(kernel: Kernel, host: Host, spec: Spec) -> list[Refusal]:
 
 
 def lacking(probes: Probes, model: Spec | Network) -> list[Refusal]:
-    """The same for what the table of needs alone knows: (path, what, why, fix) of each need that fails here."""
+    """The same for what the table of needs alone knows: (path, what, why, fix) of each need that fails here.
+
+    Raises:
+        HostError: whoever asks can make no container, whatever a document says.
+    """
     out: list[Refusal] = []
     for path, words in needs.needs(model):
         for word in words:
             if needs.KINDS[word.partition(":")[0]][2] and (found := probes.ask(word)).ok is False:
+                if found.fix == AS_ROOT:
+                    raise HostError("containers are made by root", found.why, found.fix)
                 out.append((path, f"needs {needs.called(word)}, which is not to be had here", found.why, found.fix))
     return out
 

@@ -209,8 +209,10 @@ class Session:
                  build: bool) -> None:
         """The compiled filters, where any init is to be started."""
         self._keys.update({name: record.seccomp for name, record in records.items() if record is not None})
-        if not build or not any(change.impact >= fields.RESTART or not change.path
-                                for item in items for change in item.changes):
+        if not any(change.impact >= fields.RESTART or not change.path for item in items for change in item.changes):
+            return
+        if not build:
+            filters.announce(items)
             return
         given, faults = {one.model.name: one for one in wanted}, []
         self._keys.update(dict.fromkeys((item.name for item in items), ""))

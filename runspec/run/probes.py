@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 APPARMOR = "/sys/module/apparmor/parameters/enabled"
 SELINUX = "/sys/fs/selinux/enforce"
+AS_ROOT = "run it as root"
 # A program of 84 bytes for 32-bit x86: exit(0).
 _IA32 = bytes.fromhex(
     "7f454c46010101000000000000000000" "02000300010000005480040834000000" "00000000000000003400200001000000"
@@ -112,7 +113,7 @@ class Probes:
         try:
             self.kernel.run_table(table.ops)
         except SyscallError as error:
-            fix = "run it as root" if error.errno == 1 else f"use Linux {BASE[1]} or newer"
+            fix = AS_ROOT if error.errno == 1 else f"use Linux {BASE[1]} or newer"
             return bad(error.what, fix)
         return good()
 
@@ -372,7 +373,7 @@ class Probes:
         if unknown:
             return bad(f"this kernel has no {', '.join(unknown)}, capabilities(7)", "remove it")
         return bad(f"runspec itself lacks {', '.join(missing)}, capabilities(7)",
-                   "run it as root" if os.geteuid() else "remove it, or start runspec with it" if len(missing) == 1
+                   AS_ROOT if os.geteuid() else "remove it, or start runspec with it" if len(missing) == 1
                    else "remove them, or start runspec with them")
 
     def _raise(self, text: str) -> Answer:

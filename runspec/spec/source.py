@@ -58,9 +58,9 @@ def gather(paths: list[str], stdin: Any = None) -> tuple[list[Document], list[Sp
 
 
 def join(faults: list[SpecError]) -> SpecError:
-    """One error that carries all of them, in their order."""
-    first = faults[0]
-    return SpecError(first.what, first.why, first.fix, first.at, (*first.also, *faults[1:]))
+    """One error that carries all of them, in their order; equal ones, of a file that was named twice, once."""
+    first, *rest = {one.text(): one for one in faults}.values()
+    return SpecError(first.what, first.why, first.fix, first.at, (*first.also, *rest))
 
 
 def files(paths: list[str], stdin: Any = None) -> Iterator[tuple[str, bytes | SpecError]]:

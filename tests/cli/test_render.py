@@ -57,6 +57,7 @@ def test_change_line() -> None:
 def test_what_goes_has_no_class() -> None:
     gone = Change(target="foo1", path="", before="running", after=ABSENT, impact=3, cause="removed")
     assert render.change_line(gone) == "foo1: running -> absent  removed"
+    assert "class" not in render.change_tree(gone)
     assert render.change_line(gone.replace(before="used", after="unused")) == "foo1: used -> unused  let go"
 
 

@@ -115,12 +115,13 @@ def test_impossible_ids(name: str) -> None:
         ("LIST", "list"),
         ("staet", "state"),
         ("frobnicate", ""),
+        ("*", ""),
         ("", ""),
         ("x" * 100000, ""),
     ],
 )
 def test_nearest(word: str, near: str) -> None:
-    assert nearest(word, [verb.name for verb in VERBS]) == near
+    assert nearest(word, ["t", *(verb.name for verb in VERBS)]) == near
 
 
 def test_plain() -> None:

@@ -219,3 +219,11 @@ def test_where_it_is_written(planned: Planned, tmp_path: Path) -> None:
         done = planned.cli("plan", "--out", place, planned.file, status=2)
         assert named in done.stderr and "Traceback" not in done.stderr
     assert Path("/dev/null").is_char_device() and [one.name for one in tmp_path.glob(".*")] == []
+
+
+@needs
+def test_shown_alike(planned: Planned) -> None:
+    """What is kept is what `plan` shows, word for word, the filter of system calls too."""
+    planned.make()      # the image is there from now on
+    shown = planned.make()
+    assert planned.cli("plan", planned.file).stdout == shown and ", its system calls filtered" in shown

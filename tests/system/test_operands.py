@@ -78,3 +78,14 @@ def test_dash_is_standard_input(cli: Cli, here: Path) -> None:
                             cwd=here)
     done = cli.cold("apply", "-", stdin=feed.stdout)
     assert feed.wait() == 0 and done.stdout == "up to date: nothing to do\n"
+
+
+@needs
+def test_a_file_given_twice(cli: Cli, here: Path) -> None:
+    """Its faults are told once, its container is made once."""
+    (here / "bad.yaml").write_text(spec("bad") + "bogus: 1\nother: 2\n")
+    said = cli.cold("validate", "bad.yaml", "./bad.yaml", "bad.yaml", status=2).stderr
+    assert said.count("bad.yaml:5:1: bogus") == 2 and said.count("./bad.yaml:6:1: other") == 1
+    assert cli.cold("validate", "bad.yaml", "bad.yaml", status=2).stderr.count(": unknown key") == 2
+    (here / "one.yaml").write_text(spec("one"))
+    assert cli.cold("apply", "one.yaml", "one.yaml").stdout == "one: created\n"

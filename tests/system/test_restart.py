@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -243,6 +244,41 @@ def test_what_stops_a_new_init_ends_nothing(edit: str, users: bool, cli: Cli, tm
     file.write_text(base + alive.replace("1000", "999"))
     assert cli("apply", "--yes", file).stdout.startswith("plain: restarted\n")
     assert cli("exec", "plain", "cat", "/root/plain").stdout == "kept\n"
+
+
+@needs
+@pytest.mark.both
+@pytest.mark.parametrize("users", ("", USERS))
+def test_a_new_init_has_the_host_s_programs(users: str, cli: Cli, tmp_path: Path) -> None:
+    """They are mounts below its root, which is handed over alone."""
+    file = tmp_path / "plain.yaml"
+    text = PLAIN.replace("busybox", "host").replace("/bin/sleep", "/usr/bin/sleep") + users
+    file.write_text(text)
+    cli("apply", file)
+    cli("exec", "plain", "sh", "-c", "echo kept >/root/plain")
+    for seconds in ("999", "998"):
+        file.write_text(text.replace('"1000"', f'"{seconds}"'))
+        assert cli("apply", "--yes", file).stdout.startswith("plain: restarted\n")
+        assert cli("exec", "plain", "cat", "/root/plain").stdout == "kept\n"
+        assert cli("exec", "plain", "head", "-c", "4", "/etc/passwd").stdout == "root"
+        assert cli("exec", "plain", "touch", "/usr/plain", status=None).returncode
+
+
+@needs
+def test_a_new_init_has_what_is_mounted_below_a_directory(cli: Cli, tmp_path: Path) -> None:
+    """As the former one had it."""
+    file, root = tmp_path / "plain.yaml", tmp_path / "root"
+    for name in ("bin", "proc", "sys", "dev", "sub"):
+        (root / name).mkdir(parents=True)
+    shutil.copy(shutil.which("busybox") or "", root / "bin/sleep")
+    text = PLAIN.replace("image: busybox", f"path: {root}")
+    file.write_text(text)
+    cli.netns.run("mount", "-t", "tmpfs", "-o", "size=4k,mode=0700", "below", str(root / "sub"))
+    cli("apply", file)
+    file.write_text(text.replace("1000", "999"))
+    cli("apply", "--yes", file)
+    pid = json.loads(cli("state", "plain").stdout)["pid"]
+    assert " /sub " in Path(f"/proc/{pid}/mountinfo").read_text()
 
 
 @needs

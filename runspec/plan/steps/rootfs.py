@@ -112,11 +112,13 @@ class PrepareRoot(ChildStep):
         apart = abi.MS_SLAVE if self.receive else abi.MS_PRIVATE
         add(abi.OP_MOUNT_SETATTR, slot=table.slot("host"), pad=1, c=apart)
         add(abi.OP_CLOSE, slot=table.slot("host"))      # or init would hold the way out while it waits
-        if self.kept:
+        # A root is handed over without the mounts below it, and one that is a directory of the host needs no keeping.
+        if self.kept and (self.host or self.overlay is not None):
             # Somebody inside may have made it shared, which pivot_root(2) refuses.
             add(abi.OP_MOUNT_SETATTR, slot=root, c=abi.MS_PRIVATE)
-            lone = self.overlay is None and not self.host
-            self._attach(table, root, (self.source or "/") if lone else base)
+            self._attach(table, root, base)
+            if self.host:
+                self._bind_host(table, root)
         elif self.host:
             self._memory(table, root, "mode=0755")
             self._attach(table, root, base)
@@ -171,10 +173,16 @@ class PrepareRoot(ChildStep):
         table.add(abi.OP_CLOSE, slot=at)
 
     def _fill_from_host(self, table: Table, root: int) -> None:
-        add, made, tree = table.add, table.slot("made"), table.slot("tree")
+        add, made = table.add, table.slot("made")
         for name in ("usr", "etc", "proc", "sys", "dev", "run", "root", "var", "home", "mnt"):
             add(abi.OP_MKDIR, slot=made, dir=root, s1=name, a=0o755)
         add(abi.OP_MKDIR, slot=made, dir=root, s1="tmp", a=0o1777)
+        self._bind_host(table, root)
+        for name in HOST_LINKS:
+            add(abi.OP_SYMLINK, dir=root, s1=name, s2=f"usr/{name}")
+
+    def _bind_host(self, table: Table, root: int) -> None:
+        add, made, tree = table.add, table.slot("made"), table.slot("tree")
         clone = abi.OPEN_TREE_CLONE | abi.OPEN_TREE_CLOEXEC
         for source in ("/usr", *HOST_FILES):
             add(abi.OP_IGNORE_NEXT, a=4)
@@ -186,8 +194,6 @@ class PrepareRoot(ChildStep):
             add(abi.OP_MOVE_MOUNT, slot=tree, dir=made)
             add(abi.OP_IGNORE_NEXT, a=0)
             add(abi.OP_CLOSE, slot=tree)
-        for name in HOST_LINKS:
-            add(abi.OP_SYMLINK, dir=root, s1=name, s2=f"usr/{name}")
 
     def __str__(self) -> str:
         if self.kept:

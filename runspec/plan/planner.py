@@ -62,10 +62,12 @@ class Item:
         console: socket to which the terminal of its init goes, "" for none.
         seen: spec path -> what the kernel shows, where the container or network is there.
         names: (path inside, file of the host) of its names; shown: path inside -> which of ours is mounted there.
+        ports: of a network that is made anew, what puts containers on it that the request does not name; lost: those
+            whom that does not bring back.
     """
 
-    __slots__ = ("bundle", "changes", "console", "data", "facts", "groups", "image", "last", "names", "pid_file",
-                 "seccomp", "seen", "shown", "wanted")
+    __slots__ = ("bundle", "changes", "console", "data", "facts", "groups", "image", "last", "lost", "names",
+                 "pid_file", "ports", "seccomp", "seen", "shown", "wanted")
 
     def __init__(self, wanted: Any, last: Any, facts: Any, changes: tuple[Change, ...] = (),
                  image: str | None = None, groups: tuple[str, ...] = (), data: bool = False, bundle: str = "",
@@ -76,6 +78,8 @@ class Item:
         self.seen: dict[str, Any] = {}
         self.names: tuple[tuple[str, str], ...] = ()
         self.shown: dict[str, str] = {}
+        self.ports: tuple[Step, ...] = ()
+        self.lost: tuple[str, ...] = ()
         self.console = ""
         self.seccomp: Filter | None = None
 
@@ -102,6 +106,9 @@ def make_plan(networks: list[Item], containers: list[Item], host: Host, wall: Wa
             steps += made
             if not made:
                 quiet.append(f"{item.name}: up to date")
+            if item.lost:
+                quiet.append(f"warning: {item.name}: {' and '.join(item.lost)} "
+                             f"{'is' if len(item.lost) == 1 else 'are'} without it until applied again")
     count = len(steps)
     removals = [item for item in containers if item.wanted is None]
     ends: list[Step] = []
@@ -169,7 +176,7 @@ def network_steps(item: Item) -> list[Step]:
     """Create, change or leave alone one network."""
     wanted: Network = item.wanted
     if item.last is None or item.facts.status == "absent":
-        return network.create(wanted, item.facts.fair)
+        return [*network.create(wanted, item.facts.fair), *item.ports]
     if not item.changes and item.last == wanted:
         return []
     return network.change(wanted, item.last, item.facts, item.changes)

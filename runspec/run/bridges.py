@@ -5,8 +5,10 @@ from __future__ import annotations
 from runspec.plan import diff
 from runspec.plan.planner import Item
 from runspec.plan.steps import host_links, network as steps
-from runspec.plan.steps.base import Change
+from runspec.plan.steps.base import Change, Step
+from runspec.plan.steps.links import member
 from runspec.plan.values import ABSENT
+from runspec.run.store import status
 from runspec.spec import fields, from_yaml, networks, source
 from runspec.spec.model import Network, NetworkQos, Qos, Spec
 from runspec.spec.tree import from_tree
@@ -75,6 +77,8 @@ def items(store: Store, wanted: list[Wanted], gone: list[tuple[str, str]], obser
     """
     out: list[Item] = []
     faults = together(store, wanted, gone)
+    named = {one.model.name for one in wanted if isinstance(one.model, Spec)} | {
+        name for kind, name in gone if kind == "container"}
     for one in wanted:
         if isinstance(one.model, Network):
             facts = observer.network(one.model)
@@ -83,6 +87,8 @@ def items(store: Store, wanted: list[Wanted], gone: list[tuple[str, str]], obser
                 faults.append(from_yaml.fault(one.marks, *bad))
             else:
                 out.append(_item(store, one.model, facts))
+                if facts.status == "absent" and out[-1].last is not None:
+                    out[-1].ports, out[-1].lost = _again(store, one.model, named, observer)
     if faults:
         raise source.join(faults)
     return out
@@ -101,6 +107,27 @@ def _item(store: Store, wanted: Network, facts: Facts) -> Item:
                                                   steps.network_expected(last), seen))
     item.seen = seen
     return item
+
+
+def _again(store: Store, network: Network, named: set[str],
+           observer: Observer) -> tuple[tuple[Step, ...], tuple[str, ...]]:
+    """What joins running containers that nobody named to a bridge that is made anew; and whom that does not help."""
+    joined, lost = list[Step](), dict[str, None]()
+    here = {one.name: one for one in observer.host_links()}
+    for name in store.users(network.name):
+        record = store.load("container", name)
+        if name in named or record is None or status(store.kernel, record) != "running":
+            continue
+        for one in from_tree(Spec, record.spec).interfaces:
+            link = host_links.host_name(name, one.name)
+            end = here.get(link) if one.network == network.name else None
+            if end is not None and not end.master and end.alias.startswith(host_links.MARK) and network.qos is None:
+                port = member(one, {network.name: network})
+                joined.append(host_links.JoinBridge(target=network.name, link=link, bridge=network.name,
+                                                    isolated=port.isolated, vlan=port.vlan))
+            elif network.name in (one.network, one.parent):
+                lost[name] = None
+    return tuple(joined), tuple(lost)
 
 
 def leaver(network: Network, facts: Facts) -> Item:

@@ -211,6 +211,41 @@ def test_a_lost_bridge_is_made_anew(cli: Cli, write: Callable[..., Path]) -> Non
     assert cli("apply", file).stdout == "lan0: made anew\n"
 
 
+@pytest.mark.parametrize("isolated", [False, True])
+def test_who_is_not_named_comes_back_to_a_lost_bridge(cli: Cli, write: Callable[..., Path], isolated: bool) -> None:
+    """With one container of many at hand: the others are ports as they were, and what died is told."""
+    lan = LAN | {"isolated": isolated}
+    file = write(lan, box("one"), box("two"), box("three"))
+    cli("apply", file)
+    cli("stop", "-t", "0", "three")
+    for given in ([lan, box("one")], [lan]):
+        host(cli, "ip", "link", "del", "lan0")
+        some = write(*given, file="some.yaml")
+        assert "join two.eth0 to lan0" in cli("plan", some).stdout
+        assert "warning" not in cli("apply", some).stdout
+        assert cli("diff", write(lan, box("one"), box("two"), file="all.yaml")).stdout == ""
+        assert reaches(cli, "two", "10.77.0.2") is not isolated and reaches(cli, "two", "10.77.0.1")
+    # A run that fails takes it back with the bridge.
+    host(cli, "ip", "link", "del", "lan0")
+    bad = write(lan, box("bad") | {"process": {"args": ["/bin/nothing"]}}, file="bad.yaml")
+    assert "/bin/nothing" in cli("apply", bad, status=2).stderr
+    assert json.loads(host(cli, "ip", "-j", "link", "show", "two.eth0"))[0].get("master") is None
+    cli("apply", file)
+    assert cli("diff", file).stdout == ""
+
+
+@requires("ifb")
+def test_who_shares_a_line_is_told_of_a_lost_bridge(cli: Cli, write: Callable[..., Path]) -> None:
+    lan = LAN | {"qos": {"egress": {"rate": "10mbit"}}}
+    cli("apply", write(lan, box("one"), box("two"), box("three")))
+    host(cli, "ip", "link", "del", "lan0")
+    said = cli("apply", write(lan, box("one"), file="some.yaml")).stdout
+    assert said.endswith("warning: lan0: three and two are without it until applied again\n"), said
+    file = write(lan, box("one"), box("two"), box("three"))
+    cli("apply", file)
+    assert cli("diff", file).stdout == ""
+
+
 def test_own_bridge_is_not_declared_external(cli: Cli, write: Callable[..., Path]) -> None:
     """Nobody would ever remove it."""
     cli("apply", write(LAN))

@@ -331,7 +331,7 @@ def index_of(kernel: Any, name: str) -> int:
     """
     index = kernel.link_index(name)
     if index is None:
-        raise HostError(f"there is no link {name}", "it went away since the plan was made", "apply again")
+        raise HostError(f"there is no link {name}", "it went away", "apply again; where it is a network, with its file")
     return int(index)
 
 

@@ -403,7 +403,9 @@ def show_tree(words: Words, kernel: Kernel, store: Store) -> int:
                  for one in tasks_of(kernel, pids_of(kernel, record))]
         mounts = kernel.try_read(f"/proc/{record.pid}/mountinfo") or b""
         root = picture.root_text(mounts.decode("utf-8", "surrogateescape"))
-        share, links = share_of(kernel, record), picture.links_text(record.spec.get("interfaces", ()))
+        share, interfaces = share_of(kernel, record), record.spec.get("interfaces", ())
+        devices = kernel.try_read(f"/proc/{record.pid}/net/dev") if interfaces else None
+        links = picture.links_text(interfaces, devices.decode("utf-8", "surrogateescape") if devices else None)
         nodes.append(picture.Node(f"runspec:{record.name}", picture.forest(found, record.pid),
                                   [share, f"root {root}" if root else "", links]))
         trees.append({"id": record.name, "pid": record.pid, "cpu": share, "root": root, "links": links,

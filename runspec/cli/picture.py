@@ -148,14 +148,19 @@ def root_text(mountinfo: str) -> str:
     return plain(found)
 
 
-def links_text(interfaces: Sequence[dict[str, Any]]) -> str:
-    """The interfaces of a Record, each with its type and what it is on: `eth0 macvlan (vepa) on eth1`."""
-    words = []
+def links_text(interfaces: Sequence[dict[str, Any]], devices: str | None = None) -> str:
+    """The interfaces of a Record, each with its type and what it is on: `eth0 macvlan (vepa) on eth1`.
+
+    Args:
+        devices: /proc/PID/net/dev, None where it is not known: who is not in it is gone.
+    """
+    words, here = [], {line.partition(":")[0].strip() for line in (devices or "").splitlines()}
     for one in interfaces:
         mode, vlan = one.get("mode"), one.get("vlan")
         more = f" ({vlan['protocol']} {vlan['id']})" if vlan else f" ({mode})" if mode and one["type"] != "veth" else ""
         where = one.get("parent") or one.get("network")
-        words.append(f"{one['name']} {one['type']}{more} " + (f"on {where}" if where else "routed"))
+        words.append(f"{one['name']} {one['type']}{more} " + (f"on {where}" if where else "routed")
+                     + (" (gone)" if devices is not None and one["name"] not in here else ""))
     return plain(", ".join(words))
 
 

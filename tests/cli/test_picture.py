@@ -87,3 +87,6 @@ def test_links() -> None:
         "eth0 veth on lan0, eth1 veth routed, eth2 physical on mac:02:0a, eth3 macvlan (vepa) on nic0, "
         "eth4 vlan (802.1ad 10) on nic0")
     assert links_text([]) == ""
+    two = [{"name": name, "type": "macvlan", "mode": "vepa", "parent": "nic0"} for name in ("eth0", "eth1")]
+    devices = "Inter-|   Receive\n face |bytes    packets\n    lo:       0       0\n  eth0: 1066      13\n"
+    assert links_text(two, devices) == "eth0 macvlan (vepa) on nic0, eth1 macvlan (vepa) on nic0 (gone)"

@@ -5,9 +5,10 @@ from __future__ import annotations
 import _signal  # type: ignore[import-not-found, unused-ignore]
 import os
 import sys
+from errno import ENOENT
 
 from runspec.cli.words import Words, plain
-from runspec.errors import RunspecError, UsageError
+from runspec.errors import RunspecError, UsageError, meaning
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,9 +59,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         early = words.verb == "exec" and not isinstance(error, UsageError)
         return _fail(words, error, 255 if early else words.status)
     except OSError as error:
-        what = plain(f"{error.filename or 'standard output'}: {error.strerror or error}")
+        # What has no name is our output; to write there finds everything, but who asks for a lost directory's name.
+        unnamed = "standard output" if error.errno != ENOENT else "the working directory"
+        what = plain(f"{error.filename or unnamed}: {error.strerror or error}")
         _drop_output()
-        return _fail(words, RunspecError(what), words.status)
+        return _fail(words, RunspecError(what, *meaning(error.errno or 0)), words.status)
     except Exception as error:
         text = plain(f"internal error: {type(error).__name__}: {error}")
         return _fail(words, RunspecError(text, fix="run it again with --debug before the verb"), words.status)

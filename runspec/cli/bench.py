@@ -13,7 +13,7 @@ from runspec.bench.results import Results, from_tree, to_tree
 from runspec.bench.suite import SUITES
 from runspec.cli import render
 from runspec.cli.words import nearest, plain, quoted
-from runspec.errors import UsageError
+from runspec.errors import RunspecError, UsageError, meaning
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -112,7 +112,8 @@ def number(text: str, option: str, most: int) -> int:
         UsageError: it is none.
     """
     if not (text.isascii() and text.isdigit() and len(text) <= 9 and 1 <= int(text) <= most):
-        raise UsageError(f"bench: {option}: {quoted(text)} is no number from 1 to {most}")
+        raise UsageError(f"bench: {option}: {quoted(text)} is no number from 1 to {most}",
+                         "less measures nothing, and more would take days", "give a whole number in this range")
     return int(text)
 
 
@@ -139,7 +140,7 @@ def writable(name: str) -> None:
     why = (errno.EISDIR if os.path.isdir(name) else errno.ENOENT if not os.path.exists(place)
            else 0 if os.access(place, os.W_OK) else errno.EACCES)
     if why:
-        raise UsageError(f"bench: --out {plain(name)}: {os.strerror(why)}")
+        raise UsageError(f"bench: --out {plain(name)}: {os.strerror(why)}", *meaning(why))
 
 
 def write(name: str, text: str) -> str:
@@ -148,7 +149,7 @@ def write(name: str, text: str) -> str:
         with open(name, "w", encoding="utf-8") as file:
             file.write(f"{text}\n")
     except OSError as error:
-        return f"--out {plain(name)}: {os.strerror(error.errno or 0)}"
+        return RunspecError(f"--out {plain(name)}: {os.strerror(error.errno or 0)}", *meaning(error.errno or 0)).text()
     return ""
 
 
@@ -162,7 +163,8 @@ def read(name: str) -> Results:
         with open(name, "rb") as file:
             tree = json.load(file)
     except OSError as error:
-        raise UsageError(f"bench: {plain(name)}: {os.strerror(error.errno or 0)}") from None
+        raise UsageError(f"bench: {plain(name)}: {os.strerror(error.errno or 0)}",
+                         *meaning(error.errno or 0)) from None
     except (ValueError, RecursionError):
         raise UsageError(f"bench: {plain(name)} is no result of `runspec bench -o json`", "it is no JSON",
                          "name the JSON file of an older run") from None

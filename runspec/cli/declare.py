@@ -7,7 +7,7 @@ import sys
 
 from runspec.cli import render
 from runspec.cli.words import plain
-from runspec.errors import RunspecError, SpecError, StateError, UsageError
+from runspec.errors import RunspecError, SpecError, StateError, SyscallError, UsageError
 from runspec.spec.model import Network, Spec
 
 # Keys are sorted, so every plan begins with these bytes and no document of a user's does.
@@ -131,7 +131,11 @@ def plan(words: Words, kernel: Kernel, store: Store) -> int:
         if piped:
             print(text, end="")
             return 0
-        kernel.replace_file(out, text)
+        try:
+            kernel.replace_file(out, text)
+        except SyscallError as error:
+            raise UsageError(f"--out: {plain(out)} cannot be written: {os.strerror(error.errno or 0)}",
+                             *error.help()) from None
     print(render.plan_json(work.plan) if words.json
           else render.plan_text(work.plan, render.coloured(), marks_of(wanted, work.plan.changes)))
     return 0
@@ -312,7 +316,8 @@ def targets(words: Words, store: Store) -> tuple[list[tuple[str, str]], list[str
             by_file = "; files that a container left elsewhere than below /var/lib/runspec are found by its file"
             faults.append(SpecError(f"{word}: no container, network or file of this name",
                                     "nothing was removed" + by_file * words.flag("data"),
-                                    fix=render.near(word, sorted(set().union(*known.values())))))
+                                    fix=render.near(word, sorted(set().union(*known.values())))
+                                    or "`runspec list` shows them"))
     if faults:
         raise source.join(faults)
     return list(dict.fromkeys(gone)), unknown, left

@@ -10,7 +10,7 @@ from time import monotonic
 from runspec import abi
 from runspec.cli.people import find, open_init, status_fields
 from runspec.cli.words import plain, quoted
-from runspec.errors import HostError, RunspecError, StateError, SyscallError, UsageError
+from runspec.errors import HostError, RunspecError, StateError, SyscallError, UsageError, meaning
 from runspec.kernel import Kernel, procfs
 from runspec.plan.steps import attributes, intel_rdt
 from runspec.plan.steps.base import Table
@@ -366,16 +366,19 @@ def failure(table: Table, index: int, number: int, program: str) -> RunspecError
     # Lower case, as engines look for it.
     reason = reason[:1].lower() + reason[1:]
     if op.number == abi.OP_EXEC:
-        name = plain(program)
+        from runspec.plan.steps.process import unexecuted
+
+        name, told = plain(program), unexecuted(program, number)
         if "/" not in program and reason == "no such file or directory":
-            return RunspecError(f'exec failed: exec: "{name}": executable file not found in $PATH')
+            return RunspecError(f'exec failed: exec: "{name}": executable file not found in $PATH', *told)
         stat = f"stat {name}: " if reason == "no such file or directory" else ""
-        return RunspecError(f'exec failed: exec: "{name}": {stat}{reason}')
+        return RunspecError(f'exec failed: exec: "{name}": {stat}{reason}', *told)
     if op.number == abi.OP_CHDIR:
         where = plain(op.s1.decode("utf-8", "surrogateescape"))
-        return RunspecError(f'exec failed: chdir to cwd "{where}": {reason}', fix="give another with --cwd")
+        return RunspecError(f'exec failed: chdir to cwd "{where}": {reason}', f"{meaning(number)[0]}, in the container",
+                            "give another with --cwd")
     name = next((word[3:].lower() for word, value in vars(abi).items()
                  if word.startswith("OP_") and value == op.number), str(op.number))
-    return RunspecError(
-        f"exec failed: {name}: {reason}", why="a step on the way into the container was refused"
-    )
+    why, fix = meaning(number)
+    return RunspecError(f"exec failed: {name}: {reason}",
+                        f"a step on the way into the container was refused: {why}", fix)

@@ -42,7 +42,8 @@ def read_bundle(bundle: str, name: str, file: str = "") -> tuple[Spec, Document,
     from runspec.spec import from_oci, json_text, rules, rules_host, source, unserved
 
     path = file or os.path.join(bundle, from_oci.FILE)
-    document = json_text.parse(read_file(path), plain(path))
+    fix = "name the configuration's file with --config FILE" if file else "name the bundle with --bundle DIR"
+    document = json_text.parse(read_file(path, fix), plain(path))
     spec, faults, notes = from_oci.read(document, name, os.path.abspath(bundle))
     if spec is not None:
         faults += rules.check(spec, document.marks, oci=True)
@@ -65,7 +66,7 @@ def judge_bundle(file: str, bundle: str, name: str, exported: bool) -> tuple[Spe
     """
     from runspec.spec import from_oci, json_text, rules, source, to_oci
 
-    document = json_text.parse(read_file(file), plain(file))
+    document = json_text.parse(read_file(file, "name a bundle's directory, or its configuration"), plain(file))
     name = (exported and to_oci.given_name(document.tree)) or name
     spec, faults, notes = from_oci.read(document, name, bundle)
     if spec is not None:
@@ -75,9 +76,11 @@ def judge_bundle(file: str, bundle: str, name: str, exported: bool) -> tuple[Spe
     return spec, notes
 
 
-def read_file(path: str) -> bytes:
+def read_file(path: str, fix: str) -> bytes:
     """The bytes of a regular file of at most 10 MiB, and one more of a longer one.
 
+    Args:
+        fix: how the user names another.
     Raises:
         SpecError: it is none, or cannot be read.
     """
@@ -91,7 +94,7 @@ def read_file(path: str) -> bytes:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
         try:
             if not stat.S_ISREG(os.fstat(fd).st_mode):
-                raise SpecError("is no regular file", "a bundle's configuration is one, bundle.md", at=at)
+                raise SpecError("is no regular file", "a bundle's configuration is one, bundle.md", fix, at)
             data = b""
             while len(data) <= SIZE and (part := os.read(fd, 1 << 20)):
                 data += part
@@ -101,7 +104,7 @@ def read_file(path: str) -> bytes:
     except (OSError, ValueError) as error:
         reason = (os.strerror(error.errno) if isinstance(error, OSError) and error.errno else "is no file name")
         raise SpecError(reason[:1].lower() + reason[1:], "a bundle is a directory that holds config.json, bundle.md",
-                        "name the bundle with --bundle DIR", at=at) from None
+                        fix, at) from None
 
 
 def create(words: Words, kernel: Kernel, store: Store, name: str) -> int:

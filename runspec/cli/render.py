@@ -265,7 +265,8 @@ def end_text(end: tuple[str, int] | None) -> str:
 
 def error_tree(error: RunspecError) -> list[dict[str, Any]]:
     """An error and those found with it, a flat list in file order."""
-    tree: dict[str, Any] = {"what": error.what, "why": error.why, "fix": error.fix}
+    why, fix = error.help()
+    tree: dict[str, Any] = {"what": error.what, "why": why, "fix": fix}
     if error.at:
         tree["at"] = {"file": error.at.file, "line": error.at.line, "column": error.at.column}
     return [tree, *(one for also in error.also for one in error_tree(also))]

@@ -400,7 +400,7 @@ def check_id(word: str, verb: str) -> None:
         return
     raise UsageError(f"{verb}: invalid container ID format: {quoted(word)}",
                      why="an id is at most 255 letters, digits and `_ + - .`, and not dots alone",
-                     fix="`runspec list` shows the containers")
+                     fix="use these alone" if verb == "create" else "`runspec list` shows the containers")
 
 
 def plain(text: str) -> str:

@@ -357,9 +357,11 @@ class Files:
                     os.fsync(above)
                 finally:
                     os.close(above)
-        except SyscallError:
+        except SyscallError as error:
             self.remove_file(temporary)
-            raise
+            # Of the file that was asked for: the other's name says nothing to anybody.
+            named = path if error.path == temporary else error.path
+            raise SyscallError(error.call, named, error.errno or errno.EIO) from None
         except OSError as error:
             self.remove_file(temporary)
             raise _fail("rename", path, error) from None

@@ -51,10 +51,14 @@ def lacking(probes: Probes, model: Spec | Network) -> list[Refusal]:
     return out
 
 
-def unheld(spec: Spec, console: str) -> list[Refusal]:
+def unheld(spec: Spec, console: str, bundle: str) -> list[Refusal]:
     """A terminal whose master nobody would hold: its program would get SIGHUP at once."""
     if not spec.process.terminal or console:
         return []
+    if bundle:
+        return [("process.terminal", "nobody would hold the other end of this terminal",
+                 "`create` ends when the container waits, and a terminal hangs up with its last holder, pty(7)",
+                 "name the socket of who shall hold it with --console-socket SOCKET, or write false")]
     return [("process.terminal", "nobody would hold the other end of this terminal",
              "apply ends when the container runs, and a terminal hangs up with its last holder, pty(7)",
              f"remove it, and use `runspec exec -t {spec.name} CMD` for a terminal inside")]

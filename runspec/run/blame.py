@@ -10,6 +10,7 @@ from runspec.errors import RunspecError, StepError, SyscallError
 from runspec.plan.steps import hooks
 from runspec.plan.steps.base import ChildStep
 from runspec.plan.steps.cgroup import KillContainer
+from runspec.plan.steps.process import unexecuted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def refused(op: abi.Op, errno: int) -> RunspecError:
     program = op.s1.split(b"\0")[0].decode("utf-8", "replace")
     if errno == ENOENT:
         reason = f"stat {program}: {reason}" if "/" in program else "executable file not found in $PATH"
-    return RunspecError(f'exec: "{program}": {reason}', "the program is looked for inside the container, execve(2)")
+    return RunspecError(f'exec: "{program}": {reason}', *unexecuted(program, errno))
 
 
 def answer(table: Table, index: int, errno: int, said: bytes) -> StepError:
@@ -53,19 +54,23 @@ def answer(table: Table, index: int, errno: int, said: bytes) -> StepError:
     cause: RunspecError = SyscallError(call, detail, errno)
     if op.number == abi.OP_FIND_PROGRAM:
         cause = refused(op, errno)
-    if isinstance(step, ChildStep):
-        cause.why, cause.fix = step.why(errno), step.remedy(errno) or cause.fix
-        if op.number == abi.OP_CHDIR:
-            step = step.replace(path="process.cwd")
+    if isinstance(step, ChildStep) and op.number == abi.OP_CHDIR:
+        step = step.replace(path="process.cwd")
     return step_error(step, cause)
 
 
 def step_error(step: Step | None, cause: RunspecError) -> StepError:
     """Name the Step and its spec path around a cause."""
+    if isinstance(cause, SyscallError) and step is not None:
+        number = cause.errno or 0
+        cause.why, cause.fix = step.why(number) or cause.why, step.remedy(number) or cause.fix
+    why, fix = cause.help()
     if step is None:
-        return StepError(cause.what, cause.why, cause.fix, cause.at)
+        return StepError(cause.what, why, fix, cause.at)
     where = f"{step.target}: {step.path}: " if step.path else f"{step.target}: "
-    error = StepError(f"{where}{cause.what}", cause.why or f"while trying to: {step}", cause.fix, cause.at)
+    if not cause.why:
+        why = f"while trying to: {step}" + (f"; {why}" if why else "")
+    error = StepError(f"{where}{cause.what}", why, fix, cause.at)
     error.__cause__ = cause
     error.path = step.path
     return error

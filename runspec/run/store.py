@@ -283,7 +283,8 @@ class Store:
         try:
             self.kernel.remove_dir(path)
         except SyscallError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EBUSY):      # EBUSY: somebody's mount point
+            # EBUSY: somebody's mount point; EROFS: nothing was made there either.
+            if error.errno not in (errno.ENOTEMPTY, errno.EBUSY, errno.EROFS):
                 raise
 
     def _remove_gate(self) -> None:

@@ -10,7 +10,7 @@ import errno
 import os
 import stat
 
-from runspec.errors import SpecError
+from runspec.errors import SpecError, meaning
 from runspec.spec.compose import Composer, Document, quote
 
 TYPE_CHECKING = False
@@ -109,7 +109,7 @@ def _read(file: str, name: str) -> tuple[str, str, str]:
         if error.errno == errno.ENOENT:
             raise _Refused(f"{shown} does not exist", _WHY, "create it, or correct the name") from None
         brief = shown if len(shown) < 100 else quote(shown)
-        raise _Refused(f"{brief} cannot be read: {error.strerror}") from None
+        raise _Refused(f"{brief} cannot be read: {error.strerror}", *meaning(error.errno or 0)) from None
     except _Refused as error:
         raise _Refused(f"{shown} {error.what}", error.why, error.fix) from None
     return shown, real, decode(data, shown)

@@ -7,7 +7,7 @@ import select
 import stat
 from itertools import pairwise
 
-from runspec.errors import Mark, SpecError
+from runspec.errors import Mark, SpecError, meaning
 from runspec.spec import compose
 
 TYPE_CHECKING = False
@@ -78,8 +78,8 @@ def files(paths: list[str], stdin: Any = None) -> Iterator[tuple[str, bytes | Sp
                 yield path, _unreadable(path, error)
                 continue
             if not names:
-                yield path, SpecError("no *.yaml or *.yml file in this folder", at=Mark(path, 0, 0),
-                                      fix="name the files, or put the documents into *.yaml files")
+                yield path, SpecError("no *.yaml or *.yml file in this folder", "a folder stands for the documents in it",
+                                      at=Mark(path, 0, 0), fix="name the files, or put the documents into *.yaml files")
             for name in names:
                 inner = os.path.join(path, name)
                 yield inner, _read(inner)
@@ -90,7 +90,8 @@ def files(paths: list[str], stdin: Any = None) -> Iterator[tuple[str, bytes | Sp
 def _read(path: str) -> bytes | SpecError:
     """The bytes of one file; only regular files, and pipes that are already open (/dev/fd/N)."""
     if not path or "\0" in path:
-        return SpecError(f"{compose.quote(path)} is no file name", at=Mark(compose.quote(path), 0, 0))
+        return SpecError(f"{compose.quote(path)} is no file name", "a name is not empty and holds no NUL",
+                         "name a file", Mark(compose.quote(path), 0, 0))
     try:
         # O_NONBLOCK: opening a FIFO that nobody writes must not hang
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
@@ -101,6 +102,7 @@ def _read(path: str) -> bytes | SpecError:
         handed = stat.S_ISFIFO(mode) and path.startswith(("/dev/fd/", "/proc/self/fd/"))
         if not (stat.S_ISREG(mode) or handed):
             return SpecError(f"is {kind_of(mode)}, not a regular file", at=Mark(path, 0, 0),
+                             why="a spec file is read as a whole, once",
                              fix="to read from a pipe, name `-` (standard input)")
         parts, size = [], 0
         while size <= SIZE:
@@ -128,7 +130,7 @@ def kind_of(mode: int) -> str:
 
 
 def _unreadable(path: str, error: OSError) -> SpecError:
-    return SpecError(f"cannot be read: {error.strerror}", at=Mark(path, 0, 0))
+    return SpecError(f"cannot be read: {error.strerror}", *meaning(error.errno or 0), at=Mark(path, 0, 0))
 
 
 def _bounded(data: bytes, path: str) -> bytes | SpecError:

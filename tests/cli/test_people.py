@@ -341,10 +341,9 @@ def test_exec_failures_speak_as_engines_expect() -> None:
     table.add(abi.OP_CHDIR, s1="/gone")
     table.add(abi.OP_EXEC)
     table.add(abi.OP_SETNS)
-    found = [
-        enter.failure(table, *one).what
-        for one in ((1, 2, "/x"), (1, 2, "x"), (1, 13, "/x"), (0, 2, "x"), (2, 1, "x"))
-    ]
+    told = [enter.failure(table, *one) for one in ((1, 2, "/x"), (1, 2, "x"), (1, 13, "/x"), (0, 2, "x"), (2, 1, "x"))]
+    assert all(one.why and one.fix for one in told)
+    found = [one.what for one in told]
     assert found == ['exec failed: exec: "/x": stat /x: no such file or directory',
                      'exec failed: exec: "x": executable file not found in $PATH',
                      'exec failed: exec: "/x": permission denied',

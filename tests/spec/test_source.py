@@ -167,18 +167,32 @@ def test_what_is_no_file(here: Path) -> None:
         text = told(["fifo", "loop", "empty", "odd", "sock", "/dev/zero", "none.yaml", "", "a" * 5000])
     assert text.replace("a" * 5000, "aaa") == """\
 fifo: is a FIFO, not a regular file
+  why: a spec file is read as a whole, once
   fix: to read from a pipe, name `-` (standard input)
 loop: cannot be read: Too many levels of symbolic links
+  why: symlinks lead in a circle, or lie where none may
+  fix: correct the path
 empty: no *.yaml or *.yml file in this folder
+  why: a folder stands for the documents in it
   fix: name the files, or put the documents into *.yaml files
 odd/x.yaml: is a folder, not a regular file
+  why: a spec file is read as a whole, once
   fix: to read from a pipe, name `-` (standard input)
 sock: cannot be read: No such device or address
+  why: nothing is there that answers
+  fix: name another, or start what should answer there
 /dev/zero: is a character device, not a regular file
+  why: a spec file is read as a whole, once
   fix: to read from a pipe, name `-` (standard input)
 none.yaml: cannot be read: No such file or directory
+  why: it, or a directory above it, is not there
+  fix: make it, or correct its name
 "": "" is no file name
-aaa: cannot be read: File name too long"""
+  why: a name is not empty and holds no NUL
+  fix: name a file
+aaa: cannot be read: File name too long
+  why: the name is longer than the kernel takes
+  fix: use a shorter one"""
 
 
 def test_faults_of_all_files_in_their_order(here: Path) -> None:

@@ -38,6 +38,14 @@ class Step(Frozen):
         """When it is done."""
         return STOP if self.early else self.PHASE
 
+    def why(self, errno: int) -> str:
+        """What an error number means here, where the kernel's word for it misleads."""
+        return ""
+
+    def remedy(self, errno: int) -> str:
+        """What helps against it."""
+        return ""
+
 
 COMMON = len(Step.FIELDS)       # type: ignore[attr-defined]
 
@@ -93,14 +101,6 @@ class ChildStep(Step):
 
     PHASE = CHILD
     ALIKE = False
-
-    def why(self, errno: int) -> str:
-        """What an error number means here, where the kernel's word for it misleads."""
-        return ""
-
-    def remedy(self, errno: int) -> str:
-        """What helps against it."""
-        return ""
 
     def ops(self, table: Table) -> None:
         """Add this Step's operations to the child's table."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from errno import EINVAL, ENODEV, ENOTBLK
+
 from runspec import abi
 from runspec.plan.host import Host
 from runspec.plan.steps.base import ChildStep, Table
@@ -28,6 +30,18 @@ class MakeMount(ChildStep):
     hierarchies: tuple[str, ...] = ()       # v1 controllers shown by a mount of type cgroup
     unified: bool = False
     subtrees: tuple[tuple[str, str], ...] = ()      # (v1 controller or "", the container's own group)
+
+    def why(self, errno: int) -> str:
+        """What the file system says of its options."""
+        return {EINVAL: f"{self.mount.type or 'it'} takes no such option, value or source, mount(8)",
+                ENODEV: f"this kernel has no file system {self.mount.type}, filesystems(5)",
+                ENOTBLK: f"the source of a {self.mount.type} is a block device, mount(8)"}.get(errno, "")
+
+    def remedy(self, errno: int) -> str:
+        """What helps against it."""
+        return {EINVAL: "correct or remove the option, or the source; `dmesg` may tell more",
+                ENODEV: "/proc/filesystems lists those it has; a module may bring it, modprobe(8)",
+                ENOTBLK: "name one, or give another type"}.get(errno, "")
 
     def ops(self, table: Table) -> None:
         """open_tree(2) for binds, fsopen(2) for the rest; onto a descriptor below the root."""

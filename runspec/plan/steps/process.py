@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from errno import EACCES, ENOENT, ENOEXEC, EPERM
+
 from runspec import abi
 from runspec.plan.steps import attributes, namespaces
 from runspec.plan.steps.base import (
@@ -172,12 +174,32 @@ class SetIdentity(ChildStep):
         return f"become uid {user.uid} gid {user.gid} with {caps} capabilities{more}"
 
 
+def unexecuted(program: str, errno: int) -> tuple[str, str]:
+    """Why a program could not be executed inside, and what helps.
+
+    See: execve(2), execvp(3).
+    """
+    why = {ENOENT: "it is looked for in the container's root, and it or the interpreter that it names is not there"
+           if "/" in program else "none of the directories of the container's PATH, in its root, has it",
+           EACCES: "it is no file that this user may execute, or lies on a mount with noexec",
+           ENOEXEC: "it is neither a program for this processor nor a script that begins with #!"}.get(errno, "")
+    return f"{why or 'the kernel does not execute it'}, execve(2)", "correct the name, or put the program into the root"
+
+
 class Exec(ChildStep):
     """The container's own program replaces the interpreter."""
 
     ALIKE = True
     args: tuple[str, ...]
     env: tuple[str, ...] = ()
+
+    def why(self, errno: int) -> str:
+        """What it says of the root."""
+        return unexecuted(self.args[0], errno)[0]
+
+    def remedy(self, errno: int) -> str:
+        """What helps."""
+        return unexecuted(self.args[0], errno)[1]
 
     def ops(self, table: Table) -> None:
         """execve(2), looked up as execvp(3) does in the container's PATH."""
@@ -317,6 +339,15 @@ class SetRlimitLive(SetProcesses):
     """One resource limit, prlimit(2)."""
 
     limit: Rlimit
+
+    def why(self, errno: int) -> str:
+        """Of a limit above what the processes have."""
+        return ("only CAP_SYS_RESOURCE may raise a hard limit above what a process has, prlimit(2)"
+                if errno == EPERM else "")
+
+    def remedy(self, errno: int) -> str:
+        """What helps against that."""
+        return "start runspec with that capability, or leave the hard limit" if errno == EPERM else ""
 
     def wanted(self) -> Any:
         """[soft, hard]."""

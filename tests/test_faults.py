@@ -69,6 +69,7 @@ def test_fault(entry: Entry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert spent < 3                    # of CPU: what grows by squares takes minutes at these sizes
     assert text == entry.get("expect", "").rstrip("\n")
     assert bool(faults) == ("expect" in entry)
+    assert all(one.why and one.fix for fault in faults for one in (fault, *fault.also))
     if "expect" in entry:
         return
     assert len(models) == entry.get("count", 1)

@@ -80,6 +80,14 @@ class _Stop(Exception):
         self.fault = fault
 
 
+# Part of libyaml's complaint or its context -> what helps.
+_SYNTAX = {
+    "quoted scalar": "close the quotes, and write a backslash in them twice", "flow sequence": "part the values of a "
+    "list in brackets by commas, and close it with ]", "flow mapping": "part the pairs of a map in braces by commas, "
+    "and close it with }", "block mapping": "indent the keys of one map alike", "block collection": "begin the "
+    "elements of one list alike, with `- `", "start any token": "put the text in quotes", "incompatible": "remove the "
+    "line that begins with %", "": "correct it, or put the text in quotes"}
+_DEEP = "no document needs so many, and what reads it must not run out of stack", "write it flatter"
 _CORE = "tag:yaml.org,2002:"
 _NULLS = frozenset(("", "~", "null", "Null", "NULL"))
 _BOOLS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
@@ -169,7 +177,7 @@ class Composer:
                 count += 1
                 if count > DOCUMENTS:
                     raise _Stop(self.fault(start, f"more than {DOCUMENTS} documents in one file",
-                                           fix="split it into several files"))
+                                           "so many are more than anybody means", "split it into several files"))
                 events, ends, targets = self.collect(parser, yaml)
                 self.document(text, events, ends, targets)
         except wrong as error:
@@ -198,8 +206,10 @@ class Composer:
         elif "mapping values are not allowed" in problem:
             what, fix = f"not YAML: {problem}", "put text that holds `: ` in quotes, or check the indentation"
         else:
-            what, fix = f"not YAML: {problem}", ""
-        return SpecError(what, error.context or "", fix, self.mark(mark) if mark else Mark(self.file, 0, 0))
+            what = f"not YAML: {problem}"
+            fix = next((told for word, told in _SYNTAX.items() if word in f"{problem} {error.context}"), _SYNTAX[""])
+        return SpecError(what, error.context or "what stands here has no meaning in YAML 1.2", fix,
+                         self.mark(mark) if mark else Mark(self.file, 0, 0))
 
     def collect(self, parser: Any, yaml: Any) -> tuple[list[Any], dict[int, int], dict[int, int]]:
         """Reads one document's events within the budgets.
@@ -223,15 +233,17 @@ class Composer:
             events.append(event)
             if index > 2 * NODES:
                 raise _Stop(self.fault(event, f"more than {NODES} nodes in one document",
-                                       fix="split it into several documents"))
+                                       "so many are more than anybody means", "split it into several documents"))
             if isinstance(event, closes):
                 ends[open_.pop()] = index
             elif isinstance(event, yaml.AliasEvent):
                 if event.anchor not in anchors:
-                    raise _Stop(self.fault(event, f"alias *{event.anchor} has no anchor above it"))
+                    raise _Stop(self.fault(event, f"alias *{event.anchor} has no anchor above it",
+                                           "an alias repeats the value that an anchor of its name marks, YAML 1.2",
+                                           f"mark that value with &{event.anchor}, or put the text in quotes"))
                 if anchors[event.anchor] in open_:
                     raise _Stop(self.fault(event, f"alias *{event.anchor} stands inside its own anchor",
-                                           "the document would never end"))
+                                           "the document would never end", "write the value out"))
                 targets[index] = anchors[event.anchor]
             else:
                 if event.anchor:
@@ -239,7 +251,7 @@ class Composer:
                 if isinstance(event, starts):
                     open_.append(index)
                     if len(open_) > DEPTH:
-                        raise _Stop(self.fault(event, f"nested deeper than {DEPTH} levels"))
+                        raise _Stop(self.fault(event, f"nested deeper than {DEPTH} levels", *_DEEP))
 
     def document(self, text: str, events: list[Any], ends: dict[int, int], targets: dict[int, int]) -> None:
         """Composes one document and keeps it, unless it is empty."""
@@ -268,7 +280,7 @@ class Composer:
                                    "aliases count as often as they are used", "write less by alias"))
         if self.aliased > ALIASED:
             raise _Stop(self.fault(event, f"aliases add more than {ALIASED} nodes to this file",
-                                   fix="write less by alias"))
+                                   "aliases count as often as they are used", "write less by alias"))
 
     def node(self, index: int, path: str, depth: int, replay: bool) -> Any:
         """The value of the node at an index; an alias is composed anew from its anchor's events."""
@@ -285,7 +297,7 @@ class Composer:
             return self.scalar(event, path)
         depth += 1
         if depth > DEPTH:
-            raise _Stop(self.fault(event, f"nested deeper than {DEPTH} levels"))
+            raise _Stop(self.fault(event, f"nested deeper than {DEPTH} levels", *_DEEP))
         mapping = hasattr(self.events[end], "start_mark") and type(event).__name__.startswith("Mapping")
         self.tag(event, "map" if mapping else "seq", path)
         if mapping:
@@ -347,10 +359,12 @@ class Composer:
         where = f"{path}: " if path else ""
         value = getattr(event, "value", None)
         if value is None:
-            self.faults.append(self.fault(at, f"{where}a key is text, never a list or a map"))
+            self.faults.append(self.fault(at, f"{where}a key is text, never a list or a map",
+                                          "a map is found by words", "write it like KEY: VALUE"))
             return None
         if len(value) > KEY:
-            self.faults.append(self.fault(at, f"{where}a key of more than {KEY} characters"))
+            self.faults.append(self.fault(at, f"{where}a key of more than {KEY} characters",
+                                          "no key here is so long", "shorten it"))
             return None
         if event.implicit[0] and event.style in (None, ""):
             if value == "<<":
@@ -361,7 +375,8 @@ class Composer:
             found = self.plain(event, path)
             if not isinstance(found, str):
                 what = f"{where}key {value or 'null'} is {kind(found)}, expected text"
-                self.faults.append(self.fault(at, what, fix=hint or f'write it in quotes: "{value}"'))
+                self.faults.append(self.fault(at, what, "without quotes it is no text, YAML 1.2",
+                                              hint or f'write it in quotes: "{value}"'))
                 return None
         elif not event.implicit[1] and event.tag not in (None, "!", _CORE + "str"):
             self.faults.append(self.refused(at, event.tag, child(path, value)))
@@ -374,7 +389,11 @@ class Composer:
         tag = event.tag
         if tag in (None, "!"):
             if event.implicit[0] and tag is None:
-                return self.plain(event, path)
+                value = self.plain(event, path)
+                # A program's words are text, as they stand: `sleep 010` is not `sleep 8`, nor 1.50 1.5.
+                word = (type(value) in (int, float) and path.endswith("]")
+                        and path[:path.rfind("[")].rpartition(".")[2] == "args")
+                return event.value if word else value
             return self.clean(event, event, event.value, path)
         name = tag[len(_CORE):] if tag.startswith(_CORE) else ""
         if name == "str":
@@ -387,7 +406,8 @@ class Composer:
             value = float(value)
         wanted = {"int": "an integer", "float": "a number", "bool": "a boolean", "null": "null"}
         if kind(value) != wanted[name]:
-            self.faults.append(self.fault(event, f"{where}{quote(event.value)} is not a !!{name}"))
+            self.faults.append(self.fault(event, f"{where}{quote(event.value)} is not a !!{name}",
+                                          "the tag says what the value must be", "remove the tag"))
             return None
         return value
 
@@ -396,7 +416,8 @@ class Composer:
             return scalar(event.value)
         except ValueError:
             where = f"{path}: " if path else ""
-            self.faults.append(self.fault(event, f"{where}a number of more than {DIGITS} digits"))
+            self.faults.append(self.fault(event, f"{where}a number of more than {DIGITS} digits",
+                                          "no number here is so large", "shorten it, or put it in quotes as text"))
             return None
 
     def clean(self, event: Any, at: Any, value: str, path: str) -> str:
@@ -404,7 +425,8 @@ class Composer:
         if "\0" in value or (not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value)):
             where = f"{path}: " if path else ""
             what = "a NUL byte" if "\0" in value else "half of a surrogate pair"
-            self.faults.append(self.fault(at, f"{where}text with {what}"))
+            why = "the kernel's texts end there" if "\0" in value else "alone it is no character"
+            self.faults.append(self.fault(at, f"{where}text with {what}", why, "remove it"))
         return value
 
     def tag(self, event: Any, name: str, path: str) -> None:

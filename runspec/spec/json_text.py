@@ -31,14 +31,15 @@ def parse(data: bytes, file: str) -> Document:
     at = Mark(file, 0, 0)
     twice: dict[int, str] = {}
     if len(data) > SIZE:
-        raise SpecError("is longer than 10 MiB", "no configuration is", at=at)
+        raise SpecError("is longer than 10 MiB", "no configuration is", "name another", at)
     try:
         tree = strict(data, twice)
     except ValueError as error:
         what = "is no UTF-8" if isinstance(error, UnicodeDecodeError) else f"is no JSON: {error}"
-        raise SpecError(what, "a configuration is one JSON document in UTF-8, RFC 8259", at=at) from None
+        raise SpecError(what, "a configuration is one JSON document in UTF-8, RFC 8259",
+                        "correct it there, or have it written anew", at) from None
     if not isinstance(tree, dict):
-        raise SpecError("holds no object", "a configuration is a JSON object, config.md", at=at)
+        raise SpecError("holds no object", "a configuration is a JSON object, config.md", "begin it with {", at)
     document = Document(tree, {"": at}, {"": at}, "", file)
     faults = list(_strange(document, tree, "", schema.schema("bundle"), twice))
     if faults:

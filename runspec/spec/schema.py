@@ -89,16 +89,20 @@ def check(document: Document) -> list[SpecError]:
     """
     tree = document.tree
     if not isinstance(tree, dict):
-        return [SpecError(f"expected a map, found {_found(tree)}",
-                          "a document describes a container or a network", at=document.at(""))]
+        return [SpecError(f"expected a map, found {_found(tree)}", "a document describes a container or a network",
+                          "begin it with apiVersion: runspec/v1", document.at(""))]
     word = tree.get("kind", "Container")
     if not isinstance(word, str) or word not in KINDS:
         near = _near(word, list(KINDS)) if isinstance(word, str) else ""
+        fix = (f"did you mean {near}?" if near else f"a kept plan is done by `runspec apply {document.file}`"
+               if word == "Plan" else "write kind: " + ", or kind: ".join(KINDS))
         bad = [_fault(document, "kind", f"{_found(word)} is no kind of document",
-                      "the kinds are " + " and ".join(KINDS), f"did you mean {near}?" if near else "")]
+                      "the kinds are " + " and ".join(KINDS), fix)]
         version = tree.get("apiVersion", "runspec/v1")
         if version != "runspec/v1":
-            bad.append(_fault(document, "apiVersion", f"expected runspec/v1, found {_found(version)}"))
+            bad.append(_fault(document, "apiVersion", f"expected runspec/v1, found {_found(version)}",
+                              "it says which version of this language the file is in",
+                              "write apiVersion: runspec/v1"))
         return sorted(bad, key=_place)
     name = KINDS[word]
     return faults(name, document)
@@ -114,7 +118,12 @@ def faults(name: str, document: Document) -> list[SpecError]:
     Returns:
         Every fault, in the order of the tree where the document has no places.
     """
-    return sorted((_told(document, name, one) for one in _walk(schema(name), document.tree, "")), key=_place)
+    broken = list(_walk(schema(name), document.tree, ""))
+    if broken:
+        from runspec.spec import remedies
+
+        remedies.lend(schema(name))
+    return sorted((_told(document, name, one) for one in broken), key=_place)
 
 
 def name_of(tree: Any) -> str | None:
@@ -146,7 +155,7 @@ def _found(value: Any) -> str:
         return f"text {quote(value)}" if value else "empty text"
     if isinstance(value, int | float):
         return f"the {kind(value).split()[-1]} {value}"
-    return kind(value)
+    return kind(value) if value or value is None else kind(value).replace("a ", "an empty ")
 
 
 class _Broken:
@@ -214,32 +223,58 @@ def _walk_map(here: Schema, value: Schema, path: str) -> Iterator[_Broken]:
         needed = (*needed, *choices[-1]["required"])
     for key in needed:
         # What is there by another format's word, or misspelt, is told once, as the unknown key that it is.
-        if key not in value and not any(_OTHERS_WORDS.get(other.lower().replace("_", "")) == key
-                                        or (len(other) < 100 and _near(other, [key]))
-                                        for other in value if other not in known):
+        if key not in value and not _otherwise(key, value, known):
             yield _Broken("missing", path, value, here, key)
+
+
+def _otherwise(key: str, value: Schema, known: Schema) -> bool:
+    """Whether a map has a key by the word of another format, or misspelt."""
+    from runspec.spec.remedies import OTHERS
+
+    return any(OTHERS.get(other.lower().replace("_", ""), "").rpartition(".")[2] == key
+               or (len(other) < 100 and _near(other, [key])) for other in value if other not in known)
 
 
 # The words.
 
 def _told(document: Document, name: str, broken: _Broken) -> SpecError:
-    """What is broken, as a SpecError."""
+    """What is broken, as a SpecError; where nothing better is known, the schema's example is its fix."""
+    from runspec.spec import remedies
+
+    told, here = _worded(document, name, broken), broken.here
+    if not told.fix and broken.word != "unknown":
+        told.fix = remedies.like(here, broken.path)
+    told.why = told.why or ("see config.md" if name == "bundle" else "nothing else has a meaning here")
+    return told
+
+
+def _fits(here: Any, value: Any) -> bool:
+    return type(here) is dict and next(_walk(here, value, ""), None) is None
+
+
+def _worded(document: Document, name: str, broken: _Broken) -> SpecError:
+    from runspec.spec import remedies
+
     here, value, path, key, word = broken.here, broken.value, broken.path, broken.key, broken.word
     why = here.get("description", "")
     if why.startswith("One "):
         why = ""        # an element's description says nothing that its path does not
     if word == "unknown":
-        return _fault(document, path, "unknown key", *_unknown(name, key, here, value), key=True)
+        top = path == key and name != "bundle"
+        return _fault(document, path, "unknown key", *_unknown(name, key, here, value, top), key=True)
     if word == "missing":
         return _missing(document, path, key, here["properties"][key])
     if word == "name":
         form = here["propertyNames"].get("x-form", "another name")
-        return _fault(document, path, f"expected {form}, found {_found(key)}", why, key=True)
+        pairs = [one for one in here.get("examples", ()) if type(one) is dict]
+        fix = f"write it like {remedies.flow(pairs[0])[1:-1]}" if pairs else ""
+        return _fault(document, path, f"expected {form}, found {_found(key)}", why, fix, key=True)
     if word == "enum":
         return _fault(document, path, *_of_enum(here["enum"], value, why))
     if word == "type":
         what = f"expected {_expected(here)}, found {_found(value)}"
-        return _fault(document, path, what, why, _short(here, value) or _retype(here, value))
+        return _fault(document, path, what, why, _short(here, value) or _retype(here, value)
+                      or remedies.filled(here, path, value, _fits))
     if word in ("pattern", "size") and "x-rule" in here:
         said = _of_rule(here["x-rule"], value)
         if said:
@@ -250,14 +285,23 @@ def _told(document: Document, name: str, broken: _Broken) -> SpecError:
         except SpecError as error:
             return _fault(document, path, error.what, error.why, error.fix)
     if word == "minimum":
-        return _fault(document, path, f"{value} is less than {here['minimum']}", why)
+        return _fault(document, path, f"{value} is less than {here['minimum']}", why, remedies.bounds(here))
     if word == "maximum":
-        return _fault(document, path, f"{value} is more than {here['maximum']}", why)
+        return _fault(document, path, f"{value} is more than {here['maximum']}", why, remedies.bounds(here))
     several = word == "pattern" and len(_types(here)) > 1
     form = _expected(here) if several else here.get("x-form", "another value")
-    alone = several and "items" in here and next(_walk(here["items"], value, path), None) is None
+    alone = several and "items" in here and _fits(here["items"], value)
+    near = _near(value, _alternatives(here)) if isinstance(value, str) and len(value) < 100 else ""
     return _fault(document, path, f"expected {form}, found {_found(value)}", why,
-                  f"write a list: [{quote(value)}]" if alone else _short(here, value))
+                  f"write a list: [{quote(value)}]" if alone else _short(here, value)
+                  or (f"did you mean {near}?" if near else ""))
+
+
+def _alternatives(here: Schema) -> list[str]:
+    """The words that a pattern consists of, where it is nothing but words."""
+    pattern = here.get("pattern", "")
+    words: list[str] = pattern[2:-2].split("|") if pattern.startswith("^(") else []
+    return words if all(map(str.isalpha, words)) else []
 
 
 def _short(here: Schema, value: Any) -> str:
@@ -301,7 +345,7 @@ def _missing(document: Document, path: str, key: str, part: Schema) -> SpecError
     import json
 
     why = part.get("description", "")
-    fix = f"add {key}: {json.dumps(part['examples'][0])}" if part.get("examples") else ""
+    fix = f"add {key}" + (f": {json.dumps(part['examples'][0])}" if part.get("examples") else "")
     return SpecError(f"{child(path, key)}: missing", why, fix, document.at(path))
 
 
@@ -331,7 +375,10 @@ def _retype(here: Schema, value: Any) -> str:
         return f"write it without quotes: {value}" if len(value) < 25 else ""
     if "boolean" in types and isinstance(value, str) and value.lower() in _ANSWERS:
         return f"write {_ANSWERS[value.lower()]}"
-    if "array" in types and isinstance(value, str) and value and len(value) < 60:
+    if "integer" in types and isinstance(value, str) and len(value) < 25 and value.isascii() and value.isdigit() and (
+            value.strip("0")):
+        return f"write it without the leading zero: {value.lstrip('0')}"
+    if "array" in types and isinstance(value, str) and value and len(value) < 60 and _fits(here.get("items"), value):
         return f"write a list: [{quote(value)}]"
     if value is None:
         return "give it a value, or remove the key"
@@ -345,7 +392,8 @@ def _of_enum(words: list[Any], value: Any, why: str) -> tuple[str, str, str]:
     if len(words) > _MANY:
         what = f"{_found(value)} is none of the known names"
     near = _near(value, [str(word) for word in words]) if isinstance(value, str) and len(value) < 100 else ""
-    return what, why, f"did you mean {near}?" if near else ""
+    few = f"write {words[0]}" if len(words) == 1 else "write one of these" if len(words) <= _MANY else ""
+    return what, why, f"did you mean {near}?" if near else few
 
 
 def _near(word: str, known: list[str]) -> str:
@@ -363,37 +411,38 @@ def _near(word: str, known: list[str]) -> str:
     return found[0] if found else ""
 
 
-# What other formats call these keys.
-_OTHERS_WORDS = {"command": "args", "cmd": "args", "entrypoint": "args", "workdir": "cwd", "workingdir": "cwd",
-                 "environment": "env", "capadd": "capabilities", "ulimits": "rlimits", "volumes": "mounts",
-                 "target": "destination", "dst": "destination"}
+def _unknown(name: str, key: str, here: Schema, value: Schema, top: bool) -> tuple[str, str]:
+    """why and fix for a key that the schema lacks at this place.
 
+    Args:
+        top: whether that is the top of a document.
+    """
+    from runspec.spec.remedies import elsewhere
 
-def _unknown(name: str, key: str, here: Schema, value: Schema) -> tuple[str, str]:
-    """why and fix for a key that the schema lacks at this place."""
+    why = "no key is passed over, so that a slip is never a silent default"
     known = list(here.get("properties", {}))
     free = [one for one in known if one not in value]
     alike = (_near(key, free) or _near(key, known)) if len(key) < 100 else ""
-    other = _OTHERS_WORDS.get(key.lower().replace("_", ""))
-    if other in known:
-        return "", f"did you mean {other}?"
+    other = elsewhere(key, known, top) if len(key) < 100 else ""
+    if other.startswith("did you mean"):
+        return why, other
     if alike and alike.lower() == key.lower().replace("_", "").replace("-", ""):
-        return "", f"did you mean {alike}?"
+        return why, f"did you mean {alike}?"
     homes = _elsewhere(name).get(key, ())
     if homes and len(homes) <= 3:
-        return "", f"{key} belongs {' or '.join(homes)}"
-    if alike:
-        return "", f"did you mean {alike}?"
+        return why, f"{key} belongs {' or '.join(homes)}"
+    if other or alike:
+        return why, other or f"did you mean {alike}?"
     if homes:
-        return "", f"known here: {', '.join(known)}" if len(known) <= _MANY else ""
+        return why, f"known here: {', '.join(known)}" if len(known) <= _MANY else "remove it"
     if key in _OCI:
         return "OCI has this key, runspec does not take it", "remove it"
     far = _near(key, list(_elsewhere(name))) if len(key) < 100 else ""
     if far and len(_elsewhere(name)[far]) == 1 and abs(len(far) - len(key)) < 3:
-        return "", f"did you mean {far}? it belongs {_elsewhere(name)[far][0]}"
+        return why, f"did you mean {far}? it belongs {_elsewhere(name)[far][0]}"
     if len(known) > _MANY:
-        return "", "a key of your own begins with x-"
-    return "", f"known here: {', '.join(known)}"
+        return why, "a key of your own begins with x-"
+    return why, f"known here: {', '.join(known)}"
 
 
 def _elsewhere(name: str) -> dict[str, tuple[str, ...]]:

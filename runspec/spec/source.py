@@ -163,7 +163,8 @@ def decode(data: bytes, file: str) -> str:
         before = body[:error.start].decode(codec, "replace")
         raise SpecError(f"not {codec[:6].rstrip('-').upper()}: byte 0x{body[error.start]:02x}",
                         "a spec file is UTF-8, or UTF-16 or UTF-32 with a byte order mark",
-                        at=_mark(before, len(before), file)) from None
+                        "save it as UTF-8, say with iconv -f LATIN1 -t UTF-8",
+                        _mark(before, len(before), file)) from None
     if codec == "utf-8" and not body.translate(None, _PLAIN):
         return text         # most files need no look by regular expression, whose import costs more than all this
     import re
@@ -173,7 +174,9 @@ def decode(data: bytes, file: str) -> str:
         shown = f"U+{ord(bad.group()):04X}"
         at = _mark(text, bad.start(), file)
         raise SpecError(f"character {shown} is not allowed in YAML",
-                        "it allows printable characters, tabs and line breaks", at=at)
+                        "it allows printable characters, tabs and line breaks",
+                        f'remove it, or write it in quotes as "\\U{ord(bad.group()):08X}"' if bad.group() != "\0" else
+                        "remove it", at)
     return text
 
 
@@ -229,7 +232,8 @@ def parse(text: str, file: str, line: int = 0, part: bool = False) -> tuple[list
     pieces = split(text)
     if pieces is not None and len(pieces) > compose.DOCUMENTS:
         what = f"more than {compose.DOCUMENTS} documents in one file"
-        return [], [SpecError(what, fix="split it into several files", at=Mark(file, 0, 0))]
+        return [], [SpecError(what, "so many are more than anybody means", "split it into several files",
+                              Mark(file, 0, 0))]
     composer = compose.Composer(file)
     for piece in [text] if pieces is None else pieces:
         composer.run(piece, line)
@@ -251,4 +255,5 @@ def parse(text: str, file: str, line: int = 0, part: bool = False) -> tuple[list
 
 def nothing(file: str) -> SpecError:
     """The fault of a file all of whose documents are empty."""
-    return SpecError("holds no document", "a spec file declares a container or a network", at=Mark(file, 1, 1))
+    return SpecError("holds no document", "a spec file declares a container or a network",
+                     "begin one with apiVersion: runspec/v1, or leave the file out", Mark(file, 1, 1))

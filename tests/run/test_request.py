@@ -48,7 +48,8 @@ def test_a_file_of_nothing(text: str, tmp_path: Path) -> None:
     with pytest.raises(SpecError) as caught:
         asked(tmp_path, f"{NET}a\n", text, f"{NET}b\n---\n")
     assert caught.value.text() == (f"{tmp_path}/1.yaml:1:1: holds no document\n"
-                                   "  why: a spec file declares a container or a network")
+                                   "  why: a spec file declares a container or a network\n"
+                                   "  fix: begin one with apiVersion: runspec/v1, or leave the file out")
 
 
 @pytest.mark.parametrize(("text", "told"), [

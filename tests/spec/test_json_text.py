@@ -51,6 +51,7 @@ def test_entry(entry: dict[str, Any]) -> None:
     spec, faults = judge(data)
     assert time.process_time() - start < 1
     assert "\n".join(one.text() for one in faults) == entry.get("expect", "").rstrip("\n")
+    assert all(one.why and one.fix for fault in faults for one in (fault, *fault.also))
     assert ("expect" in entry) != ("model" in entry)
     for path, value in entry.get("model", {}).items():
         found: Any = spec

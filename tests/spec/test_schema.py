@@ -85,7 +85,7 @@ def allowed(node: Schema) -> set[str]:
     """The JSON types a key takes, read from the schema: `type`, or the types of `enum`."""
     if "type" in node:
         types = {node["type"]} if isinstance(node["type"], str) else set(node["type"])
-        return types
+        return types | ({"integer"} if "number" in types else set())
     return {"string"} if all(isinstance(word, str) for word in node["enum"]) else {"integer"}
 
 

@@ -78,8 +78,8 @@ def files(paths: list[str], stdin: Any = None) -> Iterator[tuple[str, bytes | Sp
                 yield path, _unreadable(path, error)
                 continue
             if not names:
-                yield path, SpecError("no *.yaml or *.yml file in this folder", "a folder stands for the documents in it",
-                                      at=Mark(path, 0, 0), fix="name the files, or put the documents into *.yaml files")
+                yield path, SpecError("no *.yaml or *.yml file in this folder", "it stands for the documents in it",
+                                      "name the files, or put the documents into *.yaml files", Mark(path, 0, 0))
             for name in names:
                 inner = os.path.join(path, name)
                 yield inner, _read(inner)

@@ -173,7 +173,7 @@ loop: cannot be read: Too many levels of symbolic links
   why: symlinks lead in a circle, or lie where none may
   fix: correct the path
 empty: no *.yaml or *.yml file in this folder
-  why: a folder stands for the documents in it
+  why: it stands for the documents in it
   fix: name the files, or put the documents into *.yaml files
 odd/x.yaml: is a folder, not a regular file
   why: a spec file is read as a whole, once

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from runspec.kernel import Kernel
     from runspec.plan.host import Host
     from runspec.run.probes import Probes
+    from runspec.run.request import Wanted
 
     # path, what, why, fix
     Refusal = tuple[str, str, str, str]
@@ -51,11 +52,11 @@ def lacking(probes: Probes, model: Spec | Network) -> list[Refusal]:
     return out
 
 
-def unheld(spec: Spec, console: str, bundle: str) -> list[Refusal]:
+def unheld(spec: Spec, wanted: Wanted) -> list[Refusal]:
     """A terminal whose master nobody would hold: its program would get SIGHUP at once."""
-    if not spec.process.terminal or console:
+    if not spec.process.terminal or wanted.console:
         return []
-    if bundle:
+    if wanted.bundle:
         return [("process.terminal", "nobody would hold the other end of this terminal",
                  "`create` ends when the container waits, and a terminal hangs up with its last holder, pty(7)",
                  "name the socket of who shall hold it with --console-socket SOCKET, or write false")]

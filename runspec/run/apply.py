@@ -285,8 +285,7 @@ class Session:
                 found = abilities.lacking(self.probes, one.model) if one.model != self._applied(one.model) else []
                 faults += [from_yaml.fault(one.marks, path, what, why, fix) for path, what, why, fix in found]
                 continue
-            found = [*abilities.every(self.kernel, self.host, one.model),
-                     *abilities.unheld(one.model, one.console, one.bundle),
+            found = [*abilities.every(self.kernel, self.host, one.model), *abilities.unheld(one.model, one),
                      *abilities.parents(self.kernel, one.model, made)]
             if one.model.interfaces:
                 found += leases.Leases(self.kernel, self.store).refusals(one.model)

@@ -300,7 +300,8 @@ def restart(item: Item, host: Host) -> list[Step]:
     spec: Spec = item.wanted
     name, path = spec.name, spec.linux.cgroups_path or f"/runspec/{spec.name}"
     # The network belongs to the user namespace it was made in: both go on, or the new init ruled neither.
-    kept = (*("user",) * namespaces.is_new(spec, "user"), *("net",) * namespaces.is_new(spec, "network"), "root")
+    kept = (*("user",) * namespaces.is_new(spec, "user"), *("net",) * namespaces.is_new(spec, "network"),
+            *("root",) * rootfs.keeps(spec))
     # OCI's links go home and come again, so that none is lost should the new init fail; interfaces stay inside.
     moved = [*lease.lend(spec, {}, devices_only=True), *intel_rdt.join(spec)]
     spawn, children = namespaces.plan(spec, groups.unified(host, path), groups.tasks(host, path), bool(moved), kept)
@@ -309,7 +310,8 @@ def restart(item: Item, host: Host) -> list[Step]:
     maps = id_maps(spec, fresh=False)
     steps: list[Step] = [rehearsal.TryInit(target=name, path="process", flags=spawn.flags, joins=spawn.joins, kept=kept,
                                            maps=tuple(maps)),
-                         *lease.back(item.last, devices_only=True), process.KeepNamespaces(target=name, kept=kept),
+                         *lease.back(item.last, devices_only=True),
+                         *[process.KeepNamespaces(target=name, kept=kept)] * bool(kept),
                          groups.KillContainer(target=name, groups=item.groups, forever=False,
                                               lent=lease.lent(item.last, devices_only=True))]
     # A new init is a new life, with all of its hooks.

@@ -265,18 +265,18 @@ def test_a_new_init_has_the_host_s_programs(users: str, cli: Cli, tmp_path: Path
 
 
 @needs
-def test_a_new_init_has_what_is_mounted_below_a_directory(cli: Cli, tmp_path: Path) -> None:
-    """As the former one had it."""
-    file, root = tmp_path / "plain.yaml", tmp_path / "root"
-    for name in ("bin", "proc", "sys", "dev", "sub"):
-        (root / name).mkdir(parents=True)
-    shutil.copy(shutil.which("busybox") or "", root / "bin/sleep")
-    text = PLAIN.replace("image: busybox", f"path: {root}")
+@pytest.mark.parametrize("more", ("", "linux: {namespaces: [{type: mount}, {type: pid}]}\n", USERS))
+def test_a_new_init_has_what_is_mounted_below_a_directory(more: str, cli: Cli, tmp_path: Path) -> None:
+    """As the former one had it; in a user namespace a root cannot be told from what is mounted below it."""
+    file = tmp_path / "plain.yaml"
+    busybox = shutil.which("busybox")
+    cli.netns.run("sh", "-ec", "mount -t tmpfs -o size=8m,mode=0755 root /mnt; cd /mnt; mkdir bin proc sys dev sub;"
+                  f"cp {busybox} bin/sleep; mount -t tmpfs -o size=4k below sub", check=True)
+    text = PLAIN.replace("image: busybox", "path: /mnt") + more
     file.write_text(text)
-    cli.netns.run("mount", "-t", "tmpfs", "-o", "size=4k,mode=0700", "below", str(root / "sub"))
     cli("apply", file)
-    file.write_text(text.replace("1000", "999"))
-    cli("apply", "--yes", file)
+    file.write_text(text.replace('"1000"', '"999"'))
+    assert cli("apply", "--yes", file).stdout.startswith("plain: restarted\n")
     pid = json.loads(cli("state", "plain").stdout)["pid"]
     assert " /sub " in Path(f"/proc/{pid}/mountinfo").read_text()
 

@@ -112,13 +112,12 @@ class PrepareRoot(ChildStep):
         apart = abi.MS_SLAVE if self.receive else abi.MS_PRIVATE
         add(abi.OP_MOUNT_SETATTR, slot=table.slot("host"), pad=1, c=apart)
         add(abi.OP_CLOSE, slot=table.slot("host"))      # or init would hold the way out while it waits
-        # A root is handed over without the mounts below it, and one that is a directory of the host needs no keeping.
-        if self.kept and (self.host or self.overlay is not None):
+        if self.kept:
             # Somebody inside may have made it shared, which pivot_root(2) refuses.
             add(abi.OP_MOUNT_SETATTR, slot=root, c=abi.MS_PRIVATE)
             self._attach(table, root, base)
             if self.host:
-                self._bind_host(table, root)
+                self._bind_host(table, root)    # it was handed over without the mounts below it
         elif self.host:
             self._memory(table, root, "mode=0755")
             self._attach(table, root, base)
@@ -300,6 +299,12 @@ def maps_image(spec: Spec, image: str | None) -> bool:
         overlay is None or overlay.volatile)
 
 
+def keeps(spec: Spec) -> bool:
+    """Whether a new init takes over the former one's root: a directory of the host is there without that, with what
+    is mounted below it."""
+    return is_new(spec, "mount") and (bool(spec.root.image) or spec.root.overlay is not None)
+
+
 def ready(spec: Spec, image: str | None) -> list[ChildStep]:
     """What the child does before it enters any namespace: trees whose owners are mapped."""
     steps = mounts.ready_mounts(spec)
@@ -324,7 +329,7 @@ def plan(spec: Spec, host: Host, image: str | None, sources: dict[str, str],
         sources: bind source -> "directory" or "file", as observed.
         bundle: directory that hooks are told.
         files: (path inside, file of the host) of its names.
-        kept: the root is handed over by the former init.
+        kept: the root is handed over by the former init, where it keeps one.
     """
     from runspec.plan.steps import hooks, names, terminal
 
@@ -338,7 +343,7 @@ def plan(spec: Spec, host: Host, image: str | None, sources: dict[str, str],
     receive = propagation.endswith(("slave", "shared")) or receives(spec.mounts)
     steps: list[ChildStep] = [PrepareRoot(
         target=name, path="root.image" if root.image else "root.path", source=image or root.path,
-        overlay=overlay, host=root.image == "host", kept=kept, receive=receive,
+        overlay=overlay, host=root.image == "host", kept=kept and keeps(spec), receive=receive,
         lower=overlay is not None and maps_image(spec, image) and not kept)]
     steps += mounts.plan_mounts(spec, host, sources)
     if files:

@@ -356,7 +356,7 @@ def confirm(words: Words, changes: list[Change], what: str, marks: dict[str, dic
     print(lines, file=sys.stderr)
     print(f"{what}? [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise UsageError("nothing done", "the answer was not yes")
+        raise UsageError("nothing done", "the answer was not yes", "answer y, or give --yes")
 
 
 def consent(words: Words, risks: tuple[str, ...]) -> None:
@@ -368,7 +368,7 @@ def consent(words: Words, risks: tuple[str, ...]) -> None:
         raise UsageError(lines, "the host may not be reached any more, and there is no terminal to ask at", "add --yes")
     print(f"{lines}. Go on? [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise UsageError("nothing done", "the answer was not yes")
+        raise UsageError("nothing done", "the answer was not yes", "answer y, or give --yes")
 
 
 def outcome(model: Spec | Network, work: Work) -> str:

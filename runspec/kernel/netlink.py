@@ -7,7 +7,7 @@ from _operator import itemgetter
 from _socket import inet_ntop
 
 from runspec import abi
-from runspec.errors import HostError
+from runspec.errors import HostError, meaning
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def messages(data: bytes) -> Iterator[tuple[int, int, int]]:
             error = -_I32.unpack_from(data, at + 16)[0]
             if error:
                 import os
-                raise HostError(f"the kernel refuses a netlink request: {os.strerror(error)}")
+                raise HostError(f"the kernel refuses a netlink request: {os.strerror(error)}", *meaning(error))
         elif kind != abi.NLMSG_DONE:
             yield kind, at + 16, at + length
         at += length + 3 & ~3

@@ -92,7 +92,8 @@ class Nft:
             return self.program(ops, (), 0, stdin, SECONDS, _MOST)
         except SyscallError as error:
             if error.call == "execve":
-                raise HostError(f"nft did not end within {SECONDS:g} s", "it was killed") from None
+                raise HostError(f"nft did not end within {SECONDS:g} s", "it was killed",
+                                "see what keeps it, such as a large set of others, then run it again") from None
             raise
 
 

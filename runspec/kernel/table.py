@@ -103,6 +103,7 @@ def _refuse(op: abi.Op) -> bytes:
 def _within(op: abi.Op, field: str, value: int, low: int, high: int) -> int:
     if not low <= value <= high:
         if field == "text length":
-            raise HostError(f"{abi.OP_NAMES.get(op.number)}: a text of {value} bytes, at most {high}")
+            raise HostError(f"{abi.OP_NAMES.get(op.number)}: a text of {value} bytes, at most {high}",
+                            "the child keeps it in memory of this size", "write less there")
         raise ValueError(f"{op!r}: {field} {value} is not in {low}..{high}")
     return value

@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 BINARY = (abi.OP_NETLINK, abi.OP_SCHEDULER, abi.OP_AFFINITY, abi.OP_MEMORY_POLICY, abi.OP_SETGROUPS, abi.OP_SECCOMP)
 
 
+# Why a process outlives SIGKILL, and what helps.
+STUCK = ("it hangs in the kernel, mostly on a disk or a network mount that does not answer, or is traced",
+         "see /proc/PID/stack for where, end that, then run it again")
+
+
 def refused(op: abi.Op, errno: int) -> RunspecError:
     """What init's refusal to execute its program means, in runc's words, from which engines make their exit status."""
     reason = os.strerror(errno)
@@ -94,8 +99,12 @@ def placed(error: RunspecError, step: Step | None, failed: list[str], gone: str,
     if not isinstance(error, StepError):
         error = step_error(step, error)
     if error.at is None and step is not None:
+        from runspec.spec.from_yaml import find
+
         # A child's answer names the Step that its operation serves, not the one we were at.
-        error.at = place(places(step.target), step.path if error.path is None else error.path)
+        path = step.path if error.path is None else error.path
+        shown, error.at = find(places(step.target), path)
+        error.what = error.what.replace(f"{step.target}: {path}: ", f"{step.target}: {shown}: ", 1)
     if failed:
         error.why += "\n  and while undoing: " + "; ".join(failed)
     if gone:
@@ -133,13 +142,6 @@ def _oom_kills(kernel: Kernel, group: str) -> int:
             if word == "oom_kill":
                 return int(number)
     return 0
-
-
-def place(marks: dict[str, Mark], path: str) -> Mark | None:
-    """The position of a path, or of the nearest thing around it that the file spells out."""
-    while path and path not in marks:
-        path = path[:max(path.rfind("."), path.rfind("["), 0)]
-    return marks.get(path)
 
 
 class Places:

@@ -254,7 +254,7 @@ class Run:
         pid, start_time = (child.pid, child.start_time) if child is not None else self.live[step.target]
         pidfd = self.kernel.open_process(pid, start_time)
         if pidfd is None:
-            raise HostError(f"init of {step.target} has ended")
+            raise HostError(f"init of {step.target} has ended", "its namespaces ended with it", "apply it again")
         try:
             return self.kernel.run_table(table.ops, (pidfd, *(self.kept[step.target][word] for word in held)))
         finally:
@@ -370,15 +370,15 @@ class Run:
         pid, start_time = self.live.pop(name, (0, 0))
         pidfd = self.kernel.open_process(pid, start_time) if pid else None
         if pidfd is not None and not self.kernel.end_process(pidfd):
-            raise HostError(f"init of {name}, process {pid}, does not end")
+            raise HostError(f"init of {name}, process {pid}, does not end", *blame.STUCK)
 
     def warn(self, text: str) -> None:
         """Something went wrong that does not end the run."""
         self.notes.append(f"warning: {text}")
 
     def trouble(self, step: Step, what: str) -> None:
-        """A Step could not do what it must."""
-        raise blame.step_error(step, HostError(what))
+        """A Step could not end what it must."""
+        raise blame.step_error(step, HostError(what, *blame.STUCK))
 
     def end_child(self, name: str, memo: Any) -> None:
         """Undo of a spawn: drop a child that waits, kill one that runs."""

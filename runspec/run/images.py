@@ -185,8 +185,8 @@ class Images:
         if text == "busybox":
             return busybox.ensure(kernel, f"{self.state}/images", self.build)
         if kind not in ("oci", "docker-archive", "tar") or not rest.startswith("/"):
-            raise SpecError(f"root.image: {text} is no image",
-                            fix="use busybox, host, dir:/folder, tar:/file, docker-archive:/file or oci:/folder:tag")
+            raise SpecError(f"root.image: {text} is no image", "nothing here makes a root of it",
+                            "use busybox, host, dir:/folder, tar:/file, docker-archive:/file or oci:/folder:tag")
         digest = digest or self.image(text).digest or ""
         top = layer_dir(text, digest, self.state)
         if self.build and not kernel.exists(top):

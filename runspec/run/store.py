@@ -86,7 +86,7 @@ def parse_record(text: bytes) -> Record:
     version = tree.get("version")
     if type(version) is int and version > VERSION:
         raise StateError(f"the record is of version {version}, this runspec knows {VERSION}",
-                         fix="use the newer runspec that made it")
+                         "a newer one made it, and may mean other things by it", "use that one")
     if version != VERSION:
         raise ValueError(f"version is {version!r}")
     for field, kind in _TYPES.items():

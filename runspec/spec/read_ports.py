@@ -57,5 +57,6 @@ def span(text: str) -> tuple[int, int]:
     """
     first, dash, last = text.partition("-")
     if not first.isdigit() or (dash and not last.isdigit()):
-        raise SpecError(f"{units.shown(text)} is no port", fix="write it like 8080 or 8000-8009")
+        raise SpecError(f"{units.shown(text)} is no port", "a port is a number, or FIRST-LAST",
+                        "write it like 8080 or 8000-8009")
     return int(first), int(last or first)

@@ -364,7 +364,7 @@ def _expected(here: Schema) -> str:
 def _retype(here: Schema, value: Any) -> str:
     """How to write a value so that it has the type it was meant to have."""
     types = _types(here)
-    if "integer" in types and isinstance(value, float):
+    if "integer" in types and isinstance(value, float) and ("string" not in types or "pattern" in here):
         return "write a whole number"
     if "string" in types and isinstance(value, float):
         return "write it in quotes"

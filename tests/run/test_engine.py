@@ -21,8 +21,9 @@ import runspec
 from runspec.errors import Mark, StepError
 from runspec.kernel import Kernel
 from runspec.plan.steps.base import Table
-from runspec.run import blame, engine, journal, recover
+from runspec.run import engine, journal, recover
 from runspec.run.store import Record, Store
+from runspec.spec import from_yaml
 
 SPEC = """\
 apiVersion: runspec/v1
@@ -190,7 +191,7 @@ GOOD = {"program": "/bin/sleep, '1000'", "option": "size=1m", "msgmax": "4096"}
 @requires(*NEEDED)
 @pytest.mark.both
 @pytest.mark.parametrize(("key", "value", "says"), [
-    ("option", "huge=words", "7:5: fail-b: mounts[8]: fsconfig(huge): Invalid argument"),
+    ("option", "huge=words", "7:5: fail-b: mounts[1]: fsconfig(huge): Invalid argument"),
     ("msgmax", "words", "10:5: fail-b: linux.sysctl: write(sys/kernel/msgmax): Invalid argument"),
     ("program", "/bin/nothing", "4:17: fail-b: process.args: exec(/bin/nothing): No such file or directory"),
 ])
@@ -261,9 +262,9 @@ def test_a_journal_of_another_boot(tmp_path: Path) -> None:
 def test_place() -> None:
     """The nearest thing around a path that the file spells out."""
     marks = {"": Mark("f", 1, 1), "mounts": Mark("f", 2, 1), "mounts[1].source": Mark("f", 3, 9)}
-    assert blame.place(marks, "mounts[1].source") == marks["mounts[1].source"]
-    assert blame.place(marks, "mounts[4].options[2]") == marks["mounts"]
-    assert blame.place(marks, "linux.resources") == marks[""]
+    assert from_yaml.find(marks, "mounts[1].source")[1] == marks["mounts[1].source"]
+    assert from_yaml.find(marks, "mounts[4].options[2]")[1] == marks["mounts"]
+    assert from_yaml.find(marks, "linux.resources")[1] == marks[""]
 
 
 @pytest.mark.parametrize(("names", "ends", "began"), [

@@ -91,7 +91,7 @@ class LendLink(HostStep):
         memo = self.look(kernel, run)
         # Should init end before all is done, its namespace and with it a virtual link would end as well.
         if not hold(self.target, kernel, run):
-            raise HostError(f"init of {self.target} has ended")
+            raise HostError(f"init of {self.target} has ended", "its namespaces ended with it", "apply it again")
         memo["space"] = kernel.network_of(run.pid(self.target))
         if run.leases.find(memo["key"]) is not None:
             run.leases.recall(memo)     # it may be anywhere, and bare

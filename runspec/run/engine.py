@@ -210,8 +210,8 @@ class Run:
                     op = abi.Op(int.from_bytes(report.data[:4], "little"), s1=report.data[16:],
                                 a=int.from_bytes(report.data[8:16], "little"))
                     if op.number == abi.OP_HOOK:
-                        raise blame.step_error(step.replace(path="hooks.startContainer"),
-                                               hooks.failure(op, report.error, said))
+                        at = hooks.started_by(self.records["container", step.target].spec, op.s1)
+                        raise blame.step_error(step.replace(path=at), hooks.failure(op, report.error, said))
                     raise blame.step_error(step, blame.refused(op, report.error))
                 if report.kind == abi.REPORT_LISTENER:
                     agent.introduce(self.kernel, child, report, self.records["container", step.target], "created")

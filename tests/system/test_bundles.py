@@ -309,6 +309,17 @@ def test_hooks_at_their_moments(cli: Cli, bundle: Bundle, tmp_path: Path) -> Non
     assert seen()[-1] == "poststop"
 
 
+@NEEDED
+def test_a_hook_that_fails_at_the_start_is_named(cli: Cli, bundle: Bundle) -> None:
+    """By its index, though only init knows which one it was at."""
+    bundle.write({"hooks": {"startContainer": [{"path": "/bin/sh", "args": ["sh", "-c", f"exit {status}"]}
+                                               for status in (0, 7, 8)]}})
+    create(cli, bundle.path)
+    said = cli("start", "c1", status=1).stderr
+    assert said.startswith("runspec: c1: hooks.startContainer[1]: hook /bin/sh ended with status 7\n"), said
+    cli("delete", "--force", "c1")
+
+
 # -- killed at every act ------------------------------------------------------------------------------
 
 CASES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {

@@ -44,6 +44,20 @@ def hook_op(table: Table, hook: Hook, dir: int = abi.HOST_CWD) -> None:
               a=(hook.timeout or 0) * 1000)
 
 
+def started_by(spec: dict[str, Any], told: bytes) -> str:
+    """The path of the startContainer hook that an init at its gate reports by its words.
+
+    Args:
+        spec: as a Record has it.
+        told: the words, cut where they are very long: then no index is known.
+    """
+    own: list[dict[str, Any]] = spec.get("hooks", {}).get("startContainer", [])
+    for nth, one in enumerate(own):
+        if words((one["path"], *(one.get("args") or (one["path"],)))).rstrip(b"\0") == told.rstrip(b"\0"):
+            return f"hooks.startContainer[{nth}]"
+    return "hooks.startContainer"
+
+
 def state(name: str, kind: str, bundle: str, annotations: tuple[tuple[str, str], ...], pid: int | None = None,
           ) -> tuple[str, str]:
     """The container's state as its hooks read it, in two parts with the pid between them.

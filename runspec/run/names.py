@@ -376,7 +376,8 @@ class Names:
     def _follow(self) -> list[Step]:
         """What shows followers their other file."""
         steps = list[Step]()
-        for name in self._touched:
+        switched = any(self.old.alone(name) != self.new.alone(name) for name in self.new.networks)
+        for name in self._touched if switched else ():
             old, new = (world.members.get(name) for world in (self.old, self.new))
             if name in self._named or old is None or new is None:
                 continue

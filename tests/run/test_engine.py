@@ -21,7 +21,7 @@ import runspec
 from runspec.errors import Mark, StepError
 from runspec.kernel import Kernel
 from runspec.plan.steps.base import Table
-from runspec.run import engine, journal, recover
+from runspec.run import blame, engine, journal, recover
 from runspec.run.store import Record, Store
 from runspec.spec import from_yaml
 
@@ -257,6 +257,25 @@ def test_a_journal_of_another_boot(tmp_path: Path) -> None:
         mine.close()
     stranger.kill()
     stranger.wait()
+
+
+@pytest.mark.parametrize(("file", "text", "path"), [
+    ("memory.events", b"low 0\nhigh 0\nmax 9\noom 1\noom_kill 1\n", "linux.resources.memory.limit"),
+    ("memory.events", b"low 0\nhigh 0\nmax 9\noom 0\noom_kill 0\n", "process.args"),
+    ("memory.oom_control", b"oom_kill_disable 0\nunder_oom 0\noom_kill 2\n", "linux.resources.memory.limit"),
+    ("memory.oom_control", b"oom_kill_disable 0\nunder_oom 0\n", "process.args"),
+    ("cgroup.events", b"oom_kill 1\n", "process.args"),
+])
+def test_who_was_killed_by_its_own_limit(file: str, text: bytes, path: str) -> None:
+    """Its groups tell, in the file of either version."""
+    kernel: Any = SimpleNamespace(try_read=lambda name: text if name == f"/g/a/{file}" else None)
+    record = Record(kind="container", name="a", boot_id="b", cgroups=("/g/other", "/g/a"),
+                    spec={"linux": {"resources": {"memory": {"limit": 4096}}}})
+    error = blame.killed(kernel, "a", "during set-up", record)
+    assert error.path == path and error.what == f"a: {path}: init ended during set-up"
+    assert error.why and error.fix
+    record = record.replace(spec={"linux": {}})
+    assert blame.killed(kernel, "a", "during set-up", record).path == "process.args", "no limit of its own"
 
 
 def test_place() -> None:

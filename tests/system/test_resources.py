@@ -92,7 +92,6 @@ def kills(box: Box) -> int:
     return int(dict(line.split() for line in file.read_text().splitlines())["oom_kill"])
 
 
-@pytest.mark.both
 def test_a_limit_too_small_to_begin_with_is_named(box: Box) -> None:
     """Init dies of its own limit: the limit is what is wrong, not the program."""
     said = box.apply(memory={"limit": 4096}, status=2)

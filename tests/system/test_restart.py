@@ -247,7 +247,6 @@ def test_what_stops_a_new_init_ends_nothing(edit: str, users: bool, cli: Cli, tm
 
 
 @needs
-@pytest.mark.both
 @pytest.mark.parametrize("users", ("", USERS))
 def test_a_new_init_has_the_host_s_programs(users: str, cli: Cli, tmp_path: Path) -> None:
     """They are mounts below its root, which is handed over alone."""

@@ -9,8 +9,9 @@ import os
 import struct
 from time import monotonic, sleep
 
+from runspec import abi
 from runspec.errors import HostError, RunspecError, StateError, SyscallError
-from runspec.plan import nic, rtnetlink_host
+from runspec.plan import nic, rtnetlink, rtnetlink_host
 from runspec.plan.steps import lease as steps
 from runspec.run.store import LENT, boot_id, status
 from runspec.spec import jsonlite, networks
@@ -185,8 +186,20 @@ class Leases:
         """Bring a link home that somebody took elsewhere; its lease stays. Returns whether it is there."""
         return self._bring(lease, None, True) is not None
 
+    def _home(self, lease: Lease, space: int | None) -> list[str] | None:
+        """See steps.bring_home. The kernel throws a link back under the name that it had inside, which may be one that
+        this link has at home: what is another lease's goes aside, and gets its own name when its turn comes."""
+        names = (lease["link"]["name"], *lease["link"]["altnames"])
+        for one in self.kernel.portraits(rtnetlink.dump_links()) if nic.physical(lease["link"]) else ():
+            if one["name"] in names and any(nic.physical(other["link"]) and steps.belongs(one, other)
+                                            and one["name"] != other["link"]["name"] for other in self.all()
+                                            if other["key"] != lease["key"]):
+                self.kernel.netlink(nic.flags(one["index"], 0, abi.IFF_UP)
+                                    + nic.rename(one["index"], f"dev{one['index']}"), f"link {one['name']}")
+        return steps.bring_home(self.kernel, lease, space)
+
     def _bring(self, lease: Lease, space: int | None, patient: bool) -> list[str] | None:
-        wrong, link = steps.bring_home(self.kernel, lease, space), lease["link"]
+        wrong, link = self._home(lease, space), lease["link"]
         # Others than its container may keep its namespace, somebody in there may have taken it to one of their own,
         # or the kernel has not cleared that away yet.
         end, pause = monotonic() + steps.PATIENCE * patient, 0.02
@@ -204,7 +217,7 @@ class Leases:
                 break
             sleep(pause)
             pause = min(2 * pause, 0.5)
-            wrong = steps.bring_home(self.kernel, lease, None)
+            wrong = self._home(lease, None)
         return wrong
 
     def _fetch(self, lease: Lease, path: str) -> list[str] | None:
@@ -213,7 +226,7 @@ class Leases:
         except SyscallError:
             return None         # it has ended
         try:
-            return steps.bring_home(self.kernel, lease, space)
+            return self._home(lease, space)
         finally:
             self.kernel.close(space)
 

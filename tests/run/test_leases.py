@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 from conftest import requires
 
+from runspec import abi
 from runspec.errors import SyscallError
 from runspec.kernel import Kernel
+from runspec.plan import nic
 from runspec.run import store as stores
 from runspec.run.leases import Leases, parse_lease
 from runspec.spec.model import Interface, Process, Root, Spec
@@ -174,6 +176,22 @@ def test_one_space_that_cannot_be_entered(last: str, leases: Leases, monkeypatch
     else:
         with pytest.raises(SyscallError, match="setns"):
             leases.recall(LEASE)
+
+
+@pytest.mark.parametrize(("inner", "aside"), [("eth1", True), ("up", True), ("lan0", False), ("eth0", False)])
+def test_a_name_is_made_free(inner: str, aside: bool, leases: Leases, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of another lease's link, which the kernel threw back under the name that it had inside; of no other link."""
+    two = {**LINK, "index": 2, "name": "eth0", "perm": "52:54:00:12:34:56", "device": "virtio3", "altnames": []}
+    leases.save(LEASE)
+    now = [{**LINK, "index": 11, "name": "rename11"}, {**two, "index": 12, "name": inner}]
+    sent: list[bytes] = []
+    monkeypatch.setattr(Kernel, "portraits", lambda *_: now)
+    monkeypatch.setattr(Kernel, "netlink", lambda _, message, *__: sent.append(message))
+    monkeypatch.setattr("runspec.plan.steps.lease.bring_home", lambda *_: [])
+    assert leases.recall(LEASE) and sent == []      # nobody's that we know
+    leases.save({**LEASE, "asked": "eth0", "key": nic.key(two), "inside": 12, "link": two})
+    assert leases.recall(LEASE)
+    assert sent == [nic.flags(12, 0, abi.IFF_UP) + nic.rename(12, "dev12")] * aside
 
 
 def test_one_word_has_one_lease(leases: Leases, monkeypatch: pytest.MonkeyPatch) -> None:

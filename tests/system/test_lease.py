@@ -352,6 +352,16 @@ def test_everybody_is_killed(kept: bool, lab: Host) -> None:
     lab.home()
 
 
+def test_crossing_names(lab: Host) -> None:
+    """The kernel throws each NIC back under the name that it had inside, the other's: each gets its own again."""
+    lab.verbs("apply", lab.write(nic(name="eth0", addresses=["10.95.0.2/24"], gateway=None),
+                                 {"name": "eth1", "type": "physical", "parent": "eth0"}))
+    assert {one["ifname"] for one in tell("ip", "-j", "link")}.isdisjoint({"eth0", "eth1"})
+    os.kill(lab.state()["pid"], signal.SIGKILL)
+    assert "warning" not in lab.verbs("destroy", "--yes", "lessee")
+    lab.home()
+
+
 DRIFTS = (
     ("ip link set lan0 address 52:54:00:00:00:77 mtu 1300; ip addr del 10.95.0.2/24 dev lan0",
      ("interfaces[0].mac", "interfaces[0].mtu", "interfaces[0].addresses")),

@@ -291,13 +291,11 @@ def targets(words: Words, store: Store) -> tuple[list[tuple[str, str]], list[str
         return name in left
 
     def is_file(word: str) -> bool:
-        """Whether a word names a file: a bare one that a container or network has as its name does not."""
-        spelled = word.endswith((".yaml", ".yml", ".json"))
-        if word in ("-", ".", "..") or "/" in word or (spelled and os.path.exists(word)):
+        """Whether a word is spelled as a file: what merely lies here under a container's name is not meant."""
+        if word in ("-", ".", "..") or "/" in word:
             return True
-        if any(word in names for names in known.values()):
-            return False
-        return spelled or (os.path.exists(word) and not leaves(word))
+        return word.endswith((".yaml", ".yml", ".json")) and (
+            os.path.exists(word) or not any(word in names for names in known.values()))
 
     files = tuple(word for word in words.operands if is_file(word))
     if files:
@@ -314,9 +312,10 @@ def targets(words: Words, store: Store) -> tuple[list[tuple[str, str]], list[str
         gone += [(kind, word) for kind in kinds]
         if not kinds and not leaves(word):
             by_file = "; files that a container left elsewhere than below /var/lib/runspec are found by its file"
-            faults.append(SpecError(f"{word}: no container, network or file of this name",
+            faults.append(SpecError(f"{word}: no container or network has this name",
                                     "nothing was removed" + by_file * words.flag("data"),
-                                    fix=render.near(word, sorted(set().union(*known.values())))
+                                    fix=f"the file or folder is ./{word}" if os.path.exists(word) else
+                                    render.near(word, sorted(set().union(*known.values())))
                                     or "`runspec list` shows them"))
     if faults:
         raise source.join(faults)

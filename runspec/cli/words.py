@@ -96,7 +96,7 @@ VERBS = (
     Verb("apply", "make the machine as the files say", _FILES, (_OUTPUT, _YES)),
     Verb(
         "destroy",
-        "remove containers and networks; a bare word is a name first, ./WORD a file",
+        "remove containers and networks; a bare word is a name, ./WORD a file",
         (Operand("FILE|NAME", "file or name", 1, MANY),),
         (_OUTPUT, _YES, Option("data", "", "", "remove lasting overlays too")),
     ),

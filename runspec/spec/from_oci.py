@@ -227,9 +227,11 @@ class _Reader:
             self.note("linux.cgroupsPath", f"{quote(path)} is systemd's form",
                       "slice:prefix:name means something only where systemd makes the groups, `--systemd-cgroup`",
                       "write an absolute path")
-        elif path[0] != "/":
-            # config-linux.md: where it begins is the choice of a runtime; rules.py refuses what leads elsewhere.
-            linux["cgroupsPath"] = f"/runspec/{path}"
+        else:
+            # config-linux.md: where a relative one begins is the choice of a runtime; rules.py refuses what leads
+            # elsewhere. Slashes too many mean nothing.
+            parts = [one for one in path.split("/") if one]
+            linux["cgroupsPath"] = "/" + "/".join(parts if path[0] == "/" else ["runspec", *parts])
 
     def _beyond(self, tree: Tree) -> bool:
         """Put what annotations carry for runspec at its place; returns whether the device rules stand alone."""

@@ -42,9 +42,15 @@ def test_a_name_goes_before_a_folder(cli: Cli, here: Path) -> None:
     assert cli.cold("destroy", "--yes", "web").stdout == "web: removed\n" and running(cli) == ["db"]
     cli.cold("apply", *both)
     assert cli.cold("destroy", "--yes", "./web").stdout == "db: removed\n" and running(cli) == ["web"]
-    # No container's name: the file of that name, as for every verb.
+    # Nor when it is gone: a script that destroys twice takes nothing else.
+    cli.cold("destroy", "--yes", "web")
+    cli.cold("apply", "web/db.yaml")
+    for word in ("web", "plain"):
+        assert f"fix: the file or folder is ./{word}" in cli.cold("destroy", "--yes", word, status=2).stderr
+    assert running(cli) == ["db"]
+    assert cli.cold("destroy", "--yes", "./plain").stdout == "db: removed\n" and running(cli) == []
     cli.cold("apply", *both)
-    assert cli.cold("destroy", "--yes", "plain").stdout == "db: removed\n" and running(cli) == ["web"]
+    cli.cold("destroy", "--yes", "./web")
     assert cli.cold("destroy", "--yes", "web.yaml").stdout == "web: removed\n" and running(cli) == []
 
 

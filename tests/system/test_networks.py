@@ -227,8 +227,9 @@ def test_who_is_not_named_comes_back_to_a_lost_bridge(cli: Cli, write: Callable[
         assert reaches(cli, "two", "10.77.0.2") is not isolated and reaches(cli, "two", "10.77.0.1")
     # A run that fails takes it back with the bridge.
     host(cli, "ip", "link", "del", "lan0")
-    bad = write(lan, box("bad") | {"process": {"args": ["/bin/nothing"]}}, file="bad.yaml")
-    assert "/bin/nothing" in cli("apply", bad, status=2).stderr
+    bad = write(lan, box("one"), box("bad") | {"process": {"args": ["/bin/nothing"]}}, file="bad.yaml")
+    told = cli("apply", bad, status=2).stderr
+    assert "/bin/nothing" in told and "undoing" not in told
     assert json.loads(host(cli, "ip", "-j", "link", "show", "two.eth0"))[0].get("master") is None
     cli("apply", file)
     assert cli("diff", file).stdout == ""

@@ -162,7 +162,9 @@ class JoinBridge(HostStep):
         """A port of the former one, where both are still there."""
         index, master = kernel.link_index(self.link), kernel.link_index(self.was) if self.was else 0
         if index is not None and master is not None:
-            self._join(kernel, index, master, self.was_isolated, None, self.was_mtu, self.was_vlan)
+            # Who is no port has nothing that ports have.
+            self._join(kernel, index, master, bool(master) and self.was_isolated, None, self.was_mtu,
+                       self.was_vlan if master else None)
 
     def _join(self, kernel: Any, index: int, master: int, isolated: bool, mac: str | None, mtu: int | None,
               vlan: int | None) -> None:

@@ -383,6 +383,12 @@ def test_vlans_of_ports(cli: Cli, write: Callable[..., Path], picture: Callable[
     assert cli("diff", moved).stdout == ""
     assert reaches(cli, "one", "10.77.0.4") and not reaches(cli, "one", "10.77.0.5")
     assert reaches(cli, "two", "10.77.0.1")
+    # A bridge that is made anew has its ports in their VLANs again, with no container at hand.
+    told = host(cli, "bridge", "-j", "vlan")
+    host(cli, "ip", "link", "del", "lan0")
+    cli("apply", write(lan, file="lan.yaml"))
+    assert cli("diff", moved).stdout == ""
+    assert sorted(json.loads(host(cli, "bridge", "-j", "vlan")), key=str) == sorted(json.loads(told), key=str)
     # Without the bridge's help a tag would be no border.
     told = cli("apply", write(LAN), status=2).stderr
     assert "the bridge of lan0 heeds no VLAN tags" in told and "one (applied) VLAN 20" in told
@@ -462,7 +468,7 @@ def test_a_network_goes_after_its_users(cli: Cli, write: Callable[..., Path], tm
     assert mixed == "one: removed\nlan0: stays, since two uses it\n"
     assert cli("list").stdout.endswith("\n\nNETWORK   USED BY\nlan0      two\n")
     unknown = cli("destroy", "--yes", "lan0", "two", "nosuch", status=2).stderr
-    assert "nosuch: no container or network has this name\n  why: nothing was removed" in unknown
+    assert "nosuch: no container, network or file of this name\n  why: nothing was removed" in unknown
     assert cli("list", "-q").stdout == "two\n"
     cli("destroy", "--yes", "lan0", "two")
     assert "NETWORK" not in cli("list").stdout

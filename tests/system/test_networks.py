@@ -468,7 +468,7 @@ def test_a_network_goes_after_its_users(cli: Cli, write: Callable[..., Path], tm
     assert mixed == "one: removed\nlan0: stays, since two uses it\n"
     assert cli("list").stdout.endswith("\n\nNETWORK   USED BY\nlan0      two\n")
     unknown = cli("destroy", "--yes", "lan0", "two", "nosuch", status=2).stderr
-    assert "nosuch: no container, network or file of this name\n  why: nothing was removed" in unknown
+    assert "nosuch: no container or network has this name\n  why: nothing was removed" in unknown
     assert cli("list", "-q").stdout == "two\n"
     cli("destroy", "--yes", "lan0", "two")
     assert "NETWORK" not in cli("list").stdout

@@ -98,7 +98,7 @@ def meaning(errno: int) -> tuple[str, str]:
 
     return {
         numbers.EPERM: ("it is never allowed there, or needs a privilege that this process lacks",
-                        "correct it, or run it with all capabilities; `runspec doctor FILE` tells which key needs which"),
+                        "correct it, or run it with all capabilities; `runspec doctor FILE` tells of each key"),
         numbers.EACCES: ("its permissions, a mount's flags or a security module forbid it",
                          "allow it there, or run it as root"),
         numbers.ENOENT: ("it, or a directory above it, is not there", "make it, or correct its name"),

@@ -236,8 +236,9 @@ def destroy(words: Words, kernel: Kernel, store: Store) -> int:
         work.notes += locks.notes
         kept(words, gone, work)
         data = leavings_of(left, work, store) if left else None
+        changes = (*work.plan.changes, *(data.changes if data else ()))
         if work.plan.steps or data:
-            confirm(words, [*work.plan.changes, *(data.changes if data else ())], "remove")
+            confirm(words, list(changes), "remove")
         if work.plan.steps:
             session.perform(work, [])
         if data:
@@ -251,7 +252,7 @@ def destroy(words: Words, kernel: Kernel, store: Store) -> int:
         done.update((one.target, "its files are removed") for one in (data.changes if data else ()))
     store.tidy()
     if words.json:
-        print(render.done_json(done, (*work.plan.changes, *(data.changes if data else ())), work.notes))
+        print(render.done_json(done, changes, work.notes))
     else:
         print(render.done_text(done, (), work.notes, render.coloured()))
     return 0
@@ -353,9 +354,7 @@ def confirm(words: Words, changes: list[Change], what: str, marks: dict[str, dic
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise UsageError(f"this would {what}:\n{lines}", "there is no terminal to ask at", "add --yes")
     print(lines, file=sys.stderr)
-    print(f"{what}? [y/N] ", end="", file=sys.stderr, flush=True)
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise UsageError("nothing done", "the answer was not yes", "answer y, or give --yes")
+    ask(what)
 
 
 def consent(words: Words, risks: tuple[str, ...]) -> None:
@@ -365,7 +364,16 @@ def consent(words: Words, risks: tuple[str, ...]) -> None:
     lines = "\n".join(risks)
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise UsageError(lines, "the host may not be reached any more, and there is no terminal to ask at", "add --yes")
-    print(f"{lines}. Go on? [y/N] ", end="", file=sys.stderr, flush=True)
+    ask(f"{lines}. Go on")
+
+
+def ask(question: str) -> None:
+    """Go on after a yes alone.
+
+    Raises:
+        UsageError: the answer is another.
+    """
+    print(f"{question}? [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise UsageError("nothing done", "the answer was not yes", "answer y, or give --yes")
 
@@ -420,4 +428,4 @@ def marks_of(wanted: list[Wanted], changes: Iterable[Change]) -> dict[str, dict[
 
 def numbered(changes: Iterable[Change]) -> list[Change]:
     """Those of elements of lists: what index each has in the file is known from its positions, found by parsing it."""
-    return [one for one in changes if any(f"[{digit}" in one.path for digit in "0123456789")]
+    return [one for one in changes if render.numbered(one.path)]

@@ -94,6 +94,13 @@ def mark_of(marks: Mapping[str, Mark] | None, path: str) -> Mark | None:
 
 DEFAULT = " (default)"
 
+
+def numbered(path: str) -> bool:
+    """Whether a path leads to or below an element of a list that is told by its index."""
+    return any(f"[{digit}" in path for digit in "0123456789")
+
+
+
 # -- changes ------------------------------------------------------------------------------------------
 
 def file_path(marks: Mapping[str, Mark], path: str) -> str:
@@ -108,7 +115,7 @@ def file_path(marks: Mapping[str, Mark], path: str) -> str:
     named = getattr(marks.get(at), "path", at)      # from_yaml.Place knows the index in the file
     rest = path[len(at):]
     # What the file names no more is told by its own name, in brackets.
-    return f"{named}{rest}" + (DEFAULT if any(f"[{digit}" in rest for digit in "0123456789") else "")
+    return f"{named}{rest}" + (DEFAULT if numbered(rest) else "")
 
 
 def shown_path(one: Change | Step, marks: Mapping[str, Mapping[str, Mark]]) -> str:

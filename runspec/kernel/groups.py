@@ -144,12 +144,10 @@ class Groups(Files):
     def _set_frozen(self, dirs: list[str], frozen: bool) -> None:
         """Freeze or thaw these cgroups, where they can be; only a real change is written."""
         for one in dirs if frozen else reversed(dirs):
-            state = self.try_read(f"{one}/freezer.state")
-            if state is not None and (state.strip() == b"THAWED") == frozen:
-                self._try_write(f"{one}/freezer.state", "FROZEN" if frozen else "THAWED")
-            state = self.try_read(f"{one}/cgroup.freeze")
-            if state is not None and (state.strip() == b"0") == frozen:
-                self._try_write(f"{one}/cgroup.freeze", "1" if frozen else "0")
+            file, word = self.freezing(one, frozen)
+            state = self.try_read(file)
+            if state is not None and (state.strip() in (b"THAWED", b"0")) == frozen:
+                self._try_write(file, word)
 
     def frozen(self, path: str) -> str:
         """The cgroup that holds this one frozen, itself or one above it; "" where it runs, or is gone.

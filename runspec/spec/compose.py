@@ -47,8 +47,13 @@ class Document:
     def at(self, path: str) -> Mark:
         """Where a path stands; where the nearest thing around it stands, if it is not written."""
         while path not in self.marks and path:
-            path = path[:max(path.rfind("."), path.rfind("["), 0)]
+            path = parent(path)
         return self.marks.get(path) or Mark(self.file, 1, 1)
+
+
+def parent(path: str) -> str:
+    """The path of what a value lies in; "" for the document."""
+    return path[:max(path.rfind("."), path.rfind("["), 0)]
 
 
 def child(path: str, key: str | int) -> str:

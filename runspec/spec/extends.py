@@ -11,7 +11,7 @@ import os
 import stat
 
 from runspec.errors import SpecError, meaning
-from runspec.spec.compose import Composer, Document, quote
+from runspec.spec.compose import Composer, Document, parent, quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def _merged(base: Document, over: Document, text: str) -> Document:
 
     def from_base(path: str) -> bool:
         while path and path not in kept:
-            path = path[:max(path.rfind("."), path.rfind("["), 0)]
+            path = parent(path)
         return path in kept
 
     marks = {**{path: mark for path, mark in base.marks.items() if from_base(path)}, **over.marks}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from runspec.errors import Mark, SpecError
 from runspec.spec import from_yaml, rules, rules_host, schema
-from runspec.spec.compose import child
+from runspec.spec.compose import child, parent
 from runspec.spec.model import Spec
 
 TYPE_CHECKING = False
@@ -52,10 +52,10 @@ class _Follows:
         for path in bad:
             while path and path not in self.around:
                 self.around.add(path)
-                path = _above(path)
+                path = parent(path)
 
     def __call__(self, path: str) -> bool:
-        above = _above(path)
+        above = parent(path)
         return (path in self.around or above in self.maps or _whole(path) in self.whole
                 or (self.leaned and (path.startswith(_LEANING) or above in ("", "linux"))))
 
@@ -65,10 +65,6 @@ def _whole(path: str) -> str:
     if path.startswith(("mounts[", "interfaces[")):
         return path.partition("]")[0]
     return "linux.seccomp" if path.startswith("linux.seccomp.") else ""
-
-
-def _above(path: str) -> str:
-    return path[:max(path.rfind("."), path.rfind("["), 0)]
 
 
 def _kept(document: Document) -> Document | None:

@@ -38,6 +38,7 @@ _ANSWERS = {"yes": "true", "on": "true", "true": "true", "no": "false", "off": "
 _MANY = 12      # known words that a message still lists
 
 _loaded: dict[str, Schema] = {}
+_lent: set[str] = set()         # those whose parts have their owners' examples, see remedies.lend
 _homes_of: dict[str, dict[str, tuple[str, ...]]] = {}     # schema -> key -> where it stands, in words
 
 
@@ -119,10 +120,11 @@ def faults(name: str, document: Document) -> list[SpecError]:
         Every fault, in the order of the tree where the document has no places.
     """
     broken = list(_walk(schema(name), document.tree, ""))
-    if broken:
+    if broken and name not in _lent:
         from runspec.spec import remedies
 
         remedies.lend(schema(name))
+        _lent.add(name)
     return sorted((_told(document, name, one) for one in broken), key=_place)
 
 
